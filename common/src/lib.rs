@@ -1,0 +1,1 @@
+//! What all styles share: `common` computes, the style waits.

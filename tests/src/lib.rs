@@ -1,0 +1,1 @@
+//! Builds and drives the programs of all styles.
