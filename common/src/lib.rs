@@ -1,1 +1,4 @@
 //! What all styles share: `common` computes, the style waits.
+
+pub mod http;
+pub mod site;

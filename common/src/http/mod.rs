@@ -1,0 +1,3 @@
+//! HTTP/1.1 without IO: bytes in, values and bytes out. Reading, writing and waiting is the style's.
+
+pub mod server;
