@@ -1,1 +1,69 @@
-fn main() {}
+//! asyncio: coroutines on an explicit loop, on three of Rust's loops. Slides 28-36.
+//! This file is the table of contents; start reading at `on_tokio/io_bound.rs`.
+
+use std::process::ExitCode;
+
+use common::chapter::{Chapter, Claim, Seen};
+use common::workload::{cpu_bound as cpu, io_bound as io};
+
+mod on_async_std;
+mod on_smol;
+mod on_tokio;
+
+const ON_TOKIO: Chapter = Chapter {
+    style: "asyncio-style",
+    event_loop: Some("tokio"),
+    slides: "28-29, 36",
+    waits: "a task that awaits hands the thread back to the loop",
+    at_most: 1_000_000,
+    io_bound: |jobs| on_tokio::run(on_tokio::io_bound::run(jobs)),
+    io_bound_bounded: |jobs, n| on_tokio::run(on_tokio::io_bound::bounded(jobs, n)),
+    cpu_bound: |counts| on_tokio::run(on_tokio::cpu_bound::run(counts)),
+    asides: &[],
+    claims: &[
+        Claim {
+            id: "C1",
+            slide: "2",
+            says: "concurrency is not parallel computing",
+            seen: Seen::IoAndCpu(cpu::more_under_way_than_cores),
+        },
+        Claim {
+            id: "C2",
+            slide: "3",
+            says: "in turn, waits and work add up",
+            seen: Seen::IoAndCpu(cpu::baselines_are_sums),
+        },
+        Claim {
+            id: "A2",
+            slide: "28",
+            says: "one thread serves many connections by events",
+            seen: Seen::IoBound(io::one_thread_many_connections),
+        },
+        Claim {
+            id: "S4",
+            slide: "36",
+            says: "it comes with the standard library",
+            seen: Seen::Read("Cargo.toml: the language has async, a crate brings the loop"),
+        },
+    ],
+};
+
+const ON_ASYNC_STD: Chapter = Chapter {
+    event_loop: Some("async-std"),
+    io_bound: |jobs| on_async_std::run(on_async_std::io_bound::run(jobs)),
+    io_bound_bounded: |jobs, n| on_async_std::run(on_async_std::io_bound::bounded(jobs, n)),
+    cpu_bound: |counts| on_async_std::run(on_async_std::cpu_bound::run(counts)),
+    ..ON_TOKIO
+};
+
+const ON_SMOL: Chapter = Chapter {
+    event_loop: Some("smol"),
+    io_bound: |jobs| on_smol::run(on_smol::io_bound::run(jobs)),
+    io_bound_bounded: |jobs, n| on_smol::run(on_smol::io_bound::bounded(jobs, n)),
+    cpu_bound: |counts| on_smol::run(on_smol::cpu_bound::run(counts)),
+    ..ON_TOKIO
+};
+
+fn main() -> ExitCode {
+    Chapter::main(&[ON_TOKIO, ON_ASYNC_STD, ON_SMOL])
+}

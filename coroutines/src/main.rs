@@ -1,4 +1,48 @@
+//! Coroutines: generators and greenlets, scheduled by nobody but themselves. Slides 22-27.
+//! This file is the table of contents; start reading at `io_bound.rs`.
+
+use std::process::ExitCode;
+
+use common::chapter::{Chapter, Claim, Seen};
+use common::workload::cpu_bound as cpu;
+
+mod cpu_bound;
+mod io_bound;
 #[allow(dead_code)]
 mod scheduler;
 
-fn main() {}
+const COROUTINES: Chapter = Chapter {
+    style: "coroutines",
+    event_loop: None,
+    slides: "22-27",
+    waits: "a greenlet that waits bounces back to the trampoline",
+    at_most: 30_000,
+    io_bound: |jobs| scheduler::run(|| io_bound::run(jobs)),
+    io_bound_bounded: |jobs, n| scheduler::run(|| io_bound::bounded(jobs, n)),
+    cpu_bound: |counts| scheduler::run(|| cpu_bound::run(counts)),
+    asides: &[],
+    claims: &[
+        Claim {
+            id: "C1",
+            slide: "2",
+            says: "concurrency is not parallel computing",
+            seen: Seen::IoAndCpu(cpu::more_under_way_than_cores),
+        },
+        Claim {
+            id: "C2",
+            slide: "3",
+            says: "in turn, waits and work add up",
+            seen: Seen::IoAndCpu(cpu::baselines_are_sums),
+        },
+        Claim {
+            id: "K6",
+            slide: "24-26",
+            says: "CPU-bound greenlets are no faster",
+            seen: Seen::CpuBound(cpu::no_faster_on_one_thread),
+        },
+    ],
+};
+
+fn main() -> ExitCode {
+    Chapter::main(&[COROUTINES])
+}

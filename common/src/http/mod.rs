@@ -1,3 +1,4 @@
 //! HTTP/1.1 without IO: bytes in, values and bytes out. Reading, writing and waiting is the style's.
 
+pub mod client;
 pub mod server;

@@ -17,7 +17,6 @@
 //! that means. The requests are parsed by `ureq-proto`; what a server must add is written here:
 //! limits, which heads are refused, the answers, and an end that lets the peer see them.
 
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use ureq_proto::http::{self, HeaderMap, Method, StatusCode, Version, header};
@@ -381,7 +380,7 @@ pub(crate) struct Request {
     pub query: String,
     pub head_only: bool,
     pub keep_alive: bool,
-    http10: bool,
+    pub http10: bool,
 }
 
 impl Request {
@@ -658,8 +657,15 @@ impl Refusal {
 pub(crate) struct Head {
     status: StatusCode,
     kind: &'static str,
-    length: Option<u64>,
+    body: Body,
     connection: &'static str,
+}
+
+/// How the head says where the body ends.
+enum Body {
+    Sized(u64),
+    Chunked,
+    UntilClosed,
 }
 
 impl Head {
@@ -667,13 +673,18 @@ impl Head {
         Head {
             status: StatusCode::OK,
             kind,
-            length: None,
+            body: Body::UntilClosed,
             connection: "",
         }
     }
 
     pub fn length(mut self, length: u64) -> Head {
-        self.length = Some(length);
+        self.body = Body::Sized(length);
+        self
+    }
+
+    pub fn chunked(mut self) -> Head {
+        self.body = Body::Chunked;
         self
     }
 
@@ -689,21 +700,28 @@ impl Head {
     }
 
     pub fn write(&self, out: &mut Vec<u8>) {
-        let code = self.status.as_str();
-        let reason = self.status.canonical_reason().unwrap_or("Unknown");
-        let kind = self.kind;
-        let mut head = format!(
-            "HTTP/1.1 {code} {reason}\r\ncontent-type: {kind}; charset=utf-8\r\n{}",
-            self.connection
+        let Head {
+            status,
+            kind,
+            connection,
+            ..
+        } = self;
+        let code = status.as_str();
+        let reason = status.canonical_reason().unwrap_or("Unknown");
+        let allow = match *status {
+            StatusCode::METHOD_NOT_ALLOWED => "allow: GET, HEAD\r\n",
+            _ => "",
+        };
+        let body = match self.body {
+            Body::Sized(length) => &format!("content-length: {length}\r\n"),
+            Body::Chunked => "transfer-encoding: chunked\r\n",
+            Body::UntilClosed => "",
+        };
+        let head = format!(
+            "HTTP/1.1 {code} {reason}\r\ncontent-type: {kind}; charset=utf-8\r\n\
+             {connection}{allow}{body}\r\n"
         );
-        if self.status == StatusCode::METHOD_NOT_ALLOWED {
-            head.push_str("allow: GET, HEAD\r\n");
-        }
         out.extend_from_slice(head.as_bytes());
-        if let Some(length) = self.length {
-            write!(out, "content-length: {length}\r\n").expect("a Vec takes everything");
-        }
-        out.extend_from_slice(b"\r\n");
     }
 }
 

@@ -1,0 +1,10 @@
+//! The workloads on async-std, the loop that lost: discontinued in 2025 in favor of smol
+//! (RUSTSEC-2025-0052), kept here because the comparison of three loops is the point.
+
+pub mod cpu_bound;
+pub mod io_bound;
+
+/// Runs the loop until `main` is done, as `asyncio.run(main)` does: one thread, this one.
+pub fn run<T>(main: impl Future<Output = T>) -> T {
+    async_std::task::block_on(main)
+}

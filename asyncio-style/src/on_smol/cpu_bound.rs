@@ -1,0 +1,28 @@
+//! cpu-bound: count primes, every count at the same time.
+//! One task a count, all on one thread: no faster, and nobody else runs unless a task yields.
+//! Run it: cargo run -p asyncio-style -- --loop smol cpu-bound
+
+use smol::future::yield_now;
+
+use common::workload::cpu_bound::{Count, Counted};
+
+use super::spawn_local;
+
+pub async fn run(counts: Vec<Count>) -> Vec<Counted> {
+    let mut tasks = Vec::new();
+    for count in counts {
+        tasks.push(spawn_local(primes(count)));
+    }
+    let mut counted = Vec::new();
+    for task in tasks {
+        counted.push(task.await);
+    }
+    counted
+}
+
+async fn primes(mut count: Count) -> Counted {
+    while count.slice() {
+        yield_now().await;
+    }
+    count.finish()
+}

@@ -1,0 +1,21 @@
+//! The workloads on smol, whose executor is small enough to be read in an evening.
+
+use smol::{LocalExecutor, Task};
+
+pub mod cpu_bound;
+pub mod io_bound;
+
+thread_local! {
+    // smol's executor is a value, not a place: one for this thread takes the part that the
+    // running loop has in asyncio.
+    static EXECUTOR: LocalExecutor<'static> = const { LocalExecutor::new() };
+}
+
+/// Runs the loop until `main` is done, as `asyncio.run(main)` does: one thread, this one.
+pub fn run<T>(main: impl Future<Output = T>) -> T {
+    EXECUTOR.with(|executor| smol::block_on(executor.run(main)))
+}
+
+fn spawn_local<T: 'static>(task: impl Future<Output = T> + 'static) -> Task<T> {
+    EXECUTOR.with(|executor| executor.spawn(task))
+}

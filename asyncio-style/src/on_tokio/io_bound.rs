@@ -1,0 +1,75 @@
+//! io-bound: fetch every page at the same time.
+//! One task a page, all on one thread: `.await` hands the thread back to the loop.
+//! Run it: cargo run -p asyncio-style -- --loop tokio io-bound
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::vec::IntoIter;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task;
+use tokio::time::timeout_at;
+
+use common::BUFFER;
+use common::http::client::Get;
+use common::workload::io_bound::{Job, Outcome};
+
+pub async fn run(jobs: Vec<Job>) -> Vec<Outcome> {
+    let mut tasks = Vec::new();
+    for job in jobs {
+        tasks.push(task::spawn_local(fetch(job)));
+    }
+    let mut outcomes = Vec::new();
+    for task in tasks {
+        outcomes.push(task.await.expect("fetch catches its errors"));
+    }
+    outcomes
+}
+
+async fn fetch(job: Job) -> Outcome {
+    let mut get = Get::new(job);
+    let deadline = get.deadline().into();
+    let result = timeout_at(deadline, exchange(&mut get)).await;
+    get.outcome(result.map_err(io::Error::from).flatten())
+}
+
+async fn exchange(get: &mut Get) -> io::Result<()> {
+    let mut socket = TcpStream::connect(get.address()).await?;
+    socket.write_all(get.request()).await?;
+    let mut buf = [0; BUFFER];
+    while get.wants_more() {
+        let n = socket.read(&mut buf).await?;
+        get.received(&buf[..n])?;
+    }
+    Ok(())
+}
+
+/// The same with `at_once` workers that take their jobs from one queue.
+pub async fn bounded(jobs: Vec<Job>, at_once: usize) -> Vec<Outcome> {
+    let queue = Rc::new(RefCell::new(jobs.into_iter()));
+    let mut tasks = Vec::new();
+    for _ in 0..at_once {
+        let queue = Rc::clone(&queue);
+        tasks.push(task::spawn_local(work(queue)));
+    }
+    let mut outcomes = Vec::new();
+    for task in tasks {
+        outcomes.extend(task.await.expect("fetch catches its errors"));
+    }
+    outcomes.sort_by_key(|outcome: &Outcome| outcome.task);
+    outcomes
+}
+
+async fn work(queue: Rc<RefCell<IntoIter<Job>>>) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    loop {
+        // No lock: nothing else runs between two awaits. But a borrow must end before one.
+        let job = queue.borrow_mut().next();
+        match job {
+            Some(job) => outcomes.push(fetch(job).await),
+            None => return outcomes,
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Who did what when: spans, drawn as text for a room or written for Perfetto.
+
+use std::collections::HashMap;
+
+use nix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// What a task did during a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// It waited for an answer, and needed no CPU.
+    Waiting,
+    /// It ran.
+    Running,
+    /// It could have run, but the operating system had taken the core away.
+    Preempted,
+}
+
+/// A piece of one task's time, in microseconds of the system's monotonic clock, which is one
+/// and the same for all processes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    pub task: usize,
+    pub kind: Kind,
+    pub from_us: u64,
+    pub to_us: u64,
+    /// The process it ended in.
+    pub pid: i32,
+    /// The kernel's number of the thread it ended in.
+    pub thread: i32,
+}
+
+impl Span {
+    /// A span that ends in the calling thread.
+    pub fn here(task: usize, kind: Kind, from_us: u64, to_us: u64) -> Span {
+        Span {
+            task,
+            kind,
+            from_us,
+            to_us,
+            pid: nix::unistd::getpid().as_raw(),
+            thread: nix::unistd::gettid().as_raw(),
+        }
+    }
+
+    /// Whether this is the same work on the same thread going on, without a gap to speak of.
+    pub fn continues(&self, last: &Span) -> bool {
+        let same = (self.task, self.kind, self.pid, self.thread);
+        same == (last.task, last.kind, last.pid, last.thread) && self.from_us - last.to_us < 50
+    }
+}
+
+/// Microseconds of the monotonic clock.
+pub fn now() -> u64 {
+    micros(ClockId::CLOCK_MONOTONIC)
+}
+
+/// Microseconds of CPU that the calling thread has used.
+pub fn thread_cpu() -> u64 {
+    micros(ClockId::CLOCK_THREAD_CPUTIME_ID)
+}
+
+fn micros(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock).expect("Linux has this clock");
+    time.tv_sec() as u64 * 1_000_000 + time.tv_nsec() as u64 / 1000
+}
+
+/// How many threads, of all processes, the spans ended in.
+pub fn threads(spans: &[Span]) -> usize {
+    let mut seen: Vec<_> = spans.iter().map(|s| (s.pid, s.thread)).collect();
+    seen.sort_unstable();
+    seen.dedup();
+    seen.len()
+}
+
+const ROWS: usize = 8;
+const COLUMNS: usize = 56;
+
+/// The spans as rows of text, 80 columns at most: a line a task, then the legend. Where tasks
+/// take turns too fast for the picture, it shows the beginning only.
+pub fn draw(spans: &[Span]) -> Vec<String> {
+    let Some(from) = spans.iter().map(|s| s.from_us).min() else {
+        return Vec::new();
+    };
+    let end = spans.iter().map(|s| s.to_us).max().unwrap_or(from);
+    let to = end.min(from + window(spans));
+    let scale = (to - from).max(1) as f64 / COLUMNS as f64;
+    let mut tasks: Vec<usize> = spans.iter().map(|s| s.task).collect();
+    tasks.sort_unstable();
+    tasks.dedup();
+    let lanes = lanes(spans);
+    let mut lines = Vec::new();
+    if to < end {
+        let (shown, all) = ((to - from) as f64 / 1e3, (end - from) as f64 / 1e3);
+        lines.push(format!("        the first {shown:.0} of {all:.0} ms"));
+    }
+    for &task in tasks.iter().take(ROWS) {
+        let own: Vec<&Span> = spans.iter().filter(|s| s.task == task).collect();
+        let row: String = (0..COLUMNS)
+            .map(|column| {
+                let start = from as f64 + column as f64 * scale;
+                cell(&own, start, start + scale)
+            })
+            .collect();
+        let lane = own
+            .last()
+            .map_or("", |s| lanes[&(s.pid, s.thread)].as_str());
+        lines.push(
+            format!("  {task:>4}  ╶{row}╴  {lane}")
+                .trim_end()
+                .to_string(),
+        );
+    }
+    if tasks.len() > ROWS {
+        lines.push(format!("        … and {} tasks more", tasks.len() - ROWS));
+    }
+    lines.push(legend(spans, threads(spans)));
+    lines
+}
+
+/// How much time can be shown so that a turn is about two columns wide, in microseconds.
+fn window(spans: &[Span]) -> u64 {
+    let ran = spans.iter().filter(|s| s.kind == Kind::Running);
+    let mut turns: Vec<u64> = ran.map(|s| s.to_us - s.from_us).collect();
+    if turns.len() < COLUMNS || spans.iter().any(|s| s.kind == Kind::Waiting) {
+        return u64::MAX / 2;
+    }
+    turns.sort_unstable();
+    turns[turns.len() / 2].max(1) * COLUMNS as u64 / 2
+}
+
+/// One column of one task's row.
+fn cell(spans: &[&Span], from: f64, to: f64) -> char {
+    let share = |kind: Kind| -> f64 {
+        let of_kind = spans.iter().filter(|s| s.kind == kind);
+        let inside = |s: &&Span| (s.to_us as f64).min(to) - (s.from_us as f64).max(from);
+        of_kind.map(|s| inside(s).max(0.0)).sum::<f64>() / (to - from)
+    };
+    let (waiting, running) = (share(Kind::Waiting), share(Kind::Running));
+    // An answer takes microseconds: shown all the same, in the column where it came.
+    let mut ran = spans.iter().filter(|s| s.kind == Kind::Running);
+    let waits = spans.iter().any(|s| s.kind == Kind::Waiting);
+    if waits && ran.any(|s| s.to_us as f64 >= from && (s.from_us as f64) < to) {
+        return '█';
+    }
+    match running {
+        _ if waiting > 0.0 => '─',
+        r if r > 0.75 => '█',
+        r if r > 0.5 => '▓',
+        r if r > 0.25 => '▒',
+        r if r > 0.0 => '░',
+        _ => ' ',
+    }
+}
+
+fn legend(spans: &[Span], threads: usize) -> String {
+    let waits = spans.iter().any(|s| s.kind == Kind::Waiting);
+    let signs = if waits {
+        "─ waiting  █ running"
+    } else {
+        "█ ▓ ▒ ░ running, from always to now and then"
+    };
+    let place = if threads == 1 {
+        "all on one thread"
+    } else {
+        ""
+    };
+    format!("        {signs:<57} {place}")
+        .trim_end()
+        .to_string()
+}
+
+/// A short name for each thread, in the order in which they appear.
+fn lanes(spans: &[Span]) -> HashMap<(i32, i32), String> {
+    let mut order: Vec<&Span> = spans.iter().collect();
+    order.sort_by_key(|s| (s.task, s.from_us));
+    let processes = order.iter().any(|s| s.pid != order[0].pid);
+    let mut names = HashMap::new();
+    for span in order {
+        let number = names.len() + 1;
+        let name = if processes { "process" } else { "thread" };
+        names
+            .entry((span.pid, span.thread))
+            .or_insert_with(|| format!("{name} {number}"));
+    }
+    if names.len() == 1 {
+        names.values_mut().for_each(String::clear);
+    }
+    names
+}
+
+/// The spans of named parts in Chrome's trace format, which Perfetto opens: complete events
+/// (`ph: X`), a lane a task, so that no two events of a lane overlap.
+pub fn chrome_trace(parts: &[(String, Vec<Span>)]) -> Value {
+    let all = parts.iter().flat_map(|(_, spans)| spans);
+    let start = all.map(|s| s.from_us).min().unwrap_or(0);
+    let mut events = Vec::new();
+    for (part, (name, spans)) in parts.iter().enumerate() {
+        let part = part + 1;
+        events.push(
+            json!({"ph": "M", "name": "process_name", "pid": part, "tid": 0,
+            "args": {"name": name}}),
+        );
+        let mut tasks: Vec<usize> = spans.iter().map(|s| s.task).collect();
+        tasks.sort_unstable();
+        tasks.dedup();
+        for task in tasks {
+            events.push(
+                json!({"ph": "M", "name": "thread_name", "pid": part, "tid": task + 1,
+                "args": {"name": format!("task {task}")}}),
+            );
+        }
+        for span in spans {
+            events.push(json!({"ph": "X", "name": span.kind, "cat": name,
+                "pid": part, "tid": span.task + 1,
+                "ts": span.from_us - start, "dur": span.to_us - span.from_us,
+                "args": {"pid": span.pid, "thread": span.thread}}));
+        }
+    }
+    json!({"traceEvents": events, "displayTimeUnit": "ms"})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span(task: usize, kind: Kind, from_us: u64, to_us: u64, thread: i32) -> Span {
+        Span {
+            task,
+            kind,
+            from_us,
+            to_us,
+            pid: 1,
+            thread,
+        }
+    }
+
+    #[test]
+    fn a_row_shows_the_wait_and_the_answer() {
+        let spans = [
+            span(0, Kind::Waiting, 0, 500, 10),
+            span(0, Kind::Running, 500, 501, 10),
+            span(1, Kind::Waiting, 0, 1000, 11),
+        ];
+        let rows = draw(&spans);
+        assert_eq!(rows.len(), 3);
+        assert_eq!(rows[0].matches('█').count(), 1, "{}", rows[0]);
+        assert_eq!(rows[0].matches('─').count(), COLUMNS / 2, "{}", rows[0]);
+        assert!(rows[0].ends_with("thread 1") && rows[1].ends_with("thread 2"));
+        assert!(rows.iter().all(|row| row.chars().count() <= 80));
+    }
+
+    #[test]
+    fn turns_too_fast_for_the_picture_are_shown_from_the_beginning() {
+        let turns =
+            (0..1000).map(|n| span(n % 4, Kind::Running, n as u64 * 10, n as u64 * 10 + 10, 1));
+        let rows = draw(&turns.collect::<Vec<_>>());
+        assert_eq!(rows[0].trim(), "the first 0 of 10 ms");
+        for row in &rows[1..5] {
+            assert_eq!(row.matches('█').count(), COLUMNS / 4, "{row}");
+        }
+        assert!(rows[5].ends_with("all on one thread"));
+    }
+
+    #[test]
+    fn a_trace_has_a_lane_a_task_and_no_overlap_in_it() {
+        let spans = vec![
+            span(3, Kind::Waiting, 5, 9, 1),
+            span(3, Kind::Running, 9, 12, 1),
+        ];
+        let trace = chrome_trace(&[("io-bound".into(), spans)]);
+        let events = trace["traceEvents"].as_array().unwrap();
+        let complete: Vec<_> = events.iter().filter(|e| e["ph"] == "X").collect();
+        assert_eq!(
+            (complete[0]["ts"].as_u64(), complete[0]["dur"].as_u64()),
+            (Some(0), Some(4))
+        );
+        assert_eq!(
+            (complete[1]["ts"].as_u64(), complete[1]["tid"].as_u64()),
+            (Some(4), Some(4))
+        );
+    }
+}

@@ -1,0 +1,25 @@
+//! cpu-bound: count primes, every count at the same time.
+//! One thread a count: the OS gives each core a thread, and takes turns where there are more.
+//! Run it: cargo run -p threads -- cpu-bound
+
+use std::thread;
+
+use common::workload::cpu_bound::{Count, Counted};
+
+pub fn run(counts: Vec<Count>) -> Vec<Counted> {
+    let mut tasks = Vec::new();
+    for count in counts {
+        tasks.push(thread::spawn(move || primes(count)));
+    }
+    let mut counted = Vec::new();
+    for task in tasks {
+        counted.push(task.join().expect("counting does not panic"));
+    }
+    counted
+}
+
+fn primes(mut count: Count) -> Counted {
+    // Nobody has to yield here: the OS preempts.
+    while count.slice() {}
+    count.finish()
+}
