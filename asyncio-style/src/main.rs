@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use common::chapter::{Chapter, Claim, Seen};
+use common::chapter::{Chapter, Seen, claim};
 use common::workload::{cpu_bound as cpu, io_bound as io};
 
 mod on_async_std;
@@ -21,30 +21,30 @@ const ON_TOKIO: Chapter = Chapter {
     cpu_bound: |counts| on_tokio::run(on_tokio::cpu_bound::run(counts)),
     asides: &[],
     claims: &[
-        Claim {
-            id: "C1",
-            slide: "2",
-            says: "concurrency is not parallel computing",
-            seen: Seen::IoAndCpu(cpu::more_under_way_than_cores),
-        },
-        Claim {
-            id: "C2",
-            slide: "3",
-            says: "in turn, waits and work add up",
-            seen: Seen::IoAndCpu(cpu::baselines_are_sums),
-        },
-        Claim {
-            id: "A2",
-            slide: "28",
-            says: "one thread serves many connections by events",
-            seen: Seen::IoBound(io::one_thread_many_connections),
-        },
-        Claim {
-            id: "S4",
-            slide: "36",
-            says: "it comes with the standard library",
-            seen: Seen::Read("Cargo.toml: the language has async, a crate brings the loop"),
-        },
+        claim(
+            "C1",
+            "2",
+            "concurrency is not parallel computing",
+            Seen::IoAndCpu(cpu::more_under_way_than_cores),
+        ),
+        claim(
+            "C2",
+            "3",
+            "in turn, waits and work add up",
+            Seen::IoAndCpu(cpu::baselines_are_sums),
+        ),
+        claim(
+            "A2",
+            "28",
+            "one thread serves many connections by events",
+            Seen::IoBound(io::one_thread_many_connections),
+        ),
+        claim(
+            "S4",
+            "36",
+            "it comes with the standard library",
+            Seen::Read("Cargo.toml: the language has async, a crate brings the loop"),
+        ),
     ],
 };
 

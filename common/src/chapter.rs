@@ -40,11 +40,20 @@ pub struct Aside {
 
 /// A claim of the talk, and the evidence that decides it.
 pub struct Claim {
-    /// Its number, as in the table of all claims in the README.
-    pub id: &'static str,
-    pub slide: &'static str,
-    pub says: &'static str,
-    pub seen: Seen,
+    id: &'static str,
+    slide: &'static str,
+    says: &'static str,
+    seen: Seen,
+}
+
+/// A row of the table of claims: its number, its slide, what it says, what decides it.
+pub const fn claim(id: &'static str, slide: &'static str, says: &'static str, seen: Seen) -> Claim {
+    Claim {
+        id,
+        slide,
+        says,
+        seen,
+    }
 }
 
 /// What decides a claim, by type: a judge cannot be handed another workload's figures.

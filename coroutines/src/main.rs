@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use common::chapter::{Chapter, Claim, Seen};
+use common::chapter::{Chapter, Seen, claim};
 use common::workload::cpu_bound as cpu;
 
 mod cpu_bound;
@@ -22,24 +22,24 @@ const COROUTINES: Chapter = Chapter {
     cpu_bound: |counts| scheduler::run(|| cpu_bound::run(counts)),
     asides: &[],
     claims: &[
-        Claim {
-            id: "C1",
-            slide: "2",
-            says: "concurrency is not parallel computing",
-            seen: Seen::IoAndCpu(cpu::more_under_way_than_cores),
-        },
-        Claim {
-            id: "C2",
-            slide: "3",
-            says: "in turn, waits and work add up",
-            seen: Seen::IoAndCpu(cpu::baselines_are_sums),
-        },
-        Claim {
-            id: "K6",
-            slide: "24-26",
-            says: "CPU-bound greenlets are no faster",
-            seen: Seen::CpuBound(cpu::no_faster_on_one_thread),
-        },
+        claim(
+            "C1",
+            "2",
+            "concurrency is not parallel computing",
+            Seen::IoAndCpu(cpu::more_under_way_than_cores),
+        ),
+        claim(
+            "C2",
+            "3",
+            "in turn, waits and work add up",
+            Seen::IoAndCpu(cpu::baselines_are_sums),
+        ),
+        claim(
+            "K6",
+            "24-26",
+            "CPU-bound greenlets are no faster",
+            Seen::CpuBound(cpu::no_faster_on_one_thread),
+        ),
     ],
 };
 

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use common::chapter::{Chapter, Claim, Seen};
+use common::chapter::{Chapter, Seen, claim};
 use common::workload::{cpu_bound as cpu, io_bound as io};
 
 mod cpu_bound;
@@ -24,42 +24,42 @@ const PROCESSES: Chapter = Chapter {
     cpu_bound: cpu_bound::run,
     asides: &[],
     claims: &[
-        Claim {
-            id: "C1",
-            slide: "2",
-            says: "concurrency is not parallel computing",
-            seen: Seen::IoAndCpu(cpu::more_under_way_than_cores),
-        },
-        Claim {
-            id: "C2",
-            slide: "3",
-            says: "in turn, waits and work add up",
-            seen: Seen::IoAndCpu(cpu::baselines_are_sums),
-        },
-        Claim {
-            id: "P1",
-            slide: "16",
-            says: "a simple, synchronous API",
-            seen: Seen::Read("processes/src/io_bound.rs, exchange"),
-        },
-        Claim {
-            id: "P4",
-            slide: "17",
-            says: "waits overlap",
-            seen: Seen::IoBound(io::waits_overlap),
-        },
-        Claim {
-            id: "P5",
-            slide: "18-20",
-            says: "CPU-bound processes are as fast as the cores",
-            seen: Seen::CpuBound(cpu::as_fast_as_the_cores),
-        },
-        Claim {
-            id: "P6",
-            slide: "21",
-            says: "processes are good for parallel processing",
-            seen: Seen::CpuBound(cpu::as_fast_as_the_cores),
-        },
+        claim(
+            "C1",
+            "2",
+            "concurrency is not parallel computing",
+            Seen::IoAndCpu(cpu::more_under_way_than_cores),
+        ),
+        claim(
+            "C2",
+            "3",
+            "in turn, waits and work add up",
+            Seen::IoAndCpu(cpu::baselines_are_sums),
+        ),
+        claim(
+            "P1",
+            "16",
+            "a simple, synchronous API",
+            Seen::Read("processes/src/io_bound.rs, exchange"),
+        ),
+        claim(
+            "P4",
+            "17",
+            "waits overlap",
+            Seen::IoBound(io::waits_overlap),
+        ),
+        claim(
+            "P5",
+            "18-20",
+            "CPU-bound processes are as fast as the cores",
+            Seen::CpuBound(cpu::as_fast_as_the_cores),
+        ),
+        claim(
+            "P6",
+            "21",
+            "processes are good for parallel processing",
+            Seen::CpuBound(cpu::as_fast_as_the_cores),
+        ),
     ],
 };
 

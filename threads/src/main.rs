@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use common::chapter::{Chapter, Claim, Seen};
+use common::chapter::{Chapter, Seen, claim};
 use common::workload::{cpu_bound as cpu, io_bound as io};
 
 mod cpu_bound;
@@ -20,42 +20,42 @@ const THREADS: Chapter = Chapter {
     cpu_bound: cpu_bound::run,
     asides: &[],
     claims: &[
-        Claim {
-            id: "C1",
-            slide: "2",
-            says: "concurrency is not parallel computing",
-            seen: Seen::IoAndCpu(cpu::more_under_way_than_cores),
-        },
-        Claim {
-            id: "C2",
-            slide: "3",
-            says: "in turn, waits and work add up",
-            seen: Seen::IoAndCpu(cpu::baselines_are_sums),
-        },
-        Claim {
-            id: "T1",
-            slide: "6",
-            says: "a simple, synchronous API",
-            seen: Seen::Read("threads/src/io_bound.rs, exchange"),
-        },
-        Claim {
-            id: "T4",
-            slide: "7-8",
-            says: "waits overlap",
-            seen: Seen::IoBound(io::waits_overlap),
-        },
-        Claim {
-            id: "T5",
-            slide: "9-11",
-            says: "CPU-bound threads are no faster",
-            seen: Seen::CpuBound(cpu::no_faster_for_a_lock),
-        },
-        Claim {
-            id: "T9",
-            slide: "15",
-            says: "threads are not good for CPU-bound work",
-            seen: Seen::CpuBound(cpu::no_faster_for_a_lock),
-        },
+        claim(
+            "C1",
+            "2",
+            "concurrency is not parallel computing",
+            Seen::IoAndCpu(cpu::more_under_way_than_cores),
+        ),
+        claim(
+            "C2",
+            "3",
+            "in turn, waits and work add up",
+            Seen::IoAndCpu(cpu::baselines_are_sums),
+        ),
+        claim(
+            "T1",
+            "6",
+            "a simple, synchronous API",
+            Seen::Read("threads/src/io_bound.rs, exchange"),
+        ),
+        claim(
+            "T4",
+            "7-8",
+            "waits overlap",
+            Seen::IoBound(io::waits_overlap),
+        ),
+        claim(
+            "T5",
+            "9-11",
+            "CPU-bound threads are no faster",
+            Seen::CpuBound(cpu::no_faster_for_a_lock),
+        ),
+        claim(
+            "T9",
+            "15",
+            "threads are not good for CPU-bound work",
+            Seen::CpuBound(cpu::no_faster_for_a_lock),
+        ),
     ],
 };
 
