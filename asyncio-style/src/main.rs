@@ -27,12 +27,7 @@ const ON_TOKIO: Chapter = Chapter {
             "concurrency is not parallel computing",
             Seen::IoAndCpu(cpu::more_under_way_than_cores),
         ),
-        claim(
-            "C2",
-            "3",
-            "in turn, waits and work add up",
-            Seen::IoAndCpu(cpu::baselines_are_sums),
-        ),
+        claim("C2", "3", "in turn, waits and work add up", Seen::IoAndCpu(cpu::baselines_are_sums)),
         claim(
             "A2",
             "28",

@@ -48,12 +48,7 @@ pub struct Claim {
 
 /// A row of the table of claims: its number, its slide, what it says, what decides it.
 pub const fn claim(id: &'static str, slide: &'static str, says: &'static str, seen: Seen) -> Claim {
-    Claim {
-        id,
-        slide,
-        says,
-        seen,
-    }
+    Claim { id, slide, says, seen }
 }
 
 /// What decides a claim, by type: a judge cannot be handed another workload's figures.
@@ -179,9 +174,7 @@ impl Chapter {
             Command::Workload(workload) => self.perform(&[*workload], &[], flags, machine),
             Command::Aside(name) => {
                 let mut asides = self.asides.iter();
-                let aside = asides
-                    .position(|a| a.name == name)
-                    .expect("the cli knows no others");
+                let aside = asides.position(|a| a.name == name).expect("the cli knows no others");
                 self.perform(&[], &self.asides[aside..=aside], flags, machine)
             }
         }
@@ -189,9 +182,7 @@ impl Chapter {
 
     fn list(&self) -> Result<ExitCode, Error> {
         let row = |name, slides, about| format!("{name:<18} {about:<42} slides {slides}");
-        let workloads = Workload::ALL
-            .iter()
-            .map(|w| row(w.name(), w.slides(), w.about()));
+        let workloads = Workload::ALL.iter().map(|w| row(w.name(), w.slides(), w.about()));
         let asides = self.asides.iter().map(|a| row(a.name, a.slides, a.about));
         let mut out = io::stdout().lock();
         let lines = workloads.chain(asides);
@@ -212,12 +203,7 @@ impl Chapter {
     ) -> Result<ExitCode, Error> {
         let everything = workloads.len() + asides.len() > 1;
         let as_json = flags.format == Output::Json;
-        let mut stage = Stage {
-            chapter: self,
-            flags,
-            machine,
-            site: None,
-        };
+        let mut stage = Stage { chapter: self, flags, machine, site: None };
         if flags.cores.is_some() && !workloads.is_empty() {
             // The site is no part of the style: it keeps all cores.
             stage.site()?;
@@ -247,12 +233,7 @@ impl Chapter {
             if let Err(error) = report.workload(workload.name(), &section) {
                 return quietly(Err(error));
             }
-            wrong.extend(
-                section
-                    .wrong
-                    .take()
-                    .map(|why| format!("{}: {why}", workload.name())),
-            );
+            wrong.extend(section.wrong.take().map(|why| format!("{}: {why}", workload.name())));
             parts.push((workload.name().to_string(), section.spans));
         }
         for aside in asides {
@@ -261,12 +242,7 @@ impl Chapter {
             if let Err(error) = report.aside(aside.name, &section) {
                 return quietly(Err(error));
             }
-            wrong.extend(
-                section
-                    .wrong
-                    .as_ref()
-                    .map(|why| format!("{}: {why}", aside.name)),
-            );
+            wrong.extend(section.wrong.as_ref().map(|why| format!("{}: {why}", aside.name)));
             parts.push((aside.name.to_string(), section.spans.clone()));
             measured.asides.push((aside.name, section));
         }
@@ -277,11 +253,7 @@ impl Chapter {
                 .map_err(|error| Error::Failed(format!("{}: {error}", file.display())))?;
         }
         let printed = quietly(report.end());
-        if wrong.is_empty() {
-            printed
-        } else {
-            Err(Error::Failed(wrong.join("\n")))
-        }
+        if wrong.is_empty() { printed } else { Err(Error::Failed(wrong.join("\n"))) }
     }
 
     /// All claims, or only those that what was run decides.
@@ -293,15 +265,8 @@ impl Chapter {
                 None if all => Verdict::NotMeasurable("what decides it was not run".into()),
                 _ => return None,
             };
-            let Claim {
-                id, slide, says, ..
-            } = *claim;
-            Some(Judged {
-                id,
-                slide,
-                says,
-                verdict,
-            })
+            let Claim { id, slide, says, .. } = *claim;
+            Some(Judged { id, slide, says, verdict })
         };
         self.claims.iter().filter_map(judge).collect()
     }

@@ -83,9 +83,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "us" | "µs" => 1e-6,
         _ => return Err("a time needs a unit: 50ms, 1.5s".into()),
     };
-    let number: f64 = number
-        .parse()
-        .map_err(|_| "not a number; try 50ms or 1.5s")?;
+    let number: f64 = number.parse().map_err(|_| "not a number; try 50ms or 1.5s")?;
     let seconds = number * scale;
     if !(0.0..=86_400.0).contains(&seconds) {
         return Err("between 0s and one day".into());
@@ -122,9 +120,9 @@ pub fn parse<'a>(
         (None, _) => Command::All,
         (_, Some(workload)) => Command::Workload(workload),
         (Some("list"), _) => Command::List,
-        (Some("site"), _) => Command::Site {
-            port: sub.and_then(|s| s.get_one::<u16>("port")).copied(),
-        },
+        (Some("site"), _) => {
+            Command::Site { port: sub.and_then(|s| s.get_one::<u16>("port")).copied() }
+        }
         (Some(aside), _) => Command::Aside(aside.to_string()),
     };
     check(&flags, chapter, machine)?;
@@ -135,9 +133,7 @@ pub fn parse<'a>(
 fn check(flags: &Flags, chapter: &Chapter, machine: &Machine) -> Result<(), Error> {
     let style = chapter.style;
     let beyond = |what: String, limit: usize| {
-        Err(Error::Usage(format!(
-            "{what}: {style} holds {limit} at once (use --at-once)"
-        )))
+        Err(Error::Usage(format!("{what}: {style} holds {limit} at once (use --at-once)")))
     };
     let pages = flags.io_bound.at_once();
     if pages > chapter.at_most {
@@ -151,15 +147,11 @@ fn check(flags: &Flags, chapter: &Chapter, machine: &Machine) -> Result<(), Erro
     let tasks = flags.cpu_bound.tasks as usize;
     if tasks > chapter.at_most {
         let limit = chapter.at_most;
-        return Err(Error::Usage(format!(
-            "{tasks} tasks: {style} holds {limit} at once"
-        )));
+        return Err(Error::Usage(format!("{tasks} tasks: {style} holds {limit} at once")));
     }
     if let Some(cores) = flags.cores.filter(|&n| n > machine.cores) {
         let have = machine.cores;
-        return Err(Error::Usage(format!(
-            "--cores {cores}: this program may use {have}"
-        )));
+        return Err(Error::Usage(format!("--cores {cores}: this program may use {have}")));
     }
     Ok(())
 }
@@ -233,12 +225,7 @@ fn clap_command(chapters: &[Chapter]) -> clap::Command {
         .value_name("PORT")
         .value_parser(clap::value_parser!(u16));
     clap.subcommand(clap::Command::new("list").about("Say what there is, a line each"))
-        .subcommand(
-            clap::Command::new("site")
-                .about("The web site")
-                .hide(true)
-                .arg(port),
-        )
+        .subcommand(clap::Command::new("site").about("The web site").hide(true).arg(port))
 }
 
 #[cfg(test)]
@@ -250,17 +237,7 @@ mod tests {
         assert_eq!(duration("50ms"), Ok(Duration::from_millis(50)));
         assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("0s"), Ok(Duration::ZERO));
-        for wrong in [
-            "",
-            "50",
-            "ms",
-            "-1s",
-            "2d",
-            "1e9s",
-            "nans",
-            "infs",
-            "5 parsecs",
-        ] {
+        for wrong in ["", "50", "ms", "-1s", "2d", "1e9s", "nans", "infs", "5 parsecs"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
     }

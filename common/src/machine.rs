@@ -20,10 +20,7 @@ impl Machine {
     pub fn look() -> Machine {
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
         let raised = setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
-        Machine {
-            cores: cores(),
-            descriptors: if raised { hard } else { soft },
-        }
+        Machine { cores: cores(), descriptors: if raised { hard } else { soft } }
     }
 
     /// Keeps this program, and what it starts from now on, to the first `n` of its cores.
@@ -34,9 +31,7 @@ impl Machine {
     pub fn use_cores(&mut self, n: usize) -> Result<(), Error> {
         if n > self.cores {
             let have = self.cores;
-            return Err(Error::Usage(format!(
-                "--cores {n}: this program may use {have}"
-            )));
+            return Err(Error::Usage(format!("--cores {n}: this program may use {have}")));
         }
         let failed = |error| Error::Failed(format!("cannot choose cores: {error}"));
         let allowed = sched_getaffinity(Pid::from_raw(0)).map_err(failed)?;
@@ -57,11 +52,7 @@ fn cores() -> usize {
 
 /// The build's profile; times of a debug build are not for quoting.
 pub fn profile() -> &'static str {
-    if cfg!(debug_assertions) {
-        "debug"
-    } else {
-        "release"
-    }
+    if cfg!(debug_assertions) { "debug" } else { "release" }
 }
 
 /// Seconds of CPU that this process, its threads and its reaped children have used.
@@ -69,7 +60,5 @@ pub fn cpu_seconds() -> f64 {
     let both = [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN];
     let usages = both.into_iter().filter_map(|who| getrusage(who).ok());
     let times = usages.flat_map(|u| [u.user_time(), u.system_time()]);
-    times
-        .map(|t| t.tv_sec() as f64 + t.tv_usec() as f64 / 1e6)
-        .sum()
+    times.map(|t| t.tv_sec() as f64 + t.tv_usec() as f64 / 1e6).sum()
 }

@@ -49,11 +49,8 @@ impl Section {
         let mut all = Map::new();
         all.insert("answer".into(), json!(self.answer));
         all.insert("ok".into(), json!(self.wrong.is_none()));
-        let times = [
-            ("wall_s", self.wall_s),
-            ("baseline_s", self.baseline_s),
-            ("limit_s", self.limit_s),
-        ];
+        let times =
+            [("wall_s", self.wall_s), ("baseline_s", self.baseline_s), ("limit_s", self.limit_s)];
         for (name, seconds) in times {
             if let Some(seconds) = seconds {
                 all.insert(name.into(), json!(seconds));
@@ -95,9 +92,7 @@ impl Times {
         let (low, high) = self
             .seconds
             .iter()
-            .fold((f64::MAX, 0.0_f64), |(low, high), &s| {
-                (low.min(s), high.max(s))
-            });
+            .fold((f64::MAX, 0.0_f64), |(low, high), &s| (low.min(s), high.max(s)));
         match self.seconds.len() {
             1 if machine.cores == 1 => format!("1 run, {}, 1 core", profile()),
             1 => format!("1 run, {}, {} cores", profile(), machine.cores),
@@ -115,33 +110,20 @@ pub struct Bar {
 
 impl Bar {
     pub fn new(name: &str, seconds: f64, note: &str) -> Bar {
-        Bar {
-            name: name.to_string(),
-            seconds,
-            note: note.to_string(),
-        }
+        Bar { name: name.to_string(), seconds, note: note.to_string() }
     }
 }
 
 /// A comparison of times, drawn to one scale; 80 columns at most.
 pub fn bars(rows: &[Bar]) -> Vec<String> {
     const WIDTH: f64 = 28.0;
-    let longest = rows
-        .iter()
-        .map(|r| r.seconds)
-        .fold(f64::MIN_POSITIVE, f64::max);
+    let longest = rows.iter().map(|r| r.seconds).fold(f64::MIN_POSITIVE, f64::max);
     let line = |row: &Bar| {
         let eighths = (row.seconds / longest * WIDTH * 8.0).round() as usize;
         let mut bar = "█".repeat(eighths / 8);
         bar.extend(['▏', '▎', '▍', '▌', '▋', '▊', '▉'].get((eighths % 8).wrapping_sub(1)));
-        let Bar {
-            name,
-            seconds,
-            note,
-        } = row;
-        format!("  {name:<13} {seconds:>7.3} s  {bar:<28}  {note}")
-            .trim_end()
-            .to_string()
+        let Bar { name, seconds, note } = row;
+        format!("  {name:<13} {seconds:>7.3} s  {bar:<28}  {note}").trim_end().to_string()
     };
     rows.iter().map(line).collect()
 }
@@ -232,9 +214,7 @@ impl Report {
     pub fn title(&self, name: &str, about: &str, slides: &str) {
         let left = format!("{name} · {about}");
         let right = format!("slides {slides}");
-        let gap = 79_usize
-            .saturating_sub(left.chars().count() + right.chars().count())
-            .max(1);
+        let gap = 79_usize.saturating_sub(left.chars().count() + right.chars().count()).max(1);
         self.show(&format!("\n{TITLE}{left}{TITLE:#}{:gap$}{right}", ""));
     }
 
@@ -261,17 +241,9 @@ impl Report {
     /// Prints the verdicts, or keeps them for the JSON.
     pub fn verdicts(&mut self, judged: &[Judged]) {
         if !judged.is_empty() {
-            self.show(&format!(
-                "\n{TITLE}what the talk claims, judged by this run{TITLE:#}"
-            ));
+            self.show(&format!("\n{TITLE}what the talk claims, judged by this run{TITLE:#}"));
         }
-        for Judged {
-            id,
-            slide,
-            says,
-            verdict,
-        } in judged
-        {
+        for Judged { id, slide, says, verdict } in judged {
             let (word, evidence) = (verdict.word(), verdict.evidence());
             let color = match verdict {
                 Verdict::Holds(_) => GOOD,
@@ -282,8 +254,7 @@ impl Report {
             for line in wrap(evidence, 72) {
                 self.show(&format!("      {line}"));
             }
-            self.claims
-                .push(json!({"id": id, "slide": slide, "says": says,
+            self.claims.push(json!({"id": id, "slide": slide, "says": says,
                 "verdict": word, "evidence": evidence}));
         }
     }
@@ -361,12 +332,7 @@ mod tests {
 
     #[test]
     fn a_median_is_the_middle() {
-        let median = |seconds: &[f64]| {
-            Times {
-                seconds: seconds.to_vec(),
-            }
-            .median()
-        };
+        let median = |seconds: &[f64]| Times { seconds: seconds.to_vec() }.median();
         assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
         assert!((median(&[4.0, 1.0, 2.0, 3.0]) - 2.5).abs() < 1e-9);
     }

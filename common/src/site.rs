@@ -64,20 +64,12 @@ pub struct Page {
 impl Page {
     /// Page `n`, from its beginning.
     pub fn new(n: u64) -> Page {
-        Page {
-            n,
-            at: 0,
-            length: n.clamp(MIN_PAGE, MAX_PAGE),
-        }
+        Page { n, at: 0, length: n.clamp(MIN_PAGE, MAX_PAGE) }
     }
 
     /// No page: nothing is left of it.
     pub fn empty() -> Page {
-        Page {
-            n: 0,
-            at: 0,
-            length: 0,
-        }
+        Page { n: 0, at: 0, length: 0 }
     }
 
     /// How many bytes are still to be made.
@@ -169,13 +161,7 @@ pub struct Stats {
 
 impl Stats {
     fn line(self) -> String {
-        let Stats {
-            open,
-            most_open,
-            served,
-            given_up,
-            connections,
-        } = self;
+        let Stats { open, most_open, served, given_up, connections } = self;
         format!(
             "open={open} most_open={most_open} served={served} given_up={given_up} \
              connections={connections}"
@@ -214,10 +200,7 @@ fn refusing() -> io::Result<(OwnedFd, SocketAddr)> {
     let socket = socket::socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
     // As a listener that has never listened it still knows its address.
     let unheard = TcpListener::from(socket);
-    socket::bind(
-        std::os::fd::AsRawFd::as_raw_fd(&unheard),
-        &SockaddrIn::new(127, 0, 0, 1, 0),
-    )?;
+    socket::bind(std::os::fd::AsRawFd::as_raw_fd(&unheard), &SockaddrIn::new(127, 0, 0, 1, 0))?;
     let address = unheard.local_addr()?;
     Ok((unheard.into(), address))
 }
@@ -256,9 +239,8 @@ impl Site {
             runner: Runner::Process(child),
         };
         let line = site.ask(&format!("parent {}", process::id()))?;
-        let addresses = line
-            .strip_prefix("site http://")
-            .and_then(|rest| rest.split_once(" refused http://"));
+        let addresses =
+            line.strip_prefix("site http://").and_then(|rest| rest.split_once(" refused http://"));
         let (address, refused) = addresses.ok_or_else(|| nonsense(&line))?;
         site.address = address.parse().map_err(|_| nonsense(&line))?;
         site.refused = refused.parse().map_err(|_| nonsense(&line))?;
@@ -277,12 +259,7 @@ impl Site {
             let _unheard = unheard;
             Web::new(listener, commands)?.run()
         });
-        Ok(Site {
-            address,
-            refused,
-            control,
-            runner: Runner::Thread(Some(runner)),
-        })
+        Ok(Site { address, refused, control, runner: Runner::Thread(Some(runner)) })
     }
 
     /// Where the site listens.
@@ -439,11 +416,7 @@ impl Web {
         };
         web.listener.set_nonblocking(true)?;
         watch(&web.poller, &web.listener, Event::readable(LISTENER))?;
-        match watch(
-            &web.poller,
-            &web.control.commands,
-            Event::readable(COMMANDS),
-        ) {
+        match watch(&web.poller, &web.control.commands, Event::readable(COMMANDS)) {
             // A file, or /dev/null: nothing that anybody could wait for.
             Err(error) if error.kind() == ErrorKind::PermissionDenied && web.control.lives_on => {}
             result => result?,
@@ -540,11 +513,7 @@ impl Web {
                 (Some("stats"), None) => self.stats.line(),
                 (Some("reset"), None) => {
                     let open = self.stats.open;
-                    self.stats = Stats {
-                        open,
-                        most_open: open,
-                        ..Stats::default()
-                    };
+                    self.stats = Stats { open, most_open: open, ..Stats::default() };
                     "ok".into()
                 }
                 // Whoever started us may have died before PR_SET_PDEATHSIG was set.
@@ -567,8 +536,7 @@ impl Web {
             self.timers.pop_first();
             if key == LISTENER {
                 let again = Event::readable(LISTENER);
-                self.poller
-                    .modify_with_mode(&self.listener, again, PollMode::Level)?;
+                self.poller.modify_with_mode(&self.listener, again, PollMode::Level)?;
             } else if let Some(client) = &mut self.clients[key] {
                 client.timer = None;
                 match client.state {
@@ -601,11 +569,7 @@ impl Web {
                 client.half_closed = true;
                 let writable = Event::writable(key);
                 let socket = &client.socket;
-                if self
-                    .poller
-                    .modify_with_mode(socket, writable, PollMode::Level)
-                    .is_err()
-                {
+                if self.poller.modify_with_mode(socket, writable, PollMode::Level).is_err() {
                     self.remove(key);
                 }
             }
@@ -668,8 +632,7 @@ impl Web {
                         client.blocked = blocked;
                         let interest = Event::new(key, !client.half_closed, blocked);
                         let socket = &client.socket;
-                        self.poller
-                            .modify_with_mode(socket, interest, PollMode::Level)?;
+                        self.poller.modify_with_mode(socket, interest, PollMode::Level)?;
                     }
                     if blocked {
                         return Ok(true);
@@ -749,10 +712,7 @@ impl Web {
                 return Ok(!client.half_closed);
             }
             End::Reset => {
-                let at_once = nix::libc::linger {
-                    l_onoff: 1,
-                    l_linger: 0,
-                };
+                let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
                 socket::setsockopt(&client.socket, sockopt::Linger, &at_once)?;
                 return Ok(false);
             }
@@ -783,10 +743,7 @@ impl Web {
 }
 
 /// Adds a source to the poller, in level mode: an event comes for as long as there is a reason.
-#[expect(
-    unsafe_code,
-    reason = "polling leaves the lifetime of sources to its user"
-)]
+#[expect(unsafe_code, reason = "polling leaves the lifetime of sources to its user")]
 fn watch(poller: &Poller, source: impl AsRawSource + AsSource, interest: Event) -> io::Result<()> {
     // SAFETY: a source must be deleted from the poller before it is closed. `Web::remove` does so;
     // the listener and the commands outlive the poller, which is the first field of `Web`.
@@ -942,12 +899,7 @@ impl Rest {
 
 impl Answer {
     fn raw(bytes: &[u8], end: End) -> Answer {
-        Answer {
-            hold: Hold::Not,
-            out: bytes.to_vec(),
-            rest: Rest::Nothing,
-            end,
-        }
+        Answer { hold: Hold::Not, out: bytes.to_vec(), rest: Rest::Nothing, end }
     }
 
     fn refused(refusal: &Refusal) -> Answer {
@@ -962,22 +914,9 @@ impl Answer {
         let head = Head::ok(kind).length(length);
         let head = head.connection(request, !request.keep_alive);
         head.write(&mut out);
-        let rest = if request.head_only {
-            Rest::Nothing
-        } else {
-            rest
-        };
-        let end = if request.keep_alive {
-            End::Keep
-        } else {
-            End::Close
-        };
-        Answer {
-            hold: Hold::Not,
-            out,
-            rest,
-            end,
-        }
+        let rest = if request.head_only { Rest::Nothing } else { rest };
+        let end = if request.keep_alive { End::Keep } else { End::Close };
+        Answer { hold: Hold::Not, out, rest, end }
     }
 
     fn page(request: &Request, n: u64) -> Answer {
@@ -1046,10 +985,9 @@ fn route(request: &Request) -> Result<Answer, Refusal> {
         }
         ("page", Some(n)) => Answer::page(request, n),
         ("gate", Some(n)) => match request.parameter("of").and_then(number) {
-            Some(of) if of > 0 => Answer {
-                hold: Hold::Gate(of as usize),
-                ..Answer::page(request, n)
-            },
+            Some(of) if of > 0 => {
+                Answer { hold: Hold::Gate(of as usize), ..Answer::page(request, n) }
+            }
             _ => {
                 return Err(Refusal::new(
                     StatusCode::BAD_REQUEST,
@@ -1060,10 +998,9 @@ fn route(request: &Request) -> Result<Answer, Refusal> {
         // HTTP/1.0 knows no chunks.
         ("chunked", Some(n)) if !request.http10 => Answer::chunked(request, n),
         ("close" | "chunked", Some(n)) => Answer::unsized_page(request, n),
-        ("old", Some(n)) => Answer {
-            out: b"HTTP/1.0 200 OK\r\n\r\n".to_vec(),
-            ..Answer::unsized_page(request, n)
-        },
+        ("old", Some(n)) => {
+            Answer { out: b"HTTP/1.0 200 OK\r\n\r\n".to_vec(), ..Answer::unsized_page(request, n) }
+        }
         ("hints", Some(n)) => {
             let mut answer = Answer::page(request, n);
             let hints = b"HTTP/1.1 103 Early Hints\r\nlink: </page/1>\r\n\r\n";
@@ -1077,18 +1014,9 @@ fn route(request: &Request) -> Result<Answer, Refusal> {
             let length = page.left();
             Answer::sized(request, "text/plain", length, Rest::Drops(page, every))
         }
-        ("stall", None) => Answer {
-            hold: Hold::Forever,
-            ..Answer::raw(&[], End::Close)
-        },
-        ("stall-body", Some(n)) => Answer {
-            rest: Rest::Never,
-            ..Answer::half(request, n)
-        },
-        ("truncated", None) => Answer {
-            end: End::Close,
-            ..Answer::half(request, 2000)
-        },
+        ("stall", None) => Answer { hold: Hold::Forever, ..Answer::raw(&[], End::Close) },
+        ("stall-body", Some(n)) => Answer { rest: Rest::Never, ..Answer::half(request, n) },
+        ("truncated", None) => Answer { end: End::Close, ..Answer::half(request, 2000) },
         ("malformed", None) => Answer::raw(b"HTTP/1.1 two hundred\r\n\r\n", End::Close),
         ("reset", None) => Answer::raw(&[], End::Reset),
         ("status", Some(code @ 400..=599)) => {
@@ -1155,9 +1083,7 @@ mod tests {
         let head = format!("GET {path} HTTP/1.1\r\nhost: site\r\nconnection: close\r\n\r\n");
         socket.write_all(head.as_bytes()).expect("the site reads");
         // A net: no test waits that long.
-        socket
-            .set_read_timeout(Some(Duration::from_secs(30)))
-            .expect("not zero");
+        socket.set_read_timeout(Some(Duration::from_secs(30))).expect("not zero");
         socket
     }
 
@@ -1227,10 +1153,7 @@ mod tests {
         for (path, answer) in [
             ("/malformed", "HTTP/1.1 two hundred\r\n"),
             ("/status/404", "HTTP/1.1 404 Not Found\r\n"),
-            (
-                "/status/503?delay=1",
-                "HTTP/1.1 503 Service Unavailable\r\n",
-            ),
+            ("/status/503?delay=1", "HTTP/1.1 503 Service Unavailable\r\n"),
             ("/status/200", "HTTP/1.1 404 Not Found\r\n"),
             ("/nothing", "HTTP/1.1 404 Not Found\r\n"),
             ("/page/x", "HTTP/1.1 404 Not Found\r\n"),
@@ -1263,13 +1186,8 @@ mod tests {
                 assert!(rest(socket).ends_with(&page(2000 + n as u64)));
             }
             let stats = site.stats().expect("the site answers");
-            let counted = Stats {
-                open: 0,
-                most_open: 100,
-                served: 100,
-                given_up: 1,
-                connections: 101,
-            };
+            let counted =
+                Stats { open: 0, most_open: 100, served: 100, given_up: 1, connections: 101 };
             assert_eq!(stats, counted);
         }
     }
@@ -1277,12 +1195,7 @@ mod tests {
     #[test]
     fn who_goes_away_is_noticed() {
         let mut site = Site::in_thread().expect("a site");
-        for path in [
-            "/stall",
-            "/stall-body/5000",
-            "/drip/1?every=60000",
-            "/page/1?delay=60000",
-        ] {
+        for path in ["/stall", "/stall-body/5000", "/drip/1?every=60000", "/page/1?delay=60000"] {
             site.reset().expect("the site answers");
             let socket = get(site.address(), path);
             until(&mut site, |stats| stats.open == 1);
@@ -1315,13 +1228,7 @@ mod tests {
 
     #[test]
     fn statistics_travel_as_a_line() {
-        let stats = Stats {
-            open: 1,
-            most_open: 2,
-            served: 3,
-            given_up: 4,
-            connections: 5,
-        };
+        let stats = Stats { open: 1, most_open: 2, served: 3, given_up: 4, connections: 5 };
         assert_eq!(Stats::parse(&stats.line()), Some(stats));
         assert_eq!(Stats::parse("open=x"), None);
     }

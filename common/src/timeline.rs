@@ -104,14 +104,8 @@ pub fn draw(spans: &[Span]) -> Vec<String> {
                 cell(&own, start, start + scale)
             })
             .collect();
-        let lane = own
-            .last()
-            .map_or("", |s| lanes[&(s.pid, s.thread)].as_str());
-        lines.push(
-            format!("  {task:>4}  ╶{row}╴  {lane}")
-                .trim_end()
-                .to_string(),
-        );
+        let lane = own.last().map_or("", |s| lanes[&(s.pid, s.thread)].as_str());
+        lines.push(format!("  {task:>4}  ╶{row}╴  {lane}").trim_end().to_string());
     }
     if tasks.len() > ROWS {
         lines.push(format!("        … and {} tasks more", tasks.len() - ROWS));
@@ -162,14 +156,8 @@ fn legend(spans: &[Span], threads: usize) -> String {
     } else {
         "█ ▓ ▒ ░ running, from always to now and then"
     };
-    let place = if threads == 1 {
-        "all on one thread"
-    } else {
-        ""
-    };
-    format!("        {signs:<57} {place}")
-        .trim_end()
-        .to_string()
+    let place = if threads == 1 { "all on one thread" } else { "" };
+    format!("        {signs:<57} {place}").trim_end().to_string()
 }
 
 /// A short name for each thread, in the order in which they appear.
@@ -181,9 +169,7 @@ fn lanes(spans: &[Span]) -> HashMap<(i32, i32), String> {
     for span in order {
         let number = names.len() + 1;
         let name = if processes { "process" } else { "thread" };
-        names
-            .entry((span.pid, span.thread))
-            .or_insert_with(|| format!("{name} {number}"));
+        names.entry((span.pid, span.thread)).or_insert_with(|| format!("{name} {number}"));
     }
     if names.len() == 1 {
         names.values_mut().for_each(String::clear);
@@ -199,18 +185,14 @@ pub fn chrome_trace(parts: &[(String, Vec<Span>)]) -> Value {
     let mut events = Vec::new();
     for (part, (name, spans)) in parts.iter().enumerate() {
         let part = part + 1;
-        events.push(
-            json!({"ph": "M", "name": "process_name", "pid": part, "tid": 0,
-            "args": {"name": name}}),
-        );
+        events.push(json!({"ph": "M", "name": "process_name", "pid": part, "tid": 0,
+            "args": {"name": name}}));
         let mut tasks: Vec<usize> = spans.iter().map(|s| s.task).collect();
         tasks.sort_unstable();
         tasks.dedup();
         for task in tasks {
-            events.push(
-                json!({"ph": "M", "name": "thread_name", "pid": part, "tid": task + 1,
-                "args": {"name": format!("task {task}")}}),
-            );
+            events.push(json!({"ph": "M", "name": "thread_name", "pid": part, "tid": task + 1,
+                "args": {"name": format!("task {task}")}}));
         }
         for span in spans {
             events.push(json!({"ph": "X", "name": span.kind, "cat": name,
@@ -227,14 +209,7 @@ mod tests {
     use super::*;
 
     fn span(task: usize, kind: Kind, from_us: u64, to_us: u64, thread: i32) -> Span {
-        Span {
-            task,
-            kind,
-            from_us,
-            to_us,
-            pid: 1,
-            thread,
-        }
+        Span { task, kind, from_us, to_us, pid: 1, thread }
     }
 
     #[test]
@@ -266,20 +241,11 @@ mod tests {
 
     #[test]
     fn a_trace_has_a_lane_a_task_and_no_overlap_in_it() {
-        let spans = vec![
-            span(3, Kind::Waiting, 5, 9, 1),
-            span(3, Kind::Running, 9, 12, 1),
-        ];
+        let spans = vec![span(3, Kind::Waiting, 5, 9, 1), span(3, Kind::Running, 9, 12, 1)];
         let trace = chrome_trace(&[("io-bound".into(), spans)]);
         let events = trace["traceEvents"].as_array().unwrap();
         let complete: Vec<_> = events.iter().filter(|e| e["ph"] == "X").collect();
-        assert_eq!(
-            (complete[0]["ts"].as_u64(), complete[0]["dur"].as_u64()),
-            (Some(0), Some(4))
-        );
-        assert_eq!(
-            (complete[1]["ts"].as_u64(), complete[1]["tid"].as_u64()),
-            (Some(4), Some(4))
-        );
+        assert_eq!((complete[0]["ts"].as_u64(), complete[0]["dur"].as_u64()), (Some(0), Some(4)));
+        assert_eq!((complete[1]["ts"].as_u64(), complete[1]["tid"].as_u64()), (Some(4), Some(4)));
     }
 }

@@ -28,12 +28,7 @@ const COROUTINES: Chapter = Chapter {
             "concurrency is not parallel computing",
             Seen::IoAndCpu(cpu::more_under_way_than_cores),
         ),
-        claim(
-            "C2",
-            "3",
-            "in turn, waits and work add up",
-            Seen::IoAndCpu(cpu::baselines_are_sums),
-        ),
+        claim("C2", "3", "in turn, waits and work add up", Seen::IoAndCpu(cpu::baselines_are_sums)),
         claim(
             "K6",
             "24-26",

@@ -160,11 +160,7 @@ pub fn writable(fd: &impl AsFd) -> Source<'_> {
 ///
 /// As `TcpStream::connect`; `TimedOut` at the deadline.
 pub fn connect(address: SocketAddr, deadline: impl Into<Option<Instant>>) -> io::Result<TcpStream> {
-    let family = if address.is_ipv4() {
-        AddressFamily::Inet
-    } else {
-        AddressFamily::Inet6
-    };
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd: OwnedFd = socket::socket(family, SockType::Stream, flags, None)?;
     match socket::connect(fd.as_raw_fd(), &SockaddrStorage::from(address)) {
@@ -513,9 +509,7 @@ impl Scheduler {
         let fiber = Rc::new(Fiber::new(self.number()));
         let own = Rc::downgrade(&fiber);
         let coroutine = Coroutine::with_stack(stack, move |yielder, _: Wake| {
-            let fiber = own
-                .upgrade()
-                .expect("the scheduler holds a task until it ends");
+            let fiber = own.upgrade().expect("the scheduler holds a task until it ends");
             fiber.yielder.set(Some(NonNull::from_ref(yielder)));
             body(&fiber);
         });
@@ -618,14 +612,7 @@ impl Scheduler {
                 self.descriptors.set(self.descriptors.get() - 1);
             }
             let news = got.intersects(one.flags);
-            self.wake(
-                &one.fiber,
-                if news {
-                    Wake::Ready(index)
-                } else {
-                    Wake::Again
-                },
-            );
+            self.wake(&one.fiber, if news { Wake::Ready(index) } else { Wake::Again });
         }
     }
 
@@ -731,17 +718,9 @@ impl<'a> Registered<'a> {
         deadline: Option<Instant>,
     ) -> io::Result<Registered<'a>> {
         let number = scheduler.number();
-        let registered = Registered {
-            scheduler,
-            sources,
-            deadline,
-            number,
-        };
+        let registered = Registered { scheduler, sources, deadline, number };
         if let Some(deadline) = deadline {
-            scheduler
-                .timers
-                .borrow_mut()
-                .insert((deadline, number), fiber.clone());
+            scheduler.timers.borrow_mut().insert((deadline, number), fiber.clone());
         }
         for (index, source) in sources.iter().enumerate() {
             let key = source.key();
@@ -769,10 +748,7 @@ impl Drop for Registered<'_> {
     fn drop(&mut self) {
         let scheduler = self.scheduler;
         if let Some(deadline) = self.deadline {
-            scheduler
-                .timers
-                .borrow_mut()
-                .remove(&(deadline, self.number));
+            scheduler.timers.borrow_mut().remove(&(deadline, self.number));
         }
         for (index, source) in self.sources.iter().enumerate() {
             let key = source.key();
@@ -800,16 +776,12 @@ fn all_of(key: Key) -> RangeInclusive<(Key, u64, usize)> {
 /// Rounded up, so that the deadline has passed when the kernel returns.
 fn milliseconds(time: Duration) -> EpollTimeout {
     let rounded = time.as_nanos().div_ceil(1_000_000);
-    i32::try_from(rounded).map_or(EpollTimeout::MAX, |ms| {
-        EpollTimeout::try_from(ms).expect("not negative")
-    })
+    i32::try_from(rounded)
+        .map_or(EpollTimeout::MAX, |ms| EpollTimeout::try_from(ms).expect("not negative"))
 }
 
 fn deadlock() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::Deadlock,
-        "deadlock: every task waits for another one",
-    )
+    io::Error::new(io::ErrorKind::Deadlock, "deadlock: every task waits for another one")
 }
 
 /// Switches from the running task's stack back to the trampoline.
@@ -1024,22 +996,15 @@ mod tests {
             let (a, mut to_a) = pair();
             let (b, mut to_b) = pair();
             let event = Rc::new(Event::new());
-            let either = |deadline| {
-                wait_any(
-                    &[readable(&a), readable(&b), Source::Event(&event)],
-                    deadline,
-                )
-            };
+            let either =
+                |deadline| wait_any(&[readable(&a), readable(&b), Source::Event(&event)], deadline);
             to_b.write_all(b"x").expect("room in the buffer");
             assert_eq!(either(net()).expect("b"), 1);
             to_a.write_all(b"x").expect("room in the buffer");
             (&b).read_exact(&mut [0]).expect("it was sent");
             assert_eq!(either(net()).expect("a"), 0);
             (&a).read_exact(&mut [0]).expect("it was sent");
-            assert_eq!(
-                either(soon()).expect_err("none").kind(),
-                io::ErrorKind::TimedOut
-            );
+            assert_eq!(either(soon()).expect_err("none").kind(), io::ErrorKind::TimedOut);
             let setter = event.clone();
             spawn(move || setter.set());
             assert_eq!(either(net()).expect("the event"), 2);

@@ -30,24 +30,14 @@ const PROCESSES: Chapter = Chapter {
             "concurrency is not parallel computing",
             Seen::IoAndCpu(cpu::more_under_way_than_cores),
         ),
-        claim(
-            "C2",
-            "3",
-            "in turn, waits and work add up",
-            Seen::IoAndCpu(cpu::baselines_are_sums),
-        ),
+        claim("C2", "3", "in turn, waits and work add up", Seen::IoAndCpu(cpu::baselines_are_sums)),
         claim(
             "P1",
             "16",
             "a simple, synchronous API",
             Seen::Read("processes/src/io_bound.rs, exchange"),
         ),
-        claim(
-            "P4",
-            "17",
-            "waits overlap",
-            Seen::IoBound(io::waits_overlap),
-        ),
+        claim("P4", "17", "waits overlap", Seen::IoBound(io::waits_overlap)),
         claim(
             "P5",
             "18-20",

@@ -77,13 +77,7 @@ where
     // Moved into the closure, the parent's copies of `f` and of the writing end are closed by the
     // time this returns. No process forked later inherits that end.
     let pid = fork_child(move || report(answers, f)).map_err(not_started)?;
-    Ok(Process {
-        pid,
-        parent: Pid::this(),
-        result,
-        reaped: false,
-        returns: PhantomData,
-    })
+    Ok(Process { pid, parent: Pid::this(), result, reaped: false, returns: PhantomData })
 }
 
 fn not_started(error: io::Error) -> io::Error {
@@ -92,10 +86,7 @@ fn not_started(error: io::Error) -> io::Error {
         Some(libc::EMFILE) => " (the limit of open files: ulimit -n)",
         _ => "",
     };
-    io::Error::new(
-        error.kind(),
-        format!("no further process can be started: {error}{limit}"),
-    )
+    io::Error::new(error.kind(), format!("no further process can be started: {error}{limit}"))
 }
 
 impl<T: Serialize + DeserializeOwned> Process<T> {
@@ -142,10 +133,7 @@ impl<T> Process<T> {
     /// Whether the process has ended, so that [`Process::join`] will not wait. Never blocks.
     pub fn is_finished(&self) -> bool {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
-        !matches!(
-            retry(|| waitid(Id::Pid(self.pid), flags)),
-            Ok(WaitStatus::StillAlive)
-        )
+        !matches!(retry(|| waitid(Id::Pid(self.pid), flags)), Ok(WaitStatus::StillAlive))
     }
 
     /// Reads the child's one frame; `None` if the child ended without having sent a whole one.
@@ -163,11 +151,7 @@ impl<T> Process<T> {
                 PollFd::new(self.result.as_fd(), PollFlags::POLLIN),
                 PollFd::new(death.as_fd(), PollFlags::POLLIN),
             ];
-            let patience = if dead {
-                PollTimeout::ZERO
-            } else {
-                PollTimeout::NONE
-            };
+            let patience = if dead { PollTimeout::ZERO } else { PollTimeout::NONE };
             retry(|| poll(&mut sources, patience))?;
             if sources[0].any() == Some(true) {
                 let n = self.result.read(&mut buf)?;

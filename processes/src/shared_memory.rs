@@ -78,10 +78,7 @@ impl SharedLock {
     /// No memory left.
     pub fn new() -> io::Result<Self> {
         let mutex = Mutex(libc::PTHREAD_MUTEX_INITIALIZER.into());
-        let lock = Self {
-            mutex: Mapping::new(vec![mutex])?,
-            held: Cell::new(false),
-        };
+        let lock = Self { mutex: Mapping::new(vec![mutex])?, held: Cell::new(false) };
         make_shared_and_robust(lock.mutex())?;
         Ok(lock)
     }
@@ -104,10 +101,7 @@ impl SharedLock {
             code => panic!("no lock: {}", io::Error::from_raw_os_error(code)),
         };
         self.held.set(true);
-        SharedGuard {
-            lock: self,
-            holder_died,
-        }
+        SharedGuard { lock: self, holder_died }
     }
 
     fn mutex(&self) -> *mut libc::pthread_mutex_t {
@@ -164,23 +158,18 @@ fn make_shared_and_robust(mutex: *mut libc::pthread_mutex_t) -> io::Result<()> {
     // the last. The mutex is valid memory that nobody else knows of yet.
     unsafe {
         check(libc::pthread_mutexattr_init(attributes))?;
-        let result = check(libc::pthread_mutexattr_setpshared(
-            attributes,
-            libc::PTHREAD_PROCESS_SHARED,
-        ))
-        .and_then(|()| {
-            check(libc::pthread_mutexattr_setrobust(
-                attributes,
-                libc::PTHREAD_MUTEX_ROBUST,
-            ))
-        })
-        .and_then(|()| {
-            check(libc::pthread_mutexattr_settype(
-                attributes,
-                libc::PTHREAD_MUTEX_ERRORCHECK,
-            ))
-        })
-        .and_then(|()| check(libc::pthread_mutex_init(mutex, attributes)));
+        let result =
+            check(libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED))
+                .and_then(|()| {
+                    check(libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST))
+                })
+                .and_then(|()| {
+                    check(libc::pthread_mutexattr_settype(
+                        attributes,
+                        libc::PTHREAD_MUTEX_ERRORCHECK,
+                    ))
+                })
+                .and_then(|()| check(libc::pthread_mutex_init(mutex, attributes)));
         libc::pthread_mutexattr_destroy(attributes);
         result
     }
@@ -231,11 +220,7 @@ impl<T> Mapping<T> {
             // SAFETY: inside the mapping, which begins at a page and so is aligned for every type.
             unsafe { start.add(n).write(value) };
         }
-        Ok(Self {
-            start,
-            len,
-            kept: false,
-        })
+        Ok(Self { start, len, kept: false })
     }
 
     #[expect(unsafe_code, reason = "std has no shared memory")]

@@ -31,79 +31,35 @@ fn main() -> ExitCode {
                 "the_closure_may_borrow_and_works_on_a_copy",
                 the_closure_may_borrow_and_works_on_a_copy,
             ),
-            (
-                "a_panic_is_the_error_of_its_task",
-                a_panic_is_the_error_of_its_task,
-            ),
-            (
-                "an_exit_is_the_error_of_its_task",
-                an_exit_is_the_error_of_its_task,
-            ),
-            (
-                "a_kill_is_the_error_of_its_task",
-                a_kill_is_the_error_of_its_task,
-            ),
-            (
-                "a_result_that_is_no_json_is_an_error",
-                a_result_that_is_no_json_is_an_error,
-            ),
+            ("a_panic_is_the_error_of_its_task", a_panic_is_the_error_of_its_task),
+            ("an_exit_is_the_error_of_its_task", an_exit_is_the_error_of_its_task),
+            ("a_kill_is_the_error_of_its_task", a_kill_is_the_error_of_its_task),
+            ("a_result_that_is_no_json_is_an_error", a_result_that_is_no_json_is_an_error),
             (
                 "results_larger_than_a_pipe_are_joined_in_order",
                 results_larger_than_a_pipe_are_joined_in_order,
             ),
-            (
-                "a_result_does_not_wait_for_a_grandchild",
-                a_result_does_not_wait_for_a_grandchild,
-            ),
-            (
-                "a_death_does_not_wait_for_a_grandchild",
-                a_death_does_not_wait_for_a_grandchild,
-            ),
-            (
-                "a_death_does_not_wait_for_siblings",
-                a_death_does_not_wait_for_siblings,
-            ),
+            ("a_result_does_not_wait_for_a_grandchild", a_result_does_not_wait_for_a_grandchild),
+            ("a_death_does_not_wait_for_a_grandchild", a_death_does_not_wait_for_a_grandchild),
+            ("a_death_does_not_wait_for_siblings", a_death_does_not_wait_for_siblings),
             ("five_hundred_wait_at_once", five_hundred_wait_at_once),
-            (
-                "the_first_of_many_is_seen_by_poll",
-                the_first_of_many_is_seen_by_poll,
-            ),
+            ("the_first_of_many_is_seen_by_poll", the_first_of_many_is_seen_by_poll),
             ("stop_continue_kill", stop_continue_kill),
-            (
-                "is_finished_leaves_the_result",
-                is_finished_leaves_the_result,
-            ),
+            ("is_finished_leaves_the_result", is_finished_leaves_the_result),
             ("a_dropped_process_is_gone", a_dropped_process_is_gone),
-            (
-                "a_copy_of_a_handle_kills_nobody",
-                a_copy_of_a_handle_kills_nobody,
-            ),
-            (
-                "no_descriptor_left_is_a_sentence",
-                no_descriptor_left_is_a_sentence,
-            ),
+            ("a_copy_of_a_handle_kills_nobody", a_copy_of_a_handle_kills_nobody),
+            ("no_descriptor_left_is_a_sentence", no_descriptor_left_is_a_sentence),
             ("fork_beside_a_thread_panics", fork_beside_a_thread_panics),
-            (
-                "a_joined_thread_is_no_obstacle",
-                a_joined_thread_is_no_obstacle,
-            ),
-            (
-                "buffered_output_is_printed_once",
-                buffered_output_is_printed_once,
-            ),
-            (
-                "children_die_with_their_parent",
-                children_die_with_their_parent,
-            ),
+            ("a_joined_thread_is_no_obstacle", a_joined_thread_is_no_obstacle),
+            ("buffered_output_is_printed_once", buffered_output_is_printed_once),
+            ("children_die_with_their_parent", children_die_with_their_parent),
             ("frames_survive_any_split", frames_survive_any_split),
         ]),
     }
 }
 
 fn a_result_comes_back() {
-    let tasks: Vec<_> = (0..5)
-        .map(|n| process::spawn(move || (n, format!("task {n}"))))
-        .collect();
+    let tasks: Vec<_> = (0..5).map(|n| process::spawn(move || (n, format!("task {n}")))).collect();
     for (n, task) in tasks.into_iter().enumerate() {
         assert_eq!(task.join().unwrap(), (n, format!("task {n}")));
     }
@@ -127,9 +83,7 @@ fn a_panic_is_the_error_of_its_task() {
 }
 
 fn an_exit_is_the_error_of_its_task() {
-    let error = process::spawn(|| -> () { std::process::exit(3) })
-        .join()
-        .unwrap_err();
+    let error = process::spawn(|| -> () { std::process::exit(3) }).join().unwrap_err();
     assert!(matches!(error, ProcessError::Exited(3)), "{error}");
     assert_no_children();
 }
@@ -144,10 +98,7 @@ fn a_kill_is_the_error_of_its_task() {
     let task = process::spawn(pause);
     task.kill(Signal::SIGTERM).unwrap();
     let error = task.join().unwrap_err();
-    assert!(
-        matches!(error, ProcessError::Killed(Signal::SIGTERM)),
-        "{error}"
-    );
+    assert!(matches!(error, ProcessError::Killed(Signal::SIGTERM)), "{error}");
     assert_no_children();
 }
 
@@ -159,9 +110,8 @@ fn a_result_that_is_no_json_is_an_error() {
 }
 
 fn results_larger_than_a_pipe_are_joined_in_order() {
-    let tasks: Vec<_> = (0..4_usize)
-        .map(|n| process::spawn(move || "x".repeat(1_000_000 + n)))
-        .collect();
+    let tasks: Vec<_> =
+        (0..4_usize).map(|n| process::spawn(move || "x".repeat(1_000_000 + n))).collect();
     for (n, task) in tasks.into_iter().enumerate() {
         assert_eq!(task.join().unwrap().len(), 1_000_000 + n);
     }
@@ -192,10 +142,7 @@ fn a_death_does_not_wait_for_a_grandchild() {
         kill(Pid::this(), Signal::SIGKILL).unwrap();
     });
     let error = task.join().unwrap_err();
-    assert!(
-        matches!(error, ProcessError::Killed(Signal::SIGKILL)),
-        "{error}"
-    );
+    assert!(matches!(error, ProcessError::Killed(Signal::SIGKILL)), "{error}");
     opens.write_all(b"x").unwrap(); // the grandchild may go
 }
 
@@ -231,10 +178,7 @@ fn the_first_of_many_is_seen_by_poll() {
     let quick = process::spawn(|| 1);
     let mut sources = [&idle.as_fd(), &quick.as_fd()].map(|fd| PollFd::new(*fd, PollFlags::POLLIN));
     poll(&mut sources, PollTimeout::NONE).unwrap();
-    assert_eq!(
-        sources.map(|source| source.any()),
-        [Some(false), Some(true)]
-    );
+    assert_eq!(sources.map(|source| source.any()), [Some(false), Some(true)]);
     assert_eq!(quick.join().unwrap(), 1);
     idle.kill(Signal::SIGKILL).unwrap();
     let mut sources = [PollFd::new(idle.as_fd(), PollFlags::POLLIN)];
@@ -259,10 +203,7 @@ fn stop_continue_kill() {
         |task: Process<()>| drop(task),
         |task: Process<()>| {
             task.kill(Signal::SIGKILL).unwrap();
-            assert!(matches!(
-                task.join(),
-                Err(ProcessError::Killed(Signal::SIGKILL))
-            ));
+            assert!(matches!(task.join(), Err(ProcessError::Killed(Signal::SIGKILL))));
         },
     ] {
         let task = process::spawn(pause);
@@ -317,15 +258,9 @@ fn no_descriptor_left_is_a_sentence() {
             Err(error) => refused.push(error.to_string()),
         }
     }
-    assert!(
-        refused.len() >= 3,
-        "two for the pipe, one to look for threads"
-    );
+    assert!(refused.len() >= 3, "two for the pipe, one to look for threads");
     for words in refused {
-        assert!(
-            words.starts_with("no further process can be started"),
-            "{words}"
-        );
+        assert!(words.starts_with("no further process can be started"), "{words}");
         assert!(words.contains("ulimit -n"), "{words}");
     }
     assert_no_children();
@@ -357,17 +292,12 @@ fn buffered_output_is_printed_once() {
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(
-        text,
-        "parent without a newline, child without one, parent again\n"
-    );
+    assert_eq!(text, "parent without a newline, child without one, parent again\n");
 }
 
 fn prints_before_it_forks() -> ExitCode {
     print!("parent without a newline");
-    process::spawn(|| print!(", child without one"))
-        .join()
-        .unwrap();
+    process::spawn(|| print!(", child without one")).join().unwrap();
     println!(", parent again");
     ExitCode::SUCCESS
 }
@@ -431,8 +361,5 @@ fn quietly(f: fn()) -> Process<()> {
 }
 
 fn assert_no_children() {
-    assert_eq!(
-        waitpid(None, Some(WaitPidFlag::WNOHANG)),
-        Err(Errno::ECHILD)
-    );
+    assert_eq!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Err(Errno::ECHILD));
 }

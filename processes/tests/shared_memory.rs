@@ -22,37 +22,19 @@ use shared_memory::{Shared, SharedLock};
 fn main() -> ExitCode {
     runner::main(&[
         ("what_is_written_is_seen", what_is_written_is_seen),
-        (
-            "a_dropped_copy_takes_nothing_away",
-            a_dropped_copy_takes_nothing_away,
-        ),
+        ("a_dropped_copy_takes_nothing_away", a_dropped_copy_takes_nothing_away),
         ("no_values_are_no_problem", no_values_are_no_problem),
-        (
-            "an_update_between_load_and_store_is_lost",
-            an_update_between_load_and_store_is_lost,
-        ),
-        (
-            "the_lock_lets_one_in_at_a_time",
-            the_lock_lets_one_in_at_a_time,
-        ),
+        ("an_update_between_load_and_store_is_lost", an_update_between_load_and_store_is_lost),
+        ("the_lock_lets_one_in_at_a_time", the_lock_lets_one_in_at_a_time),
         ("the_lock_survives_its_holder", the_lock_survives_its_holder),
         (
             "the_lock_survives_its_holder_for_one_who_waits",
             the_lock_survives_its_holder_for_one_who_waits,
         ),
-        (
-            "the_lock_is_not_inherited_by_a_child",
-            the_lock_is_not_inherited_by_a_child,
-        ),
-        (
-            "a_forgotten_guard_does_no_harm",
-            a_forgotten_guard_does_no_harm,
-        ),
+        ("the_lock_is_not_inherited_by_a_child", the_lock_is_not_inherited_by_a_child),
+        ("a_forgotten_guard_does_no_harm", a_forgotten_guard_does_no_harm),
         ("to_lock_twice_panics", to_lock_twice_panics),
-        (
-            "nothing_is_lost_over_two_hundred_kills",
-            nothing_is_lost_over_two_hundred_kills,
-        ),
+        ("nothing_is_lost_over_two_hundred_kills", nothing_is_lost_over_two_hundred_kills),
     ])
 }
 
@@ -62,9 +44,7 @@ fn words<const N: usize>(values: [i64; N]) -> Shared<AtomicI64> {
 
 fn what_is_written_is_seen() {
     let balances = words([100, 0]);
-    process::spawn(|| balances[1].store(balances[0].load(Relaxed) + 1, Relaxed))
-        .join()
-        .unwrap();
+    process::spawn(|| balances[1].store(balances[0].load(Relaxed) + 1, Relaxed)).join().unwrap();
     assert_eq!(balances[1].load(Relaxed), 101);
     assert_eq!(balances.len(), 2);
 }
@@ -101,9 +81,7 @@ fn an_update_between_load_and_store_is_lost() {
 fn the_lock_lets_one_in_at_a_time() {
     let balances = words([0]);
     let lock = SharedLock::new().unwrap();
-    let tasks: Vec<_> = (0..4)
-        .map(|_| process::spawn(|| add(&lock, &balances, 50_000)))
-        .collect();
+    let tasks: Vec<_> = (0..4).map(|_| process::spawn(|| add(&lock, &balances, 50_000))).collect();
     for task in tasks {
         task.join().unwrap();
     }
@@ -147,9 +125,7 @@ fn the_lock_survives_its_holder() {
 fn the_lock_survives_its_holder_for_one_who_waits() {
     let lock = SharedLock::new().unwrap();
     let holder = holder(&lock);
-    let waiters: Vec<_> = (0..3)
-        .map(|_| process::spawn(|| lock.lock().holder_died()))
-        .collect();
+    let waiters: Vec<_> = (0..3).map(|_| process::spawn(|| lock.lock().holder_died())).collect();
     for waiter in &waiters {
         wait_until_blocked(waiter);
     }
@@ -220,9 +196,7 @@ fn nothing_is_lost_over_two_hundred_kills() {
     let mover = |seed: usize| {
         let mut n = seed;
         loop {
-            n = n
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let from = (n >> 33) % ACCOUNTS;
             let to = (from + 1 + (n >> 40) % (ACCOUNTS - 1)) % ACCOUNTS;
             let guard = lock.lock();

@@ -26,24 +26,14 @@ const THREADS: Chapter = Chapter {
             "concurrency is not parallel computing",
             Seen::IoAndCpu(cpu::more_under_way_than_cores),
         ),
-        claim(
-            "C2",
-            "3",
-            "in turn, waits and work add up",
-            Seen::IoAndCpu(cpu::baselines_are_sums),
-        ),
+        claim("C2", "3", "in turn, waits and work add up", Seen::IoAndCpu(cpu::baselines_are_sums)),
         claim(
             "T1",
             "6",
             "a simple, synchronous API",
             Seen::Read("threads/src/io_bound.rs, exchange"),
         ),
-        claim(
-            "T4",
-            "7-8",
-            "waits overlap",
-            Seen::IoBound(io::waits_overlap),
-        ),
+        claim("T4", "7-8", "waits overlap", Seen::IoBound(io::waits_overlap)),
         claim(
             "T5",
             "9-11",

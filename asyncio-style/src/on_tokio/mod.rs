@@ -9,7 +9,5 @@ pub mod io_bound;
 pub fn run<T>(main: impl Future<Output = T>) -> T {
     let mut builder = Builder::new_current_thread();
     let runtime = builder.enable_all().build_local(LocalOptions::default());
-    runtime
-        .expect("there is a descriptor left for an epoll")
-        .block_on(main)
+    runtime.expect("there is a descriptor left for an epoll").block_on(main)
 }

@@ -114,20 +114,11 @@ impl Get {
         let done_us = now();
         let answered_us = self.answered_us.unwrap_or(done_us);
         let task = self.job.task;
-        let mut spans = vec![Span::here(
-            task,
-            Kind::Waiting,
-            self.started_us,
-            answered_us,
-        )];
+        let mut spans = vec![Span::here(task, Kind::Waiting, self.started_us, answered_us)];
         if self.answered_us.is_some() {
             spans.push(Span::here(task, Kind::Running, answered_us, done_us));
         }
-        let page = Page {
-            status: self.status,
-            length: self.length,
-            crc32: self.crc32.finalize(),
-        };
+        let page = Page { status: self.status, length: self.length, crc32: self.crc32.finalize() };
         Outcome {
             task,
             page: self.job.page,
@@ -260,33 +251,17 @@ mod tests {
     }
 
     fn page(status: u16, body: &[u8]) -> Page {
-        Page {
-            status,
-            length: body.len() as u64,
-            crc32: crc32fast::hash(body),
-        }
+        Page { status, length: body.len() as u64, crc32: crc32fast::hash(body) }
     }
 
     const CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n\
         5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n";
 
     const ANSWERS: [(&[u8], u16, &[u8]); 8] = [
-        (
-            b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
-            200,
-            b"hello",
-        ),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", 200, b"hello"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", 200, b""),
-        (
-            b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nno",
-            404,
-            b"no",
-        ),
-        (
-            b"HTTP/1.1 200 OK\r\n\r\nuntil the end",
-            200,
-            b"until the end",
-        ),
+        (b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nno", 404, b"no"),
+        (b"HTTP/1.1 200 OK\r\n\r\nuntil the end", 200, b"until the end"),
         (b"HTTP/1.0 200 OK\r\n\r\nold", 200, b"old"),
         (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b""),
         (CHUNKED, 200, b"hello!"),
@@ -303,11 +278,7 @@ mod tests {
         for (answer, status, body) in ANSWERS {
             for size in 1..=answer.len() {
                 let text = String::from_utf8_lossy(answer);
-                assert_eq!(
-                    fetch(answer, size),
-                    Ok(page(status, body)),
-                    "{size}: {text}"
-                );
+                assert_eq!(fetch(answer, size), Ok(page(status, body)), "{size}: {text}");
             }
         }
     }
@@ -322,10 +293,7 @@ mod tests {
 
     #[test]
     fn what_is_no_http_is_malformed() {
-        for answer in [
-            &b"SSH-2.0-OpenSSH_9.2\r\n\r\n"[..],
-            b"\0\0\0\xff\xff\xff\r\n\r\n",
-        ] {
+        for answer in [&b"SSH-2.0-OpenSSH_9.2\r\n\r\n"[..], b"\0\0\0\xff\xff\xff\r\n\r\n"] {
             assert_eq!(fetch(answer, 5), Err("malformed answer".into()));
         }
     }
@@ -334,9 +302,7 @@ mod tests {
     fn a_head_without_an_end_is_given_up() {
         let endless = [b"HTTP/1.1 200 OK\r\nx: ".to_vec(), vec![b'a'; 1 << 20]].concat();
         let mut get = Get::new(job());
-        let taken = endless
-            .chunks(BUFFER)
-            .take_while(|piece| get.received(piece).is_ok());
+        let taken = endless.chunks(BUFFER).take_while(|piece| get.received(piece).is_ok());
         assert!(taken.count() * BUFFER <= UNPARSED + BUFFER);
     }
 
@@ -346,9 +312,7 @@ mod tests {
         for round in 0..20_000 {
             let mut noisy = ANSWERS[round % ANSWERS.len()].0.to_vec();
             for _ in 0..3 {
-                random = random
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let at = (random >> 33) as usize % noisy.len();
                 noisy[at] = (random >> 24) as u8;
             }

@@ -136,10 +136,7 @@ impl Conn {
     /// A connection too many: it is told so (503) and closed, whatever it asks.
     pub fn too_many() -> Conn {
         let mut conn = Conn::new();
-        conn.refuse(&Refusal::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too many connections",
-        ));
+        conn.refuse(&Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many connections"));
         conn
     }
 
@@ -151,11 +148,7 @@ impl Conn {
             State::Asking => Wants::Write, // 100 Continue
             State::Answering { ready } => {
                 let pause = ready.saturating_duration_since(Instant::now());
-                if pause.is_zero() {
-                    Wants::Write
-                } else {
-                    Wants::Wait(pause)
-                }
+                if pause.is_zero() { Wants::Write } else { Wants::Wait(pause) }
             }
             State::Draining => Wants::Drain,
             State::Closed => Wants::Close,
@@ -168,9 +161,7 @@ impl Conn {
             Some(stop) => self.deadline.min(stop),
             None => self.deadline,
         };
-        deadline
-            .saturating_duration_since(Instant::now())
-            .max(Duration::from_millis(1))
+        deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
     }
 
     /// Takes what the peer sent; nothing (`&[]`) when it closed.
@@ -236,10 +227,9 @@ impl Conn {
     /// answered 408; everything else closes without a word.
     pub fn timed_out(&mut self) {
         match self.state {
-            State::Asking if self.output().is_empty() => self.refuse(&Refusal::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "the request took too long",
-            )),
+            State::Asking if self.output().is_empty() => {
+                self.refuse(&Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request took too long"))
+            }
             State::Answering { ready } if ready > Instant::now() => {}
             _ => self.state = State::Closed,
         }
@@ -299,16 +289,9 @@ impl Conn {
             Ok(Target::Index) => (Page::empty(), INDEX, Duration::ZERO),
             Err(refusal) => return self.refuse(&refusal.to(request)),
         };
-        let kind = if index.is_empty() {
-            "text/plain"
-        } else {
-            "text/html"
-        };
+        let kind = if index.is_empty() { "text/plain" } else { "text/html" };
         let length = page.left() + index.len() as u64;
-        Head::ok(kind)
-            .length(length)
-            .connection(request, self.last)
-            .write(&mut self.out);
+        Head::ok(kind).length(length).connection(request, self.last).write(&mut self.out);
         if !request.head_only {
             self.out.extend_from_slice(index.as_bytes());
             self.page = page;
@@ -506,11 +489,7 @@ impl Requests {
         {
             return Err(too_large().to(&request));
         }
-        let pending = Box::new(Pending {
-            request,
-            reply,
-            read: 0,
-        });
+        let pending = Box::new(Pending { request, reply, read: 0 });
         if said.is_empty() {
             return self.body(pending);
         }
@@ -553,18 +532,10 @@ impl Requests {
 fn check(request: &http::Request<()>) -> Result<(), Refusal> {
     let headers = request.headers();
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Err(Refusal::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "only GET and HEAD are served",
-        ));
+        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are served"));
     }
     let head_only = request.method() == Method::HEAD;
-    let refuse = |why| {
-        Err(Refusal {
-            head_only,
-            ..Refusal::new(StatusCode::BAD_REQUEST, why)
-        })
-    };
+    let refuse = |why| Err(Refusal { head_only, ..Refusal::new(StatusCode::BAD_REQUEST, why) });
     let hosts = headers.get_all(header::HOST).iter().count();
     if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
         return refuse("exactly one Host header is needed");
@@ -587,31 +558,23 @@ fn check(request: &http::Request<()>) -> Result<(), Refusal> {
 fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
     let lines = headers.get_all(name);
     let mut values = lines.iter().filter_map(|value| value.to_str().ok());
-    values.any(|line| {
-        line.split(',')
-            .any(|t| t.trim().eq_ignore_ascii_case(token))
-    })
+    values.any(|line| line.split(',').any(|t| t.trim().eq_ignore_ascii_case(token)))
 }
 
 fn bad_request(error: Error) -> Refusal {
     match error {
-        Error::HttpParseTooManyHeaders => Refusal::new(
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "too many headers",
-        ),
-        Error::TooManyContentLengthHeaders | Error::BadContentLengthHeader => Refusal::new(
-            StatusCode::BAD_REQUEST,
-            "the length of the body is not clear",
-        ),
+        Error::HttpParseTooManyHeaders => {
+            Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many headers")
+        }
+        Error::TooManyContentLengthHeaders | Error::BadContentLengthHeader => {
+            Refusal::new(StatusCode::BAD_REQUEST, "the length of the body is not clear")
+        }
         _ => Refusal::new(StatusCode::BAD_REQUEST, "this is not HTTP/1.1"),
     }
 }
 
 fn too_large() -> Refusal {
-    Refusal::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "the body is longer than 16384 bytes",
-    )
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 16384 bytes")
 }
 
 /// An answer that ends the connection, and the reason in words.
@@ -623,27 +586,17 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub fn new(status: StatusCode, why: &'static str) -> Refusal {
-        Refusal {
-            status,
-            why,
-            head_only: false,
-        }
+        Refusal { status, why, head_only: false }
     }
 
     /// The same, as an answer to `request`: that one may have been a HEAD.
     pub fn to(self, request: &Request) -> Refusal {
-        Refusal {
-            head_only: request.head_only,
-            ..self
-        }
+        Refusal { head_only: request.head_only, ..self }
     }
 
     pub fn write(&self, out: &mut Vec<u8>) {
-        let mut head = Head {
-            status: self.status,
-            ..Head::ok("text/plain")
-        }
-        .length(self.why.len() as u64 + 1);
+        let mut head = Head { status: self.status, ..Head::ok("text/plain") }
+            .length(self.why.len() as u64 + 1);
         head.connection = "connection: close\r\n";
         head.write(out);
         if !self.head_only {
@@ -670,12 +623,7 @@ enum Body {
 
 impl Head {
     pub fn ok(kind: &'static str) -> Head {
-        Head {
-            status: StatusCode::OK,
-            kind,
-            body: Body::UntilClosed,
-            connection: "",
-        }
+        Head { status: StatusCode::OK, kind, body: Body::UntilClosed, connection: "" }
     }
 
     pub fn length(mut self, length: u64) -> Head {
@@ -700,12 +648,7 @@ impl Head {
     }
 
     pub fn write(&self, out: &mut Vec<u8>) {
-        let Head {
-            status,
-            kind,
-            connection,
-            ..
-        } = self;
+        let Head { status, kind, connection, .. } = self;
         let code = status.as_str();
         let reason = status.canonical_reason().unwrap_or("Unknown");
         let allow = match *status {
@@ -754,9 +697,7 @@ mod tests {
     }
 
     fn no_delay(conn: &mut Conn) {
-        conn.state = State::Answering {
-            ready: Instant::now(),
-        };
+        conn.state = State::Answering { ready: Instant::now() };
     }
 
     fn text(input: &str) -> String {
@@ -767,9 +708,7 @@ mod tests {
     /// The status codes of the answers to `input`, in order.
     fn statuses(input: &str) -> Vec<u16> {
         let answers = text(input);
-        let lines = answers
-            .lines()
-            .filter_map(|line| line.strip_prefix("HTTP/1.1 "));
+        let lines = answers.lines().filter_map(|line| line.strip_prefix("HTTP/1.1 "));
         lines.map(|l| l[..3].parse().expect("a status")).collect()
     }
 
@@ -855,17 +794,11 @@ mod tests {
             (get("/", "content-length: -1\r\n"), 400),
             (get("/", "content-length: 1, 2\r\n"), 400),
             (get("/", "content-length: 1\r\ncontent-length: 2\r\n"), 400),
-            (
-                get("/", "content-length: 3\r\ntransfer-encoding: chunked\r\n"),
-                400,
-            ),
+            (get("/", "content-length: 3\r\ntransfer-encoding: chunked\r\n"), 400),
             (get("/", "transfer-encoding: gzip\r\n"), 400),
             (get("/", "transfer-encoding: chunked, gzip\r\n"), 400),
             (get("/", "content-length: 16385\r\n"), 413),
-            (
-                get("/", "transfer-encoding: chunked\r\n") + "4001\r\n" + &"x".repeat(0x4001),
-                413,
-            ),
+            (get("/", "transfer-encoding: chunked\r\n") + "4001\r\n" + &"x".repeat(0x4001), 413),
             (get("/", "transfer-encoding: chunked\r\n") + "x\r\n", 400),
         ] {
             // Whatever follows a refusal is not answered.
@@ -923,10 +856,7 @@ mod tests {
         let page = "GET /page/1 HTTP/1.0\r\n\r\n";
         let kept = "GET /page/1 HTTP/1.0\r\nconnection: Keep-Alive\r\n\r\n";
         assert_eq!(statuses(&get("/page/1", "").repeat(3)), [200; 3]);
-        assert_eq!(
-            statuses(&get("/page/1", "connection: x, Close\r\n").repeat(3)),
-            [200]
-        );
+        assert_eq!(statuses(&get("/page/1", "connection: x, Close\r\n").repeat(3)), [200]);
         assert_eq!(statuses(&page.repeat(3)), [200]);
         assert!(text(page).contains("connection: close\r\n"));
         assert_eq!(statuses(&kept.repeat(3)), [200; 3]);
@@ -979,10 +909,7 @@ mod tests {
         conn.timed_out();
         assert_eq!(conn.wants(), Wants::Close, "idle: silently");
 
-        for half in [
-            "GET / HT".to_owned(),
-            get("/", "content-length: 5\r\n") + "hel",
-        ] {
+        for half in ["GET / HT".to_owned(), get("/", "content-length: 5\r\n") + "hel"] {
             let mut conn = Conn::new();
             conn.received(half.as_bytes());
             let deadline = conn.deadline;
@@ -1127,10 +1054,8 @@ mod tests {
 
     #[test]
     fn a_request_may_be_split_at_every_byte() {
-        let request = get(
-            "/page/1",
-            "expect: 100-continue\r\ntransfer-encoding: chunked\r\n",
-        ) + "3\r\nabc\r\n0\r\n\r\n"
+        let request = get("/page/1", "expect: 100-continue\r\ntransfer-encoding: chunked\r\n")
+            + "3\r\nabc\r\n0\r\n\r\n"
             + &get("/", "");
         let input = request.as_bytes();
         let (whole, _) = play(&[input], usize::MAX);

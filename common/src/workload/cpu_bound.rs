@@ -37,13 +37,7 @@ pub struct Counted {
 
 impl Count {
     pub fn new(task: usize, below: u64) -> Count {
-        Count {
-            task,
-            below,
-            next: 2,
-            primes: 0,
-            spans: Vec::new(),
-        }
+        Count { task, below, next: 2, primes: 0, spans: Vec::new() }
     }
 
     /// Counts a little further; `true` while there is more to do.
@@ -58,36 +52,20 @@ impl Count {
 
     /// What was counted.
     pub fn finish(self) -> Counted {
-        let Count {
-            task,
-            below,
-            primes,
-            spans,
-            ..
-        } = self;
-        Counted {
-            task,
-            below,
-            primes,
-            spans,
-        }
+        let Count { task, below, primes, spans, .. } = self;
+        Counted { task, below, primes, spans }
     }
 
     fn record(&mut self, from: u64, cpu: u64) {
         let to = now();
-        let ran = if to - from > cpu + PREEMPTED {
-            from + cpu
-        } else {
-            to
-        };
+        let ran = if to - from > cpu + PREEMPTED { from + cpu } else { to };
         let span = Span::here(self.task, Kind::Running, from, ran);
         match self.spans.last_mut() {
             Some(last) if span.continues(last) => last.to_us = ran,
             _ => self.spans.push(span),
         }
         if ran < to {
-            self.spans
-                .push(Span::here(self.task, Kind::Preempted, ran, to));
+            self.spans.push(Span::here(self.task, Kind::Preempted, ran, to));
         }
     }
 }
@@ -110,11 +88,7 @@ fn primes_below(below: u64) -> u64 {
     for n in 2..below as usize {
         if !composite[n] {
             primes += 1;
-            composite
-                .iter_mut()
-                .skip(n * n)
-                .step_by(n)
-                .for_each(|c| *c = true);
+            composite.iter_mut().skip(n * n).step_by(n).for_each(|c| *c = true);
         }
     }
     primes
@@ -202,12 +176,7 @@ fn one_after_the_other(mut count: Count) -> Counted {
 }
 
 fn line(counted: &Counted) -> String {
-    let Counted {
-        task,
-        below,
-        primes,
-        ..
-    } = counted;
+    let Counted { task, below, primes, .. } = counted;
     format!("task {task}: {primes} primes below {below}")
 }
 
@@ -220,18 +189,11 @@ fn describe(stage: &Stage, section: &mut Section, m: &Measured) {
     let cores = format!("{} at work", plural(m.cores.min(m.tasks), "core"));
     section.shown = bars(&[
         Bar::new(stage.chapter.style, wall, &m.walls.note(&stage.machine)),
-        Bar::new(
-            "one by one",
-            m.in_turn_s,
-            &format!("{:.2} × as long", m.in_turn_s / wall),
-        ),
+        Bar::new("one by one", m.in_turn_s, &format!("{:.2} × as long", m.in_turn_s / wall)),
         Bar::new("the limit", limit, &cores),
     ]);
     section.draw();
-    section.shown.push(format!(
-        "  cores in use, on average: {:.2} of {}",
-        m.at_work, m.cores
-    ));
+    section.shown.push(format!("  cores in use, on average: {:.2} of {}", m.at_work, m.cores));
     section.measure("runs", json!(m.walls.seconds));
     section.measure("cores_in_use", json!(m.at_work));
     section.measure("threads", json!(m.threads));
@@ -239,11 +201,7 @@ fn describe(stage: &Stage, section: &mut Section, m: &Measured) {
 }
 
 fn plural(n: usize, thing: &str) -> String {
-    if n == 1 {
-        format!("1 {thing}")
-    } else {
-        format!("{n} {thing}s")
-    }
+    if n == 1 { format!("1 {thing}") } else { format!("{n} {thing}s") }
 }
 
 /// Whether more than one core was at work, or that it cannot be told.
@@ -333,10 +291,7 @@ pub fn baselines_are_sums(io: &io_bound::Measured, cpu: &Measured) -> Verdict {
 
 fn faster(m: &Measured) -> String {
     let factor = m.in_turn_s / m.walls.median();
-    format!(
-        "{:.2} cores at work, {factor:.2} × as fast as one by one",
-        m.at_work
-    )
+    format!("{:.2} cores at work, {factor:.2} × as fast as one by one", m.at_work)
 }
 
 #[cfg(test)]
@@ -345,19 +300,7 @@ mod tests {
 
     #[test]
     fn slices_and_the_sieve_agree() {
-        for below in [
-            1,
-            2,
-            3,
-            4,
-            30,
-            1000,
-            SLICE,
-            SLICE + 1,
-            SLICE + 2,
-            SLICE + 3,
-            20_011,
-        ] {
+        for below in [1, 2, 3, 4, 30, 1000, SLICE, SLICE + 1, SLICE + 2, SLICE + 3, 20_011] {
             let counted = one_after_the_other(Count::new(0, below));
             assert_eq!(counted.primes, primes_below(below), "{below}");
         }
@@ -367,11 +310,7 @@ mod tests {
     #[test]
     fn slices_that_follow_each_other_are_one_span() {
         let counted = one_after_the_other(Count::new(0, 10 * SLICE));
-        let running = counted
-            .spans
-            .iter()
-            .filter(|s| s.kind == Kind::Running)
-            .count();
+        let running = counted.spans.iter().filter(|s| s.kind == Kind::Running).count();
         let preempted = counted.spans.len() - running;
         assert!(running <= preempted + 10, "{:?}", counted.spans);
     }
@@ -379,15 +318,7 @@ mod tests {
     fn measured(at_work: f64, threads: usize, cores: usize) -> Measured {
         let walls = Times { seconds: vec![1.0] };
         let (in_turn_s, in_turn_cpu_s) = (2.0, 2.0);
-        Measured {
-            tasks: 6,
-            cores,
-            walls,
-            in_turn_s,
-            in_turn_cpu_s,
-            at_work,
-            threads,
-        }
+        Measured { tasks: 6, cores, walls, in_turn_s, in_turn_cpu_s, at_work, threads }
     }
 
     #[test]
@@ -400,10 +331,7 @@ mod tests {
         assert_eq!(no_faster_on_one_thread(&turns).word(), "holds");
         assert_eq!(as_fast_as_the_cores(&turns).word(), "does not hold");
         let one_core = measured(0.99, 6, 1);
-        assert_eq!(
-            as_fast_as_the_cores(&one_core).word(),
-            "not measurable here"
-        );
+        assert_eq!(as_fast_as_the_cores(&one_core).word(), "not measurable here");
         let busy = measured(1.0, 6, 2);
         assert_eq!(no_faster_for_a_lock(&busy).word(), "not measurable here");
     }

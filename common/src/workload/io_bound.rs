@@ -51,11 +51,7 @@ impl Outcome {
     pub fn line(&self, width: usize) -> String {
         let page = &self.page;
         match &self.result {
-            Ok(Page {
-                status,
-                length,
-                crc32,
-            }) => {
+            Ok(Page { status, length, crc32 }) => {
                 format!("{page:<width$}  {status} {length:>7} bytes  crc32 {crc32:08x}")
             }
             Err(words) => format!("{page:<width$}  {words}"),
@@ -103,8 +99,7 @@ impl Args {
     /// A URL that is none, or not `http`, is a wrong input; a name without an address a failure.
     pub fn given_jobs(&self) -> Result<Vec<Job>, Error> {
         let urls = self.urls.iter().enumerate();
-        urls.map(|(task, url)| given_job(task, url, self.timeout))
-            .collect()
+        urls.map(|(task, url)| given_job(task, url, self.timeout)).collect()
     }
 
     /// What is fetched, in a few words.
@@ -133,10 +128,7 @@ impl Args {
                     _ => (site.address(), self.timeout),
                 };
                 let url = format!("http://{address}{path}");
-                jobs.push((
-                    own_job(jobs.len(), address, path.into(), url, timeout),
-                    expected,
-                ));
+                jobs.push((own_job(jobs.len(), address, path.into(), url, timeout), expected));
             }
         }
         jobs
@@ -168,12 +160,7 @@ impl Expected {
         match (self, result) {
             (Expected::Page(n), Ok(page)) => {
                 let (length, crc32) = site::facts(n);
-                *page
-                    == Page {
-                        status: 200,
-                        length,
-                        crc32,
-                    }
+                *page == Page { status: 200, length, crc32 }
             }
             (Expected::Status(status), Ok(page)) => page.status == status,
             (Expected::Failure(words), Err(said)) => words == said,
@@ -183,44 +170,26 @@ impl Expected {
 }
 
 fn own_job(task: usize, address: SocketAddr, page: String, url: String, timeout: Duration) -> Job {
-    Job {
-        task,
-        url,
-        address,
-        page,
-        timeout,
-    }
+    Job { task, url, address, page, timeout }
 }
 
 fn given_job(task: usize, url: &str, timeout: Duration) -> Result<Job, Error> {
     let wrong = |why: &str| Error::Usage(format!("{url}: {why}"));
-    let uri: Uri = url
-        .parse()
-        .map_err(|_| wrong("not a URL; one begins with http://"))?;
+    let uri: Uri = url.parse().map_err(|_| wrong("not a URL; one begins with http://"))?;
     match uri.scheme_str() {
         Some("http") => {}
         Some("https") => return Err(wrong("https needs TLS, which is not shown here; use http")),
         _ => return Err(wrong("not an http:// URL")),
     }
-    let host = uri
-        .host()
-        .filter(|h| !h.is_empty())
-        .ok_or_else(|| wrong("names no host"))?;
+    let host = uri.host().filter(|h| !h.is_empty()).ok_or_else(|| wrong("names no host"))?;
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let port = uri.port_u16().unwrap_or(80);
     let mut found = (bare, port)
         .to_socket_addrs()
         .map_err(|error| Error::Failed(format!("{url}: cannot resolve {host}: {error}")))?;
-    let address = found
-        .next()
-        .ok_or_else(|| Error::Failed(format!("{url}: {host} has no address")))?;
-    Ok(own_job(
-        task,
-        address,
-        url.to_string(),
-        url.to_string(),
-        timeout,
-    ))
+    let address =
+        found.next().ok_or_else(|| Error::Failed(format!("{url}: {host} has no address")))?;
+    Ok(own_job(task, address, url.to_string(), url.to_string(), timeout))
 }
 
 /// What one or several runs showed.
@@ -265,22 +234,14 @@ pub fn conduct(stage: &mut Stage) -> Result<(Section, Measured), Error> {
         if own {
             most_open = most_open.max(stage.site()?.stats()?.most_open);
         }
-        let width = jobs
-            .iter()
-            .map(|j| j.page.chars().count())
-            .max()
-            .unwrap_or(0);
+        let width = jobs.iter().map(|j| j.page.chars().count()).max().unwrap_or(0);
         section.answers(outcomes.iter().map(|o| o.line(width)).collect());
         if let Some(wrong) = wrong(&jobs, &expected, &outcomes) {
             section.wrong = Some(wrong);
         }
         section.spans = outcomes.into_iter().flat_map(|o| o.spans).collect();
     }
-    let in_turn = if own {
-        Some(in_turn(stage, &jobs)?)
-    } else {
-        None
-    };
+    let in_turn = if own { Some(in_turn(stage, &jobs)?) } else { None };
     let measured = Measured {
         pages: jobs.len(),
         at_once: args.at_once(),
@@ -307,30 +268,20 @@ fn in_turn(stage: &mut Stage, jobs: &[Job]) -> Result<(f64, f64), Error> {
 
 fn wrong(jobs: &[Job], expected: &[Expected], outcomes: &[Outcome]) -> Option<String> {
     if outcomes.len() != jobs.len() {
-        return Some(format!(
-            "{} pages asked for, {} outcomes",
-            jobs.len(),
-            outcomes.len()
-        ));
+        return Some(format!("{} pages asked for, {} outcomes", jobs.len(), outcomes.len()));
     }
-    let out_of_place = outcomes
-        .iter()
-        .enumerate()
-        .find(|(place, o)| o.task != *place);
+    let out_of_place = outcomes.iter().enumerate().find(|(place, o)| o.task != *place);
     if let Some((place, outcome)) = out_of_place {
         return Some(format!("outcome {} stands in place {place}", outcome.task));
     }
     if expected.is_empty() {
         // Pages of a foreign site: whatever it said is right, as long as it said it.
-        let failed = outcomes
-            .iter()
-            .find(|o| !matches!(o.result, Ok(page) if page.status < 400));
+        let failed = outcomes.iter().find(|o| !matches!(o.result, Ok(page) if page.status < 400));
         return failed.map(|o| format!("could not fetch {}", o.line(0)));
     }
     let pairs = expected.iter().zip(outcomes);
     let mut odd = pairs.filter(|(expected, outcome)| !expected.is(&outcome.result));
-    odd.next()
-        .map(|(_, outcome)| format!("not as expected: {}", outcome.line(0)))
+    odd.next().map(|(_, outcome)| format!("not as expected: {}", outcome.line(0)))
 }
 
 fn describe(stage: &Stage, section: &mut Section, measured: &Measured) {
@@ -342,11 +293,8 @@ fn describe(stage: &Stage, section: &mut Section, measured: &Measured) {
     let args = &stage.flags.io_bound;
     let (one_by_one, limit, what) = if measured.most_open.is_some() {
         let latency = args.latency.as_secs_f64();
-        let stalled = if args.with_failures {
-            args.timeout.min(STALLED).as_secs_f64()
-        } else {
-            0.0
-        };
+        let stalled =
+            if args.with_failures { args.timeout.min(STALLED).as_secs_f64() } else { 0.0 };
         let waits = args.pages as f64 * latency + stalled;
         let rounds = measured.pages.div_ceil(measured.at_once) as f64;
         (waits, (latency * rounds).max(stalled), "the slowest page")
@@ -360,11 +308,7 @@ fn describe(stage: &Stage, section: &mut Section, measured: &Measured) {
     section.baseline_s = Some(one_by_one);
     section.limit_s = Some(limit);
     section.shown = bars(&[
-        Bar::new(
-            stage.chapter.style,
-            wall,
-            &measured.walls.note(&stage.machine),
-        ),
+        Bar::new(stage.chapter.style, wall, &measured.walls.note(&stage.machine)),
         Bar::new("one by one", one_by_one, &times),
         Bar::new("the limit", limit, what),
     ]);
@@ -385,10 +329,9 @@ pub fn waits_overlap(m: &Measured) -> Verdict {
     match m.most_open {
         None => Verdict::NotMeasurable("only the own site counts what is open at once".into()),
         _ if m.at_once < 2 => Verdict::NotMeasurable("one page at a time was asked for".into()),
-        Some(open) if open > 1 => Verdict::Holds(format!(
-            "{open} of {} requests were open at the site at once",
-            m.pages
-        )),
+        Some(open) if open > 1 => {
+            Verdict::Holds(format!("{open} of {} requests were open at the site at once", m.pages))
+        }
         Some(open) => Verdict::Fails(format!("{open} request at a time was open at the site")),
     }
 }
@@ -441,18 +384,9 @@ mod tests {
 
     #[test]
     fn a_url_that_is_none_says_so() {
-        for url in [
-            "https://127.0.0.1/",
-            "ftp://127.0.0.1/",
-            "127.0.0.1",
-            "http://",
-            "/page/1",
-        ] {
+        for url in ["https://127.0.0.1/", "ftp://127.0.0.1/", "127.0.0.1", "http://", "/page/1"] {
             let error = given_job(0, url, STALLED).unwrap_err();
-            assert!(
-                matches!(&error, Error::Usage(why) if why.starts_with(url)),
-                "{error}"
-            );
+            assert!(matches!(&error, Error::Usage(why) if why.starts_with(url)), "{error}");
         }
         let job = given_job(3, "http://127.0.0.1:81/a?b", STALLED).unwrap();
         assert_eq!(job.address, ([127, 0, 0, 1], 81).into());

@@ -10,10 +10,8 @@ pub type Test = (&'static str, fn());
 
 /// Runs the tests whose names contain one of the arguments; all of them without arguments.
 pub fn main(tests: &[Test]) -> ExitCode {
-    let wanted: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|argument| !argument.starts_with('-'))
-        .collect();
+    let wanted: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let mut failed = Vec::new();
     for (name, test) in tests {
         if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part)) {
