@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use common::chapter::{Chapter, Seen, claim};
+use common::chapter::{Chapter, Claim, Seen};
 use common::workload::{cpu_bound as cpu, io_bound as io};
 
 mod on_async_std;
@@ -21,25 +21,10 @@ const ON_TOKIO: Chapter = Chapter {
     cpu_bound: |counts| on_tokio::run(on_tokio::cpu_bound::run(counts)),
     asides: &[],
     claims: &[
-        claim(
-            "C1",
-            "2",
-            "concurrency is not parallel computing",
-            Seen::IoAndCpu(cpu::more_under_way_than_cores),
-        ),
-        claim("C2", "3", "in turn, waits and work add up", Seen::IoAndCpu(cpu::baselines_are_sums)),
-        claim(
-            "A2",
-            "28",
-            "one thread serves many connections by events",
-            Seen::IoBound(io::one_thread_many_connections),
-        ),
-        claim(
-            "S4",
-            "36",
-            "it comes with the standard library",
-            Seen::Read("Cargo.toml: the language has async, a crate brings the loop"),
-        ),
+        Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
+        Claim("C2", Seen::IoAndCpu(cpu::baselines_are_sums)),
+        Claim("A2", Seen::IoBound(io::one_thread_many_connections)),
+        Claim("S4", Seen::Read("Cargo.toml: the language has async, a crate brings the loop")),
     ],
 };
 

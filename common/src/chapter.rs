@@ -4,6 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use crate::Error;
+use crate::claims;
 use crate::cli::{Command, Flags, Output, parse};
 use crate::machine::Machine;
 use crate::report::{Judged, Report, Section, Verdict};
@@ -38,18 +39,8 @@ pub struct Aside {
     pub run: fn(&Flags) -> Section,
 }
 
-/// A claim of the talk, and the evidence that decides it.
-pub struct Claim {
-    id: &'static str,
-    slide: &'static str,
-    says: &'static str,
-    seen: Seen,
-}
-
-/// A row of the table of claims: its number, its slide, what it says, what decides it.
-pub const fn claim(id: &'static str, slide: &'static str, says: &'static str, seen: Seen) -> Claim {
-    Claim { id, slide, says, seen }
-}
+/// A claim of the talk, by its number, and the evidence that decides it.
+pub struct Claim(pub &'static str, pub Seen);
 
 /// What decides a claim, by type: a judge cannot be handed another workload's figures.
 pub enum Seen {
@@ -258,15 +249,16 @@ impl Chapter {
 
     /// All claims, or only those that what was run decides.
     fn judge(&self, measured: &Measurements, all: bool) -> Vec<Judged> {
-        let judge = |claim: &Claim| {
-            let read = matches!(claim.seen, Seen::Read(_));
-            let verdict = match claim.seen.verdict(measured) {
+        let judge = |Claim(number, seen): &Claim| {
+            let read = matches!(seen, Seen::Read(_));
+            let verdict = match seen.verdict(measured) {
                 Some(verdict) if all || !read => verdict,
                 None if all => Verdict::NotMeasurable("what decides it was not run".into()),
                 _ => return None,
             };
-            let Claim { id, slide, says, .. } = *claim;
-            Some(Judged { id, slide, says, verdict })
+            let mut texts = claims::ALL.iter();
+            let text = texts.find(|text| text.id == *number).expect("the talk makes this claim");
+            Some(Judged { text, verdict })
         };
         self.claims.iter().filter_map(judge).collect()
     }

@@ -8,6 +8,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`chapter`] | a style's table of contents, and the `main` that runs it |
+//! | `claims` | what the talk claims |
 //! | [`cli`] | every flag of every program, its limits, its messages |
 //! | [`workload`] | one file a workload: input, pure steps, expected answer, what is measured |
 //! | [`http`] | one GET, and one server connection, without IO |
@@ -19,6 +20,7 @@
 compile_error!("This project runs on Linux with glibc; the README says how to use a container.");
 
 pub mod chapter;
+mod claims;
 pub mod cli;
 mod error;
 pub mod http;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use anstyle::{AnsiColor, Style};
 use serde_json::{Map, Value, json};
 
+use crate::claims;
 use crate::machine::{Machine, profile};
 use crate::timeline::{self, Span};
 
@@ -167,9 +168,7 @@ impl Verdict {
 
 /// A claim, judged.
 pub struct Judged {
-    pub id: &'static str,
-    pub slide: &'static str,
-    pub says: &'static str,
+    pub text: &'static claims::Text,
     pub verdict: Verdict,
 }
 
@@ -243,7 +242,8 @@ impl Report {
         if !judged.is_empty() {
             self.show(&format!("\n{TITLE}what the talk claims, judged by this run{TITLE:#}"));
         }
-        for Judged { id, slide, says, verdict } in judged {
+        for Judged { text, verdict } in judged {
+            let claims::Text { id, slide, says } = text;
             let (word, evidence) = (verdict.word(), verdict.evidence());
             let color = match verdict {
                 Verdict::Holds(_) => GOOD,

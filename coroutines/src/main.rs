@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use common::chapter::{Chapter, Seen, claim};
+use common::chapter::{Chapter, Claim, Seen};
 use common::workload::cpu_bound as cpu;
 
 mod cpu_bound;
@@ -22,19 +22,9 @@ const COROUTINES: Chapter = Chapter {
     cpu_bound: |counts| scheduler::run(|| cpu_bound::run(counts)),
     asides: &[],
     claims: &[
-        claim(
-            "C1",
-            "2",
-            "concurrency is not parallel computing",
-            Seen::IoAndCpu(cpu::more_under_way_than_cores),
-        ),
-        claim("C2", "3", "in turn, waits and work add up", Seen::IoAndCpu(cpu::baselines_are_sums)),
-        claim(
-            "K6",
-            "24-26",
-            "CPU-bound greenlets are no faster",
-            Seen::CpuBound(cpu::no_faster_on_one_thread),
-        ),
+        Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
+        Claim("C2", Seen::IoAndCpu(cpu::baselines_are_sums)),
+        Claim("K6", Seen::CpuBound(cpu::no_faster_on_one_thread)),
     ],
 };
 

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use common::chapter::{Chapter, Seen, claim};
+use common::chapter::{Chapter, Claim, Seen};
 use common::workload::{cpu_bound as cpu, io_bound as io};
 
 mod cpu_bound;
@@ -24,32 +24,12 @@ const PROCESSES: Chapter = Chapter {
     cpu_bound: cpu_bound::run,
     asides: &[],
     claims: &[
-        claim(
-            "C1",
-            "2",
-            "concurrency is not parallel computing",
-            Seen::IoAndCpu(cpu::more_under_way_than_cores),
-        ),
-        claim("C2", "3", "in turn, waits and work add up", Seen::IoAndCpu(cpu::baselines_are_sums)),
-        claim(
-            "P1",
-            "16",
-            "a simple, synchronous API",
-            Seen::Read("processes/src/io_bound.rs, exchange"),
-        ),
-        claim("P4", "17", "waits overlap", Seen::IoBound(io::waits_overlap)),
-        claim(
-            "P5",
-            "18-20",
-            "CPU-bound processes are as fast as the cores",
-            Seen::CpuBound(cpu::as_fast_as_the_cores),
-        ),
-        claim(
-            "P6",
-            "21",
-            "processes are good for parallel processing",
-            Seen::CpuBound(cpu::as_fast_as_the_cores),
-        ),
+        Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
+        Claim("C2", Seen::IoAndCpu(cpu::baselines_are_sums)),
+        Claim("P1", Seen::Read("processes/src/io_bound.rs, exchange")),
+        Claim("P4", Seen::IoBound(io::waits_overlap)),
+        Claim("P5", Seen::CpuBound(cpu::as_fast_as_the_cores)),
+        Claim("P6", Seen::CpuBound(cpu::as_fast_as_the_cores)),
     ],
 };
 

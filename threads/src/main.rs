@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use common::chapter::{Chapter, Seen, claim};
+use common::chapter::{Chapter, Claim, Seen};
 use common::workload::{cpu_bound as cpu, io_bound as io};
 
 mod cpu_bound;
@@ -20,32 +20,12 @@ const THREADS: Chapter = Chapter {
     cpu_bound: cpu_bound::run,
     asides: &[],
     claims: &[
-        claim(
-            "C1",
-            "2",
-            "concurrency is not parallel computing",
-            Seen::IoAndCpu(cpu::more_under_way_than_cores),
-        ),
-        claim("C2", "3", "in turn, waits and work add up", Seen::IoAndCpu(cpu::baselines_are_sums)),
-        claim(
-            "T1",
-            "6",
-            "a simple, synchronous API",
-            Seen::Read("threads/src/io_bound.rs, exchange"),
-        ),
-        claim("T4", "7-8", "waits overlap", Seen::IoBound(io::waits_overlap)),
-        claim(
-            "T5",
-            "9-11",
-            "CPU-bound threads are no faster",
-            Seen::CpuBound(cpu::no_faster_for_a_lock),
-        ),
-        claim(
-            "T9",
-            "15",
-            "threads are not good for CPU-bound work",
-            Seen::CpuBound(cpu::no_faster_for_a_lock),
-        ),
+        Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
+        Claim("C2", Seen::IoAndCpu(cpu::baselines_are_sums)),
+        Claim("T1", Seen::Read("threads/src/io_bound.rs, exchange")),
+        Claim("T4", Seen::IoBound(io::waits_overlap)),
+        Claim("T5", Seen::CpuBound(cpu::no_faster_for_a_lock)),
+        Claim("T9", Seen::CpuBound(cpu::no_faster_for_a_lock)),
     ],
 };
 

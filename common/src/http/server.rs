@@ -228,7 +228,10 @@ impl Conn {
     pub fn timed_out(&mut self) {
         match self.state {
             State::Asking if self.output().is_empty() => {
-                self.refuse(&Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request took too long"))
+                self.refuse(&Refusal::new(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "the request took too long",
+                ));
             }
             State::Answering { ready } if ready > Instant::now() => {}
             _ => self.state = State::Closed,
