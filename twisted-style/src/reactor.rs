@@ -1,0 +1,773 @@
+//! The reactor: one thread that waits for everything at once and calls back whoever it concerns
+//! (`twisted.internet.reactor`).
+//!
+//! It is an explicit loop: nothing happens before [`Reactor::run`], everything happens inside it,
+//! and it returns after [`Reactor::stop`]. Underneath is `epoll`, level-triggered as in Twisted's
+//! own `epollreactor`, by way of the `polling` crate. A `Reactor` is a handle that is not `Send`:
+//! the compiler proves that only one thread touches it. The door for the other threads is
+//! [`ReactorFromThreads::call_from_thread`].
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::{Rc, Weak};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage};
+use polling::{Event, Events, PollMode, Poller};
+
+use crate::clock::{Clock, DelayedCall};
+use crate::deferred::{AbandonedError, Deferred, Failure, Reply, gather_results, succeed};
+use crate::protocol::{Changed, Connection, Factory, Protocol, Transport, Waits};
+
+/// What is read from one connection before it is the next one's turn, in bytes
+/// (`tcp.Connection.bufferSize`).
+const READ: usize = 64 * 1024;
+
+/// A listener takes so many connections before it is somebody else's turn.
+const ACCEPT: usize = 64;
+
+/// How long a listener rests when the process has no descriptor left for another connection.
+const REST: Duration = Duration::from_millis(100);
+
+type Call = Box<dyn FnOnce()>;
+type Trigger = Box<dyn FnOnce() -> Deferred<()>>;
+type BuildProtocol = Box<dyn FnMut(SocketAddr) -> Option<Box<dyn Protocol>>>;
+type Tcp = Connection<TcpStream>;
+
+/// A handle on a reactor; a clone is another handle on the same one.
+#[derive(Clone)]
+pub struct Reactor(Rc<Inner>);
+
+struct Inner {
+    poller: Arc<Poller>,
+    clock: Clock,
+    /// What is waited for; its index is its key in the poller.
+    sources: RefCell<Vec<Option<Source>>>,
+    /// Keys to be used again, and keys that may still occur in the events being handled.
+    free: RefCell<Vec<usize>>,
+    freed: RefCell<Vec<usize>>,
+    changed: Changed,
+    soon: RefCell<VecDeque<Call>>,
+    running: Cell<bool>,
+    stopping: Cell<bool>,
+    stopped: Cell<bool>,
+    before_shutdown: RefCell<Vec<Trigger>>,
+    after_shutdown: RefCell<Vec<Trigger>>,
+    from_threads: ReactorFromThreads,
+    calls: Receiver<CallFromThread>,
+    pool: RefCell<ThreadPool>,
+}
+
+#[derive(Clone)]
+enum Source {
+    Connection(Rc<Watched>),
+    Port(Rc<Port>),
+    Reader(Rc<Reader>),
+}
+
+/// A connection, and what the poller watches it for at present.
+struct Watched {
+    connection: Tcp,
+    watched: Cell<(bool, bool)>,
+}
+
+struct Port {
+    listener: TcpListener,
+    build_protocol: RefCell<BuildProtocol>,
+    resting: Cell<bool>,
+}
+
+struct Reader {
+    source: OwnedFd,
+    do_read: RefCell<Box<dyn FnMut()>>,
+}
+
+impl Reactor {
+    /// A reactor that does not run yet.
+    ///
+    /// # Errors
+    /// The process has no descriptors left.
+    pub fn new() -> io::Result<Reactor> {
+        let poller = Arc::new(Poller::new()?);
+        let (sender, calls) = mpsc::channel();
+        let from_threads = ReactorFromThreads {
+            sender,
+            poller: poller.clone(),
+        };
+        Ok(Reactor(Rc::new(Inner {
+            poller,
+            clock: Clock::real(),
+            sources: RefCell::default(),
+            free: RefCell::default(),
+            freed: RefCell::default(),
+            changed: Changed::default(),
+            soon: RefCell::default(),
+            running: Cell::new(false),
+            stopping: Cell::new(false),
+            stopped: Cell::new(false),
+            before_shutdown: RefCell::default(),
+            after_shutdown: RefCell::default(),
+            pool: RefCell::new(ThreadPool::new()),
+            from_threads,
+            calls,
+        })))
+    }
+
+    /// Waits and calls back until [`stop`](Reactor::stop). Then every connection is closed, and
+    /// what was still to come is forgotten: a reactor is run once.
+    pub fn run(&self) {
+        let inner = &*self.0;
+        assert!(!inner.running.replace(true), "the reactor is running");
+        let mut events = Events::new();
+        let mut buffer = vec![0; READ];
+        while self.run_until_current() {
+            events.clear();
+            inner
+                .poller
+                .wait(&mut events, self.time_to_wait())
+                .expect("epoll_wait fails for descriptors and addresses that are not ours only");
+            for event in events.iter() {
+                self.dispatch(event, &mut buffer);
+            }
+        }
+        self.disconnect_all();
+        inner.running.set(false);
+    }
+
+    /// Runs until `deferred` has a result, and returns that (`task.react`).
+    ///
+    /// # Errors
+    /// The error of the Deferred, or [`AbandonedError`] if the reactor was stopped before.
+    pub fn run_until<T>(&self, deferred: Deferred<T>) -> Result<T, Failure> {
+        let result = Rc::new(Cell::new(None));
+        let done = {
+            let (result, reactor) = (result.clone(), self.clone());
+            deferred.add_both(move |fired| {
+                result.set(Some(fired));
+                reactor.stop();
+            })
+        };
+        self.run();
+        drop(done);
+        result.take().unwrap_or(Err(AbandonedError.into()))
+    }
+
+    /// Has [`run`](Reactor::run) return, after what was added before shutdown.
+    pub fn stop(&self) {
+        if self.0.stopping.replace(true) {
+            return;
+        }
+        let mut waits = Vec::new();
+        for trigger in self.0.before_shutdown.take() {
+            waits.push(trigger());
+        }
+        let reactor = self.clone();
+        let done = gather_results(waits).add_both(move |_| reactor.0.stopped.set(true));
+        drop(done);
+    }
+
+    /// Has `trigger` called when the reactor stops; if it returns a Deferred before shutdown, the
+    /// reactor goes on until that has fired (`addSystemEventTrigger("before", "shutdown", …)`).
+    pub fn add_system_event_trigger<R: Reply<Value = ()>>(
+        &self,
+        event: SystemEvent,
+        trigger: impl FnOnce() -> R + 'static,
+    ) {
+        let triggers = match event {
+            SystemEvent::BeforeShutdown => &self.0.before_shutdown,
+            SystemEvent::AfterShutdown => &self.0.after_shutdown,
+        };
+        let trigger = Box::new(move || succeed(()).add_callback(move |()| trigger()));
+        triggers.borrow_mut().push(trigger);
+    }
+
+    /// Calls `function` in the reactor's next turn.
+    pub fn call_when_running(&self, function: impl FnOnce() + 'static) {
+        self.0.soon.borrow_mut().push_back(Box::new(function));
+    }
+
+    /// Calls `function` when `delay` has passed.
+    pub fn call_later(&self, delay: Duration, function: impl FnOnce() + 'static) -> DelayedCall {
+        self.0.clock.call_later(delay, function)
+    }
+
+    /// The clock that this reactor goes by.
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// Accepts connections on `listener` and builds a protocol for each.
+    ///
+    /// # Errors
+    /// The listener cannot be watched: no memory left.
+    pub fn listen_tcp(
+        &self,
+        listener: TcpListener,
+        mut factory: impl Factory,
+    ) -> io::Result<ListeningPort> {
+        listener.set_nonblocking(true)?;
+        let build = move |peer| {
+            let protocol = factory.build_protocol(peer)?;
+            Some(Box::new(protocol) as Box<dyn Protocol>)
+        };
+        let port = Rc::new(Port {
+            listener,
+            build_protocol: RefCell::new(Box::new(build)),
+            resting: Cell::new(false),
+        });
+        let key = self.reserve();
+        self.watch(&port.listener, Event::readable(key))
+            .inspect_err(|_| self.release(key))?;
+        self.keep(key, Source::Port(port.clone()));
+        Ok(ListeningPort {
+            reactor: Rc::downgrade(&self.0),
+            port: Rc::downgrade(&port),
+            key,
+        })
+    }
+
+    /// Connects to `address`; `protocol` then speaks, or is told `connection_failed` if that took
+    /// longer than `timeout` or cannot be done. Never before this has returned.
+    pub fn connect_tcp(
+        &self,
+        address: SocketAddr,
+        protocol: impl Protocol,
+        timeout: Duration,
+    ) -> Connector {
+        let socket = match begin_connecting(address) {
+            Ok(socket) => socket,
+            Err(error) => {
+                let mut protocol = protocol;
+                self.call_when_running(move || protocol.connection_failed(error));
+                let nobody = Changed::default();
+                return Connector(Transport::new(0, address, self.0.clock.clone(), nobody));
+            }
+        };
+        let transport = self.adopt(socket, address, Box::new(protocol)).transport();
+        transport.set_timeout(Some(timeout));
+        Connector(transport)
+    }
+
+    /// Calls `do_read` whenever `source` is readable or at its end, until it is removed
+    /// (`addReader`). Level-triggered: it is called again as long as nobody has read.
+    ///
+    /// # Errors
+    /// `source` is nothing that one can wait for: a regular file.
+    pub fn add_reader(
+        &self,
+        source: impl Into<OwnedFd>,
+        do_read: impl FnMut() + 'static,
+    ) -> io::Result<ReadDescriptor> {
+        let reader = Rc::new(Reader {
+            source: source.into(),
+            do_read: RefCell::new(Box::new(do_read)),
+        });
+        let key = self.reserve();
+        self.watch(&reader.source, Event::readable(key))
+            .inspect_err(|_| self.release(key))?;
+        self.keep(key, Source::Reader(reader.clone()));
+        Ok(ReadDescriptor {
+            reactor: Rc::downgrade(&self.0),
+            reader: Rc::downgrade(&reader),
+            key,
+        })
+    }
+
+    /// The handle that other threads may have.
+    pub fn for_threads(&self) -> ReactorFromThreads {
+        self.0.from_threads.clone()
+    }
+
+    /// Runs `work`, which may block or compute, in a thread of the reactor's pool, and fires with
+    /// what it returned (`threads.deferToThread`). Cancelling does not stop the thread.
+    pub fn defer_to_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Deferred<T> {
+        let (resolver, deferred) = Deferred::new();
+        let (sender, result) = mpsc::channel();
+        let mut pool = self.0.pool.borrow_mut();
+        let job = pool.waiting.insert(Box::new(move || {
+            let result: thread::Result<T> = result.try_recv().expect("sent before this is called");
+            match result {
+                Ok(value) => resolver.callback(value),
+                Err(panic) => resolver.errback(Failure::panicked(panic)),
+            }
+        }));
+        let from_threads = self.for_threads();
+        pool.start(Box::new(move || {
+            let result = catch_unwind(AssertUnwindSafe(work));
+            // Both fail only when the reactor is gone, and then nobody waits for this.
+            let _ = sender.send(result);
+            from_threads.call_from_thread(move |reactor| {
+                let fire = reactor.0.pool.borrow_mut().waiting.remove(job);
+                if let Some(fire) = fire {
+                    fire();
+                }
+            });
+        }));
+        deferred
+    }
+
+    /// How many threads [`defer_to_thread`](Reactor::defer_to_thread) may use at once: 10 unless
+    /// this says otherwise.
+    pub fn suggest_thread_pool_size(&self, size: usize) {
+        self.0.pool.borrow_mut().size = size.max(1);
+    }
+
+    /// Does everything that can be done without waiting. False when it is time to stop.
+    fn run_until_current(&self) -> bool {
+        let inner = &*self.0;
+        inner
+            .free
+            .borrow_mut()
+            .append(&mut inner.freed.borrow_mut());
+        self.settle();
+        let turn = inner.soon.borrow().len(); // what these add is for the next turn
+        for _ in 0..turn {
+            let call = inner.soon.borrow_mut().pop_front();
+            if let Some(call) = call {
+                call();
+            }
+        }
+        while let Ok(call) = inner.calls.try_recv() {
+            call(self);
+        }
+        inner.clock.run_due();
+        self.settle();
+        !inner.stopped.get()
+    }
+
+    fn time_to_wait(&self) -> Option<Duration> {
+        if !self.0.soon.borrow().is_empty() || !self.0.changed.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let next = self.0.clock.next()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    fn dispatch(&self, event: Event, buffer: &mut [u8]) {
+        let source = self.0.sources.borrow().get(event.key).cloned().flatten();
+        match source {
+            Some(Source::Connection(watched)) => {
+                let connection = &watched.connection;
+                if !connection.is_made() {
+                    match connection.wire.take_error() {
+                        Ok(None) => connection.made(),
+                        Ok(Some(error)) | Err(error) => connection.transport.fail_connection(error),
+                    }
+                } else if event.readable {
+                    connection.readable(buffer);
+                }
+                if event.writable {
+                    self.settle_one(event.key, &watched);
+                }
+            }
+            Some(Source::Port(port)) => self.accept(event.key, &port),
+            Some(Source::Reader(reader)) => (reader.do_read.borrow_mut())(),
+            None => {}
+        }
+    }
+
+    fn accept(&self, key: usize, port: &Rc<Port>) {
+        for _ in 0..ACCEPT {
+            match port.listener.accept() {
+                Ok((socket, peer)) => {
+                    if socket.set_nonblocking(true).is_err() {
+                        continue;
+                    }
+                    // A factory that panics refuses this one connection.
+                    let build = || (port.build_protocol.borrow_mut())(peer);
+                    if let Ok(Some(protocol)) = catch_unwind(AssertUnwindSafe(build)) {
+                        self.adopt(socket, peer, protocol).made();
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if is_out_of_something(&error) => return self.rest(key, port),
+                Err(_) => {} // the error of a connection that has gone again
+            }
+        }
+    }
+
+    /// Has a listener wait for descriptors to be closed: it is still readable, and would keep the
+    /// reactor spinning.
+    fn rest(&self, key: usize, port: &Rc<Port>) {
+        self.unwatch(&port.listener);
+        port.resting.set(true);
+        let (reactor, port) = (self.clone(), Rc::downgrade(port));
+        self.call_later(REST, move || {
+            let Some(port) = port.upgrade() else { return };
+            match reactor.watch(&port.listener, Event::readable(key)) {
+                Ok(()) => port.resting.set(false),
+                Err(_) => reactor.rest(key, &port),
+            }
+        });
+    }
+
+    fn adopt(
+        &self,
+        socket: TcpStream,
+        peer: SocketAddr,
+        protocol: Box<dyn Protocol>,
+    ) -> Rc<Watched> {
+        let key = self.reserve();
+        let (clock, changed) = (self.0.clock.clone(), self.0.changed.clone());
+        let transport = Transport::new(key, peer, clock, changed);
+        let watched = Rc::new(Watched {
+            connection: Connection::new(socket, transport, protocol),
+            watched: Cell::new((false, false)),
+        });
+        self.keep(key, Source::Connection(watched.clone()));
+        watched
+    }
+
+    /// Does what protocols have asked of their transports.
+    fn settle(&self) {
+        while let Some(key) = self.0.changed.next() {
+            let source = self.0.sources.borrow().get(key).cloned().flatten();
+            if let Some(Source::Connection(watched)) = source {
+                self.settle_one(key, &watched);
+            }
+        }
+    }
+
+    fn settle_one(&self, key: usize, watched: &Watched) {
+        let socket = &watched.connection.wire;
+        match watched.connection.settle() {
+            Waits::For { read, write } => {
+                let before = watched.watched.replace((read, write));
+                let event = Event::new(key, read, write);
+                let result = match (before, (read, write)) {
+                    (before, now) if before == now => Ok(()),
+                    ((false, false), _) => self.watch(socket, event),
+                    // Not only "no events": epoll reports a hang-up in any case, again and again.
+                    (_, (false, false)) => {
+                        self.unwatch(socket);
+                        Ok(())
+                    }
+                    _ => self
+                        .0
+                        .poller
+                        .modify_with_mode(socket, event, PollMode::Level),
+                };
+                if let Err(error) = result {
+                    watched.watched.set(before);
+                    watched.connection.transport.fail_connection(error);
+                }
+            }
+            Waits::Over => self.disconnect(key, watched),
+        }
+    }
+
+    fn disconnect(&self, key: usize, watched: &Watched) {
+        if self.forget(key).is_none() {
+            return;
+        }
+        if watched.watched.get() != (false, false) {
+            self.unwatch(&watched.connection.wire);
+        }
+        watched.connection.lost();
+    }
+
+    fn disconnect_all(&self) {
+        let sources = self.0.sources.take();
+        for source in sources.iter().flatten() {
+            match source {
+                Source::Connection(watched) => {
+                    watched.connection.transport.abort_connection();
+                    watched.connection.lost();
+                }
+                Source::Port(_) | Source::Reader(_) => {}
+            }
+        }
+        // What these have begun meanwhile, and what was still to come, is not begun any more.
+        // Each is moved out first: as it is dropped it may use the reactor once more.
+        drop(sources);
+        for trigger in self.0.after_shutdown.take() {
+            drop(trigger());
+        }
+        drop(self.0.sources.take());
+        drop(self.0.soon.take());
+        drop(self.0.before_shutdown.take());
+        drop(self.0.pool.replace(ThreadPool::new())); // joins its threads
+        self.0.clock.clear();
+    }
+
+    fn reserve(&self) -> usize {
+        if let Some(key) = self.0.free.borrow_mut().pop() {
+            return key;
+        }
+        let mut sources = self.0.sources.borrow_mut();
+        sources.push(None);
+        sources.len() - 1
+    }
+
+    fn keep(&self, key: usize, source: Source) {
+        if let Some(place) = self.0.sources.borrow_mut().get_mut(key) {
+            *place = Some(source);
+        }
+    }
+
+    fn forget(&self, key: usize) -> Option<Source> {
+        let source = self.0.sources.borrow_mut().get_mut(key)?.take()?;
+        self.release(key);
+        Some(source)
+    }
+
+    fn release(&self, key: usize) {
+        self.0.freed.borrow_mut().push(key);
+    }
+
+    #[expect(unsafe_code, reason = "`polling` wants a promise about descriptors")]
+    fn watch(&self, source: &impl AsFd, event: Event) -> io::Result<()> {
+        let fd = source.as_fd().as_raw_fd();
+        // SAFETY: the descriptor must be deleted from the poller before it is closed. All that is
+        // watched is owned by `sources`, and goes through `unwatch` before it leaves there; at the
+        // end of the reactor the poller goes together with them.
+        unsafe { self.0.poller.add_with_mode(fd, event, PollMode::Level) }
+    }
+
+    fn unwatch(&self, source: &impl AsFd) {
+        // Fails only for a descriptor that is not watched.
+        let _ = self.0.poller.delete(source.as_fd());
+    }
+}
+
+impl AsRef<Clock> for Reactor {
+    fn as_ref(&self) -> &Clock {
+        &self.0.clock
+    }
+}
+
+impl Watched {
+    fn made(&self) {
+        self.connection.made();
+    }
+
+    fn transport(&self) -> Transport {
+        self.connection.transport.clone()
+    }
+}
+
+/// When [`Reactor::add_system_event_trigger`] calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SystemEvent {
+    /// When the reactor has been told to stop, with all connections still open.
+    BeforeShutdown,
+    /// When they are closed, before `run` returns. A Deferred is not waited for any more.
+    AfterShutdown,
+}
+
+/// A connection being made (`IConnector`).
+pub struct Connector(Transport);
+
+impl Connector {
+    /// Stops connecting, or closes the connection at once if it is there already.
+    pub fn disconnect(&self) {
+        self.0.abort_connection();
+    }
+}
+
+/// A listener in the reactor (`IListeningPort`). Dropping it does not close the listener.
+pub struct ListeningPort {
+    reactor: Weak<Inner>,
+    port: Weak<Port>,
+    key: usize,
+}
+
+impl ListeningPort {
+    /// Accepts no more and closes the listener. Connections that are there stay.
+    pub fn stop_listening(&self) {
+        let (Some(inner), Some(port)) = (self.reactor.upgrade(), self.port.upgrade()) else {
+            return;
+        };
+        let reactor = Reactor(inner);
+        if !port.resting.get() {
+            reactor.unwatch(&port.listener);
+        }
+        reactor.forget(self.key);
+    }
+}
+
+/// What [`Reactor::add_reader`] has added. Dropping it does not remove it.
+pub struct ReadDescriptor {
+    reactor: Weak<Inner>,
+    reader: Weak<Reader>,
+    key: usize,
+}
+
+impl ReadDescriptor {
+    /// Waits for it no more and closes it (`removeReader`).
+    pub fn remove(&self) {
+        let (Some(inner), Some(reader)) = (self.reactor.upgrade(), self.reader.upgrade()) else {
+            return;
+        };
+        let reactor = Reactor(inner);
+        reactor.unwatch(&reader.source);
+        reactor.forget(self.key);
+    }
+}
+
+type CallFromThread = Box<dyn FnOnce(&Reactor) + Send>;
+
+/// The reactor as other threads see it (`IReactorFromThreads`).
+#[derive(Clone)]
+pub struct ReactorFromThreads {
+    sender: Sender<CallFromThread>,
+    poller: Arc<Poller>,
+}
+
+impl ReactorFromThreads {
+    /// Has the reactor's thread call `function`, and wakes it up. If the reactor is gone, nobody
+    /// calls it.
+    pub fn call_from_thread(&self, function: impl FnOnce(&Reactor) + Send + 'static) {
+        if self.sender.send(Box::new(function)).is_ok() {
+            // Fails only if the reactor's eventfd is broken: it would sleep to its next event.
+            let _ = self.poller.notify();
+        }
+    }
+}
+
+/// The threads for what blocks (`twisted.python.threadpool`): started when there is work and all
+/// are busy, joined when the reactor goes.
+struct ThreadPool {
+    size: usize,
+    threads: Vec<JoinHandle<()>>,
+    jobs: Arc<Jobs>,
+    waiting: Waiting,
+}
+
+#[derive(Default)]
+struct Jobs {
+    queue: Mutex<JobQueue>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct JobQueue {
+    jobs: VecDeque<Box<dyn FnOnce() + Send>>,
+    idle: usize,
+    closed: bool,
+}
+
+/// What is to be called on the reactor's thread when a job has ended. It stays there: a Deferred
+/// does not move to another thread.
+#[derive(Default)]
+struct Waiting {
+    calls: HashMap<u64, Call>,
+    made: u64,
+}
+
+impl Waiting {
+    fn insert(&mut self, call: Call) -> u64 {
+        self.made += 1;
+        self.calls.insert(self.made, call);
+        self.made
+    }
+
+    fn remove(&mut self, job: u64) -> Option<Call> {
+        self.calls.remove(&job)
+    }
+}
+
+impl ThreadPool {
+    fn new() -> ThreadPool {
+        ThreadPool {
+            size: 10,
+            threads: Vec::new(),
+            jobs: Arc::default(),
+            waiting: Waiting::default(),
+        }
+    }
+
+    fn start(&mut self, job: Box<dyn FnOnce() + Send>) {
+        let mut queue = self.jobs.lock();
+        queue.jobs.push_back(job);
+        let enough = queue.idle >= queue.jobs.len();
+        drop(queue);
+        if enough || self.threads.len() >= self.size {
+            self.jobs.changed.notify_one();
+            return;
+        }
+        let jobs = self.jobs.clone();
+        let thread = thread::Builder::new().name("defer_to_thread".to_string());
+        match thread.spawn(move || jobs.work()) {
+            Ok(thread) => self.threads.push(thread),
+            // The job waits for a thread that is busy now; without any it cannot be done.
+            Err(error) => assert!(!self.threads.is_empty(), "no thread for the pool: {error}"),
+        }
+    }
+}
+
+impl Drop for ThreadPool {
+    fn drop(&mut self) {
+        let mut queue = self.jobs.lock();
+        queue.closed = true;
+        let unwanted = std::mem::take(&mut queue.jobs);
+        drop(queue);
+        drop(unwanted);
+        self.jobs.changed.notify_all();
+        for thread in self.threads.drain(..) {
+            thread.join().expect("a job's panic is caught in the job");
+        }
+    }
+}
+
+impl Jobs {
+    fn lock(&self) -> std::sync::MutexGuard<'_, JobQueue> {
+        // Nothing that can panic happens under this lock.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self) {
+        let mut queue = self.lock();
+        loop {
+            if let Some(job) = queue.jobs.pop_front() {
+                drop(queue);
+                job();
+                queue = self.lock();
+            } else if queue.closed {
+                return;
+            } else {
+                queue.idle += 1;
+                queue = self
+                    .changed
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner);
+                queue.idle -= 1;
+            }
+        }
+    }
+}
+
+fn begin_connecting(address: SocketAddr) -> io::Result<TcpStream> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket::socket(family, SockType::Stream, flags, None)?;
+    match socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
+        Ok(()) | Err(nix::errno::Errno::EINPROGRESS) => Ok(TcpStream::from(socket)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Not the connection's fault, and not over before something is closed somewhere.
+fn is_out_of_something(error: &io::Error) -> bool {
+    use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
+    matches!(
+        error.raw_os_error(),
+        Some(EMFILE | ENFILE | ENOBUFS | ENOMEM)
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,370 @@
+//! The reactor on real sockets. Whatever is waited for here is an event, never a length of time.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+
+use super::{Reactor, SystemEvent};
+use crate::deferred::{Deferred, Resolver, TimeoutError, gather_results};
+use crate::protocol::{Protocol, Transport};
+
+/// A time-out that is only a net.
+const NET: Duration = Duration::from_secs(30);
+
+fn reactor() -> Reactor {
+    Reactor::new().expect("a few descriptors")
+}
+
+fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    (listener, address)
+}
+
+/// Sends back what it gets when `of` connections have asked, and closes: the proof that all of
+/// them are open at once.
+#[derive(Clone)]
+struct Gate(Rc<RefCell<Vec<Asked>>>, usize);
+
+type Asked = (Transport, Vec<u8>);
+
+impl Protocol for Gate {
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        self.0.borrow_mut().push((transport.clone(), data.to_vec()));
+        if self.0.borrow().len() == self.1 {
+            for (transport, data) in self.0.take() {
+                transport.write(&data);
+                transport.lose_connection();
+            }
+        }
+    }
+}
+
+fn gate(reactor: &Reactor, of: usize) -> SocketAddr {
+    let (listener, address) = listener();
+    let gate = Gate(Rc::default(), of);
+    reactor
+        .listen_tcp(listener, move |_| Some(gate.clone()))
+        .expect("a listener can be watched");
+    address
+}
+
+/// What `common`'s `Get` is to the workloads: bytes in, an outcome out.
+struct Get {
+    request: Vec<u8>,
+    answer: Vec<u8>,
+}
+
+impl Get {
+    fn wants_more(&self) -> bool {
+        self.answer.len() < self.request.len()
+    }
+
+    fn received(&mut self, data: &[u8]) -> io::Result<()> {
+        if data.is_empty() && self.wants_more() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.answer.extend_from_slice(data);
+        Ok(())
+    }
+}
+
+#[derive(Clone)]
+struct Job(SocketAddr, Vec<u8>);
+
+type Outcome = (Vec<u8>, Option<io::ErrorKind>);
+
+fn run(start: impl FnOnce(&Reactor) -> Vec<Job>) -> Vec<Outcome> {
+    let reactor = reactor();
+    let mut tasks = Vec::new();
+    for job in start(&reactor) {
+        tasks.push(fetch(&reactor, job));
+    }
+    let outcomes = reactor.run_until(gather_results(tasks));
+    outcomes.expect("fetch catches its errors")
+}
+
+fn bounded(start: impl FnOnce(&Reactor) -> Vec<Job>, at_once: usize) -> Vec<Outcome> {
+    let reactor = reactor();
+    let jobs: VecDeque<_> = start(&reactor).into_iter().enumerate().collect();
+    let outcomes = Rc::new(RefCell::new(vec![(Vec::new(), None); jobs.len()]));
+    let jobs = Rc::new(RefCell::new(jobs));
+    let mut tasks = Vec::new();
+    for _ in 0..at_once {
+        tasks.push(work(reactor.clone(), jobs.clone(), outcomes.clone()));
+    }
+    let done = reactor.run_until(gather_results(tasks));
+    done.expect("fetch catches its errors");
+    outcomes.take()
+}
+
+fn work(
+    reactor: Reactor,
+    jobs: Rc<RefCell<VecDeque<(usize, Job)>>>,
+    outcomes: Rc<RefCell<Vec<Outcome>>>,
+) -> Deferred<()> {
+    let Some((index, job)) = jobs.borrow_mut().pop_front() else {
+        return crate::deferred::succeed(());
+    };
+    fetch(&reactor, job).add_callback(move |outcome| {
+        outcomes.borrow_mut()[index] = outcome;
+        work(reactor, jobs, outcomes)
+    })
+}
+
+fn fetch(reactor: &Reactor, Job(address, request): Job) -> Deferred<Outcome> {
+    let answer = Vec::new();
+    let get = Rc::new(RefCell::new(Get { request, answer }));
+    exchange(reactor, address, get.clone()).add_both(move |result| {
+        let error = result.err().map(|failure| io::Error::from(failure).kind());
+        Ok((get.borrow().answer.clone(), error))
+    })
+}
+
+fn exchange(reactor: &Reactor, address: SocketAddr, get: Rc<RefCell<Get>>) -> Deferred<()> {
+    let (done, result) = Deferred::new();
+    let page = Page {
+        get,
+        done: Some(done),
+    };
+    let connector = reactor.connect_tcp(address, page, NET);
+    result
+        .with_canceller(move || connector.disconnect())
+        .add_timeout(NET, reactor)
+}
+
+struct Page {
+    get: Rc<RefCell<Get>>,
+    done: Option<Resolver<()>>,
+}
+
+impl Page {
+    fn finish(&mut self, result: io::Result<()>) {
+        if let Some(done) = self.done.take() {
+            done.fire(result.map_err(Into::into));
+        }
+    }
+}
+
+impl Protocol for Page {
+    fn connection_made(&mut self, transport: &Transport) {
+        transport.write(&self.get.borrow().request);
+    }
+
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        let result = self.get.borrow_mut().received(data);
+        if result.is_err() || !self.get.borrow().wants_more() {
+            transport.lose_connection();
+            self.finish(result);
+        }
+    }
+
+    fn connection_lost(&mut self, reason: io::Result<()>) {
+        let result = reason.and_then(|()| self.get.borrow_mut().received(&[]));
+        self.finish(result);
+    }
+}
+
+fn numbered(address: SocketAddr, n: u8) -> Vec<Job> {
+    (0..n).map(|i| Job(address, vec![i; 3])).collect()
+}
+
+fn answers(n: u8) -> Vec<Outcome> {
+    (0..n).map(|i| (vec![i; 3], None)).collect()
+}
+
+#[test]
+fn all_pages_are_open_at_once_on_one_thread() {
+    let outcomes = run(|reactor| numbered(gate(reactor, 100), 100));
+    assert_eq!(outcomes, answers(100));
+}
+
+#[test]
+fn bounded_workers_take_from_one_queue_and_keep_the_order() {
+    let outcomes = bounded(|reactor| numbered(gate(reactor, 4), 20), 4);
+    assert_eq!(outcomes, answers(20));
+}
+
+#[test]
+fn nobody_listening_is_the_error_of_that_page_alone() {
+    let outcomes = run(|reactor| {
+        let refused = listener().1; // closed again
+        let mut jobs = numbered(gate(reactor, 2), 2);
+        jobs.push(Job(refused, b"x".to_vec()));
+        jobs
+    });
+    let mut expected = answers(2);
+    expected.push((Vec::new(), Some(io::ErrorKind::ConnectionRefused)));
+    assert_eq!(outcomes, expected);
+}
+
+#[test]
+fn a_time_out_calls_the_page_off_and_closes_its_connection() {
+    struct Stall(Option<Resolver<()>>);
+    impl Protocol for Stall {
+        fn data_received(&mut self, _: &Transport, _: &[u8]) {}
+        fn connection_lost(&mut self, reason: io::Result<()>) {
+            let lost = self.0.take().expect("once");
+            lost.fire(reason.map_err(Into::into));
+        }
+    }
+
+    let reactor = reactor();
+    let (listener, address) = listener();
+    let (lost, server) = Deferred::new();
+    let mut lost = Some(lost);
+    reactor
+        .listen_tcp(listener, move |_| lost.take().map(|lost| Stall(Some(lost))))
+        .expect("a listener can be watched");
+    let (done, page) = Deferred::<()>::new();
+    let stall = Stall(Some(done));
+    let connector = reactor.connect_tcp(address, stall, NET);
+    let page = page
+        .with_canceller(move || connector.disconnect())
+        .add_timeout(Duration::from_millis(1), &reactor)
+        .add_both(|result| Ok(result.unwrap_err().check::<TimeoutError>().is_some()));
+    let both = page.add_callback(move |timed_out| server.add_both(move |_| Ok(timed_out)));
+    assert!(reactor.run_until(both).expect("both ended"));
+}
+
+#[test]
+fn stop_waits_for_what_was_added_before_shutdown() {
+    let reactor = reactor();
+    let log = Rc::new(RefCell::new(Vec::new()));
+    let note = |word| {
+        let log = log.clone();
+        move || log.borrow_mut().push(word)
+    };
+    let before = note("before");
+    let later = reactor.clone();
+    reactor.add_system_event_trigger(SystemEvent::BeforeShutdown, move || {
+        let (resolver, deferred) = Deferred::new();
+        later.call_later(Duration::from_millis(1), move || resolver.callback(()));
+        deferred.add_callback(move |()| before())
+    });
+    reactor.add_system_event_trigger(SystemEvent::AfterShutdown, note("after"));
+    let stop = reactor.clone();
+    let running = note("running");
+    reactor.call_when_running(move || {
+        running();
+        stop.stop();
+    });
+    reactor.run();
+    assert_eq!(*log.borrow(), ["running", "before", "after"]);
+}
+
+#[test]
+fn call_from_thread_runs_on_the_thread_of_the_reactor() {
+    let reactor = reactor();
+    let (from_threads, here) = (reactor.for_threads(), thread::current().id());
+    let caller = thread::spawn(move || {
+        from_threads.call_from_thread(move |reactor| {
+            assert_eq!(thread::current().id(), here);
+            reactor.stop();
+        });
+    });
+    reactor.run();
+    caller.join().expect("it only calls");
+}
+
+#[test]
+fn defer_to_thread_brings_the_result_or_the_panic_back() {
+    let reactor = reactor();
+    reactor.suggest_thread_pool_size(2);
+    let here = thread::current().id();
+    let mut tasks = Vec::new();
+    for n in 0..20 {
+        tasks.push(reactor.defer_to_thread(move || {
+            assert_ne!(thread::current().id(), here);
+            n
+        }));
+    }
+    let sum = gather_results(tasks).add_callback(|numbers| Ok(numbers.iter().sum::<i32>()));
+    let panics = reactor
+        .defer_to_thread(|| panic!("on purpose"))
+        .add_both(|result: Result<(), _>| Ok(result.unwrap_err().to_string()));
+    let both = sum.add_callback(|sum| panics.add_callback(move |said| Ok((sum, said))));
+    let (sum, said) = reactor.run_until(both).expect("both were caught");
+    assert_eq!((sum, said.as_str()), (190, "panicked: on purpose"));
+}
+
+#[test]
+fn a_panic_in_a_protocol_ends_its_own_connection() {
+    struct Touchy;
+    impl Protocol for Touchy {
+        fn data_received(&mut self, _: &Transport, data: &[u8]) {
+            assert_ne!(data, [0; 3], "on purpose");
+        }
+    }
+
+    let outcomes = run(|reactor| {
+        let (listener, address) = listener();
+        reactor
+            .listen_tcp(listener, |_| Some(Touchy))
+            .expect("a listener can be watched");
+        let mut jobs = numbered(gate(reactor, 3), 3);
+        jobs.push(Job(address, vec![0; 3]));
+        jobs
+    });
+    let mut expected = answers(3);
+    expected.push((Vec::new(), Some(io::ErrorKind::UnexpectedEof)));
+    assert_eq!(outcomes, expected);
+}
+
+#[test]
+fn a_peer_that_does_not_read_pauses_the_producer_and_then_resumes_it() {
+    const MUCH: usize = 32 << 20; // more than the kernel keeps
+
+    /// Writes until it is told to pause, and goes on when all was sent.
+    struct Source(usize, bool);
+    impl Source {
+        fn produce(&mut self, transport: &Transport) {
+            while self.0 > 0 && transport.buffered() <= 64 * 1024 {
+                self.0 -= 1024;
+                transport.write(&[7; 1024]);
+            }
+            if self.0 == 0 {
+                transport.lose_connection();
+            }
+        }
+    }
+    impl Protocol for Source {
+        fn connection_made(&mut self, transport: &Transport) {
+            self.produce(transport);
+        }
+        fn data_received(&mut self, _: &Transport, _: &[u8]) {}
+        fn pause_producing(&mut self, _: &Transport) {
+            self.1 = true;
+        }
+        fn resume_producing(&mut self, transport: &Transport) {
+            assert!(self.1, "paused before");
+            self.produce(transport);
+        }
+    }
+
+    struct Sink(Rc<Cell<usize>>, Option<Resolver<()>>);
+    impl Protocol for Sink {
+        fn data_received(&mut self, _: &Transport, data: &[u8]) {
+            self.0.set(self.0.get() + data.len());
+        }
+        fn connection_lost(&mut self, reason: io::Result<()>) {
+            let done = self.1.take().expect("once");
+            done.fire(reason.map_err(Into::into));
+        }
+    }
+
+    let reactor = reactor();
+    let (listener, address) = listener();
+    reactor
+        .listen_tcp(listener, |_| Some(Source(MUCH, false)))
+        .expect("a listener can be watched");
+    let received = Rc::new(Cell::new(0));
+    let (done, all) = Deferred::new();
+    reactor.connect_tcp(address, Sink(received.clone(), Some(done)), NET);
+    reactor.run_until(all).expect("closed by the source");
+    assert_eq!(received.get(), MUCH);
+}
