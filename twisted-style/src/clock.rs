@@ -57,10 +57,7 @@ impl Clock {
         self.0.made.set(serial + 1);
         let key = (self.after(delay), serial);
         self.0.calls.borrow_mut().insert(key, Box::new(function));
-        DelayedCall {
-            clock: self.clone(),
-            key: Cell::new(key),
-        }
+        DelayedCall { clock: self.clone(), key: Cell::new(key) }
     }
 
     /// Sets a clock forward by hand and runs what has become due, in the order of time.

@@ -308,10 +308,7 @@ impl Reply for () {
 impl<T: 'static> Deferred<T> {
     /// A result to come, and what fires it.
     pub fn new() -> (Resolver<T>, Deferred<T>) {
-        let core = Rc::new(Core {
-            state: Cell::new(State::Pending),
-            origin: Cell::new(None),
-        });
+        let core = Rc::new(Core { state: Cell::new(State::Pending), origin: Cell::new(None) });
         (Resolver(core.clone()), Deferred(core))
     }
 
@@ -406,8 +403,7 @@ impl<T: 'static> Deferred<T> {
     fn chain<U>(self, step: impl FnOnce(Result<T, Failure>, Resolver<U>) + 'static) -> Deferred<U> {
         let (next, deferred) = Deferred::new();
         deferred.0.origin.set(Some(self.0.clone()));
-        self.0
-            .when_fired(Box::new(move |result| step(result, next)));
+        self.0.when_fired(Box::new(move |result| step(result, next)));
         deferred
     }
 }

@@ -332,11 +332,7 @@ pub(crate) struct Connection<W> {
 impl<W: Wire> Connection<W> {
     pub(crate) fn new(wire: W, transport: Transport, protocol: Box<dyn Protocol>) -> Connection<W> {
         transport.mark();
-        Connection {
-            wire,
-            transport,
-            protocol: RefCell::new(protocol),
-        }
+        Connection { wire, transport, protocol: RefCell::new(protocol) }
     }
 
     pub(crate) fn is_made(&self) -> bool {
@@ -384,8 +380,7 @@ impl<W: Wire> Connection<W> {
             if channel.connected.get() {
                 self.tell(<dyn Protocol>::timeout_connection);
             } else {
-                self.transport
-                    .fail_connection(io::ErrorKind::TimedOut.into());
+                self.transport.fail_connection(io::ErrorKind::TimedOut.into());
             }
         }
         if channel.connected.get() && !self.transport.is_over() {

@@ -97,10 +97,7 @@ impl Reactor {
     pub fn new() -> io::Result<Reactor> {
         let poller = Arc::new(Poller::new()?);
         let (sender, calls) = mpsc::channel();
-        let from_threads = ReactorFromThreads {
-            sender,
-            poller: poller.clone(),
-        };
+        let from_threads = ReactorFromThreads { sender, poller: poller.clone() };
         Ok(Reactor(Rc::new(Inner {
             poller,
             clock: Clock::real(),
@@ -223,14 +220,9 @@ impl Reactor {
             resting: Cell::new(false),
         });
         let key = self.reserve();
-        self.watch(&port.listener, Event::readable(key))
-            .inspect_err(|_| self.release(key))?;
+        self.watch(&port.listener, Event::readable(key)).inspect_err(|_| self.release(key))?;
         self.keep(key, Source::Port(port.clone()));
-        Ok(ListeningPort {
-            reactor: Rc::downgrade(&self.0),
-            port: Rc::downgrade(&port),
-            key,
-        })
+        Ok(ListeningPort { reactor: Rc::downgrade(&self.0), port: Rc::downgrade(&port), key })
     }
 
     /// Connects to `address`; `protocol` then speaks, or is told `connection_failed` if that took
@@ -265,19 +257,12 @@ impl Reactor {
         source: impl Into<OwnedFd>,
         do_read: impl FnMut() + 'static,
     ) -> io::Result<ReadDescriptor> {
-        let reader = Rc::new(Reader {
-            source: source.into(),
-            do_read: RefCell::new(Box::new(do_read)),
-        });
+        let reader =
+            Rc::new(Reader { source: source.into(), do_read: RefCell::new(Box::new(do_read)) });
         let key = self.reserve();
-        self.watch(&reader.source, Event::readable(key))
-            .inspect_err(|_| self.release(key))?;
+        self.watch(&reader.source, Event::readable(key)).inspect_err(|_| self.release(key))?;
         self.keep(key, Source::Reader(reader.clone()));
-        Ok(ReadDescriptor {
-            reactor: Rc::downgrade(&self.0),
-            reader: Rc::downgrade(&reader),
-            key,
-        })
+        Ok(ReadDescriptor { reactor: Rc::downgrade(&self.0), reader: Rc::downgrade(&reader), key })
     }
 
     /// The handle that other threads may have.
@@ -325,10 +310,7 @@ impl Reactor {
     /// Does everything that can be done without waiting. False when it is time to stop.
     fn run_until_current(&self) -> bool {
         let inner = &*self.0;
-        inner
-            .free
-            .borrow_mut()
-            .append(&mut inner.freed.borrow_mut());
+        inner.free.borrow_mut().append(&mut inner.freed.borrow_mut());
         self.settle();
         let turn = inner.soon.borrow().len(); // what these add is for the next turn
         for _ in 0..turn {
@@ -452,10 +434,7 @@ impl Reactor {
                         self.unwatch(socket);
                         Ok(())
                     }
-                    _ => self
-                        .0
-                        .poller
-                        .modify_with_mode(socket, event, PollMode::Level),
+                    _ => self.0.poller.modify_with_mode(socket, event, PollMode::Level),
                 };
                 if let Err(error) = result {
                     watched.watched.set(before);
@@ -737,10 +716,7 @@ impl Jobs {
                 return;
             } else {
                 queue.idle += 1;
-                queue = self
-                    .changed
-                    .wait(queue)
-                    .unwrap_or_else(PoisonError::into_inner);
+                queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
                 queue.idle -= 1;
             }
         }
@@ -763,10 +739,7 @@ fn begin_connecting(address: SocketAddr) -> io::Result<TcpStream> {
 /// Not the connection's fault, and not over before something is closed somewhere.
 fn is_out_of_something(error: &io::Error) -> bool {
     use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
-    matches!(
-        error.raw_os_error(),
-        Some(EMFILE | ENFILE | ENOBUFS | ENOMEM)
-    )
+    matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS | ENOMEM))
 }
 
 #[cfg(test)]

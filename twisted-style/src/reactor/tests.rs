@@ -47,9 +47,7 @@ impl Protocol for Gate {
 fn gate(reactor: &Reactor, of: usize) -> SocketAddr {
     let (listener, address) = listener();
     let gate = Gate(Rc::default(), of);
-    reactor
-        .listen_tcp(listener, move |_| Some(gate.clone()))
-        .expect("a listener can be watched");
+    reactor.listen_tcp(listener, move |_| Some(gate.clone())).expect("a listener can be watched");
     address
 }
 
@@ -127,14 +125,9 @@ fn fetch(reactor: &Reactor, Job(address, request): Job) -> Deferred<Outcome> {
 
 fn exchange(reactor: &Reactor, address: SocketAddr, get: Rc<RefCell<Get>>) -> Deferred<()> {
     let (done, result) = Deferred::new();
-    let page = Page {
-        get,
-        done: Some(done),
-    };
+    let page = Page { get, done: Some(done) };
     let connector = reactor.connect_tcp(address, page, NET);
-    result
-        .with_canceller(move || connector.disconnect())
-        .add_timeout(NET, reactor)
+    result.with_canceller(move || connector.disconnect()).add_timeout(NET, reactor)
 }
 
 struct Page {
@@ -303,9 +296,7 @@ fn a_panic_in_a_protocol_ends_its_own_connection() {
 
     let outcomes = run(|reactor| {
         let (listener, address) = listener();
-        reactor
-            .listen_tcp(listener, |_| Some(Touchy))
-            .expect("a listener can be watched");
+        reactor.listen_tcp(listener, |_| Some(Touchy)).expect("a listener can be watched");
         let mut jobs = numbered(gate(reactor, 3), 3);
         jobs.push(Job(address, vec![0; 3]));
         jobs
@@ -359,9 +350,7 @@ fn a_peer_that_does_not_read_pauses_the_producer_and_then_resumes_it() {
 
     let reactor = reactor();
     let (listener, address) = listener();
-    reactor
-        .listen_tcp(listener, |_| Some(Source(MUCH, false)))
-        .expect("a listener can be watched");
+    reactor.listen_tcp(listener, |_| Some(Source(MUCH, false))).expect("a listener can be watched");
     let received = Rc::new(Cell::new(0));
     let (done, all) = Deferred::new();
     reactor.connect_tcp(address, Sink(received.clone(), Some(done)), NET);
