@@ -33,10 +33,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug)]
 #[must_use = "a process that is dropped is killed: join it"]
 pub struct Process<T> {
-    pid: Pid,
-    parent: Pid,
+    child: Child,
     result: PipeReader,
-    reaped: bool,
     returns: PhantomData<fn() -> T>,
 }
 
@@ -76,8 +74,8 @@ where
     let (result, answers) = io::pipe().map_err(not_started)?;
     // Moved into the closure, the parent's copies of `f` and of the writing end are closed by the
     // time this returns. No process forked later inherits that end.
-    let pid = fork_child(move || report(answers, f)).map_err(not_started)?;
-    Ok(Process { pid, parent: Pid::this(), result, reaped: false, returns: PhantomData })
+    let child = Child::fork(move || report(answers, f)).map_err(not_started)?;
+    Ok(Process { child, result, returns: PhantomData })
 }
 
 fn not_started(error: io::Error) -> io::Error {
@@ -96,15 +94,11 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
     /// The closure panicked, the process exited or was killed before it had a result, or the result
     /// does not survive the way through JSON.
     pub fn join(mut self) -> Result<T, ProcessError> {
-        let frame = self.receive()?;
-        let status = self.reap();
-        let Some(frame) = frame else {
-            return Err(ProcessError::from(status?));
-        };
-        match serde_json::from_slice(&frame).map_err(io::Error::from)? {
-            Said::Returned(value) => Ok(value),
-            Said::Panicked(message) => Err(ProcessError::Panicked(message)),
-            Said::Unsendable(reason) => Err(ProcessError::Unsendable(reason)),
+        let answer = self.receive()?;
+        let status = self.child.reap();
+        match answer {
+            Some(answer) => from_answer(&answer),
+            None => Err(ProcessError::from(status?)),
         }
     }
 }
@@ -112,34 +106,33 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
 impl<T> Process<T> {
     /// The process's number, as the kernel and `ps` know it.
     pub fn pid(&self) -> Pid {
-        self.pid
+        self.child.pid
     }
 
     /// Sends a signal. A `SIGKILL` ends the process whatever it does; `SIGSTOP` and `SIGCONT` pause
     /// and resume it without its knowing.
     pub fn kill(&self, signal: Signal) -> io::Result<()> {
-        // The number cannot belong to anybody else: until it is reaped, an ended child keeps it.
-        Ok(signal::kill(self.pid, signal)?)
+        self.child.kill(signal)
     }
 
     /// Waits until the process has stopped (true) or ended (false), as `waitpid(WUNTRACED)` does,
     /// and leaves its end to [`Process::join`].
     pub fn wait_stopped(&self) -> io::Result<bool> {
         let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
-        let status = retry(|| waitid(Id::Pid(self.pid), flags))?;
+        let status = retry(|| waitid(Id::Pid(self.pid()), flags))?;
         Ok(matches!(status, WaitStatus::Stopped(..)))
     }
 
     /// Whether the process has ended, so that [`Process::join`] will not wait. Never blocks.
     pub fn is_finished(&self) -> bool {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
-        !matches!(retry(|| waitid(Id::Pid(self.pid), flags)), Ok(WaitStatus::StillAlive))
+        !matches!(retry(|| waitid(Id::Pid(self.pid()), flags)), Ok(WaitStatus::StillAlive))
     }
 
     /// Reads the child's one frame; `None` if the child ended without having sent a whole one.
     fn receive(&mut self) -> io::Result<Option<Vec<u8>>> {
         // An end of file alone would not do: the child's own children hold its end of the pipe too.
-        let death = pidfd_open(self.pid)?;
+        let death = self.child.pidfd()?;
         let mut frames = Frames::default();
         let mut buf = vec![0; 64 * 1024]; // what a pipe holds
         let mut dead = false;
@@ -165,21 +158,6 @@ impl<T> Process<T> {
                 // Look into the pipe once more: the result may have come just before the end.
                 dead = true;
             }
-        }
-    }
-
-    fn reap(&mut self) -> io::Result<WaitStatus> {
-        self.reaped = true;
-        Ok(retry(|| waitpid(self.pid, None))?)
-    }
-}
-
-impl<T> Drop for Process<T> {
-    fn drop(&mut self) {
-        // A child that was forked later has a copy of this handle, but not the right to use it.
-        if !self.reaped && self.parent == Pid::this() {
-            let _ = signal::kill(self.pid, Signal::SIGKILL);
-            let _ = self.reap();
         }
     }
 }
@@ -235,35 +213,54 @@ impl From<WaitStatus> for ProcessError {
     }
 }
 
-/// What a child sends before it ends.
-#[derive(Serialize, Deserialize)]
-enum Said<T> {
-    Returned(T),
-    Panicked(String),
-    Unsendable(String),
-}
-
 /// The child's side of [`spawn`]: runs the closure, sends what became of it, returns the exit code.
 fn report<F, T>(mut answers: PipeWriter, f: F) -> i32
 where
     F: FnOnce() -> T,
     T: Serialize,
 {
-    let outcome = panic::catch_unwind(AssertUnwindSafe(|| to_frame(&Said::Returned(f()))));
-    let (code, frame) = match outcome {
-        Ok(Ok(frame)) => (0, frame),
-        Ok(Err(error)) => (1, lament(&Said::Unsendable(error.to_string()))),
-        Err(panic) => (101, lament(&Said::Panicked(panic_message(&*panic)))),
+    let (answer, code) = match to_answer(f) {
+        Ok(answer) => (answer, 0),
+        Err(answer) => (answer, 101),
     };
     // Flushed before the result leaves: once it has arrived, nothing is missing from the output.
     let _ = io::stdout().flush();
     // A failed write means that nobody is there any more to receive the result, or an error.
-    let _ = answers.write_all(&frame);
+    let _ = answers.write_all(&answer);
     code
 }
 
-fn lament(said: &Said<()>) -> Vec<u8> {
-    to_frame(said).expect("a short string fits into JSON and into a frame")
+/// What a child says of a closure it ran.
+#[derive(Serialize, Deserialize)]
+enum Answer<T> {
+    Returned(T),
+    Panicked(String),
+    Unsendable(String),
+}
+
+/// Runs a closure and puts what became of it into a frame: `Ok` with its result, `Err` with its
+/// panic or with the reason why its result cannot be sent.
+pub fn to_answer<F, T>(f: F) -> Result<Vec<u8>, Vec<u8>>
+where
+    F: FnOnce() -> T,
+    T: Serialize,
+{
+    let failure: Answer<()> =
+        match panic::catch_unwind(AssertUnwindSafe(|| to_frame(&Answer::Returned(f())))) {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => Answer::Unsendable(error.to_string()),
+            Err(panic) => Answer::Panicked(panic_message(&*panic)),
+        };
+    Err(to_frame(&failure).expect("a string fits into JSON and into a frame"))
+}
+
+/// Takes apart the frame that [`to_answer`] made in another process.
+pub fn from_answer<T: DeserializeOwned>(answer: &[u8]) -> Result<T, ProcessError> {
+    match serde_json::from_slice(answer).map_err(io::Error::from)? {
+        Answer::Returned(value) => Ok(value),
+        Answer::Panicked(message) => Err(ProcessError::Panicked(message)),
+        Answer::Unsendable(reason) => Err(ProcessError::Unsendable(reason)),
+    }
 }
 
 /// The words a panic was raised with.
@@ -277,28 +274,75 @@ pub fn panic_message(panic: &(dyn Any + Send)) -> String {
     }
 }
 
-/// Forks a child that runs `body`, exits with the code that `body` returns, and dies with this
-/// process. The caller must reap it.
-///
-/// # Errors
-/// No process or no descriptor left.
-///
-/// # Panics
-/// If this process has other threads: see [`assert_single_threaded`].
-#[track_caller]
-pub fn fork_child(body: impl FnOnce() -> i32) -> io::Result<Pid> {
-    assert_single_threaded()?;
-    // What is still in the buffer would be printed by both.
-    let _ = io::stdout().flush();
-    let parent = Pid::this();
-    match fork_single_threaded()? {
-        ForkResult::Parent { child } => Ok(child),
-        ForkResult::Child => {
-            let code = panic::catch_unwind(AssertUnwindSafe(|| {
-                settle_in(parent);
-                body()
-            }));
-            exit_now(code.unwrap_or(101))
+/// A process that this one has forked, and must reap: killed, then reaped, when it is dropped.
+#[derive(Debug)]
+pub struct Child {
+    pid: Pid,
+    parent: Pid,
+    reaped: bool,
+}
+
+impl Child {
+    /// Forks a child that runs `body`, exits with the code that `body` returns (101 if it panics),
+    /// and is killed when this process ends.
+    ///
+    /// # Errors
+    /// No process or no descriptor left.
+    ///
+    /// # Panics
+    /// If this process has other threads: see [`assert_single_threaded`].
+    #[track_caller]
+    pub fn fork(body: impl FnOnce() -> i32) -> io::Result<Self> {
+        assert_single_threaded()?;
+        // What is still in the buffer would be printed by both.
+        let _ = io::stdout().flush();
+        let parent = Pid::this();
+        match fork_single_threaded()? {
+            ForkResult::Parent { child: pid } => Ok(Self { pid, parent, reaped: false }),
+            ForkResult::Child => {
+                let code = panic::catch_unwind(AssertUnwindSafe(|| {
+                    settle_in(parent);
+                    body()
+                }));
+                exit_now(code.unwrap_or(101))
+            }
+        }
+    }
+
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    pub fn kill(&self, signal: Signal) -> io::Result<()> {
+        // The number cannot belong to anybody else: until it is reaped, an ended child keeps it.
+        Ok(signal::kill(self.pid, signal)?)
+    }
+
+    /// A descriptor that is readable when the child has ended (`man 2 pidfd_open`).
+    #[expect(unsafe_code, reason = "nix has no pidfd_open")]
+    pub fn pidfd(&self) -> io::Result<OwnedFd> {
+        // SAFETY: the system call takes two numbers; its result is checked.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, self.pid.as_raw(), 0) };
+        if fd == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has just made this descriptor, and nobody else knows of it.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    }
+
+    /// Waits for the end, and frees the number.
+    pub fn reap(&mut self) -> io::Result<WaitStatus> {
+        self.reaped = true;
+        Ok(retry(|| waitpid(self.pid, None))?)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // A process that was forked later has a copy of this handle, but not the right to use it.
+        if !self.reaped && self.parent == Pid::this() {
+            let _ = self.kill(Signal::SIGKILL);
+            let _ = self.reap();
         }
     }
 }
@@ -365,18 +409,6 @@ pub fn assert_single_threaded() -> io::Result<()> {
         );
         thread::yield_now();
     }
-}
-
-/// A descriptor that is readable when the process has ended (`man 2 pidfd_open`).
-#[expect(unsafe_code, reason = "nix has no pidfd_open")]
-pub fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
-    // SAFETY: the system call takes two numbers; its result is checked.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
-    if fd == -1 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just made this descriptor, and nobody else knows of it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
 /// Repeats a system call that a signal has interrupted.

@@ -19,7 +19,7 @@ use nix::unistd::{Pid, pause};
 mod process;
 mod runner;
 
-use process::{Frames, Process, ProcessError};
+use process::{Child, Frames, Process, ProcessError};
 
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
@@ -133,12 +133,12 @@ fn a_death_does_not_wait_for_a_grandchild() {
     let (gate, mut opens) = io::pipe().unwrap();
     let task = process::spawn(|| {
         // Not tied to its parent's life, and the holder of a copy of the pipe's writing end.
-        process::fork_child(|| {
+        let grandchild = Child::fork(|| {
             nix::sys::prctl::set_pdeathsig(None).unwrap();
             (&gate).read_exact(&mut [0]).unwrap();
             0
-        })
-        .unwrap();
+        });
+        std::mem::forget(grandchild.unwrap());
         kill(Pid::this(), Signal::SIGKILL).unwrap();
     });
     let error = task.join().unwrap_err();
