@@ -9,6 +9,8 @@ use common::workload::{cpu_bound as cpu, io_bound as io};
 mod cpu_bound;
 mod io_bound;
 #[allow(dead_code)]
+mod pool;
+#[allow(dead_code)]
 mod process;
 #[allow(dead_code)]
 mod shared_memory;
