@@ -7,6 +7,8 @@ use common::chapter::{Chapter, Claim, Seen};
 use common::workload::cpu_bound as cpu;
 
 mod cpu_bound;
+#[allow(dead_code)]
+mod generators;
 mod io_bound;
 #[allow(dead_code)]
 mod scheduler;

@@ -6,7 +6,7 @@
 //! one thread.
 
 use std::any::Any;
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
@@ -35,7 +35,7 @@ const POOL: usize = 1024;
 const EVENTS: usize = 1024;
 
 thread_local! {
-    static SCHEDULER: RefCell<Option<Rc<Scheduler>>> = const { RefCell::new(None) };
+    static SCHEDULER: Scheduler = Scheduler::new();
     static STACKS: RefCell<Vec<DefaultStack>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -43,23 +43,30 @@ thread_local! {
 // What a program calls
 // ---------------------------------------------------------------------------------------------
 
-/// Runs `main` with a scheduler around it and returns what it returns. Whenever `main` waits,
-/// its tasks run. A task that is still unfinished when `main` returns is closed.
+/// Runs `main` with the thread's scheduler around it and returns what it returns. Whenever `main`
+/// waits, its tasks run. A task that is still unfinished when `main` returns is closed.
+///
+/// # Panics
+///
+/// When called from inside of itself.
 pub fn run<T>(main: impl FnOnce() -> T) -> T {
     /// On return as on panic: nothing that was spawned outlives `run`.
-    struct Running(Rc<Scheduler>, Option<Rc<Scheduler>>);
-    impl Drop for Running {
+    struct Running<'a>(&'a Scheduler);
+    impl Drop for Running<'_> {
         fn drop(&mut self) {
             while let Some(fiber) = self.0.any_task() {
                 self.0.close(&fiber);
             }
-            SCHEDULER.set(self.1.take());
+            self.0.ready.take();
+            self.0.epoll.take();
+            self.0.open.set(false);
         }
     }
-    let scheduler = Rc::new(Scheduler::new());
-    let outer = SCHEDULER.replace(Some(scheduler.clone()));
-    let _running = Running(scheduler, outer);
-    main()
+    SCHEDULER.with(|scheduler| {
+        assert!(!scheduler.open.replace(true), "scheduler::run inside of scheduler::run");
+        let _running = Running(scheduler);
+        main()
+    })
 }
 
 /// Starts `body` as a task. It does not run before its spawner waits. (`gevent.spawn`)
@@ -73,30 +80,26 @@ pub fn spawn<T: 'static>(body: impl FnOnce() -> T + 'static) -> Task<T> {
 
 /// As [`spawn`]. The error says how many tasks there are and which limit of the kernel they met.
 pub fn try_spawn<T: 'static>(body: impl FnOnce() -> T + 'static) -> io::Result<Task<T>> {
-    let scheduler = Scheduler::get();
     let result = Rc::new(Cell::new(None));
     let kept = result.clone();
-    let fiber = scheduler.start(move |fiber: &Fiber| {
-        match catch_unwind(AssertUnwindSafe(body)) {
-            Ok(value) => kept.set(Some(Ok(value))),
-            // `close` unwinds with a payload of corosensei's own, which must reach corosensei.
-            Err(payload) if fiber.closing.get() => resume_unwind(payload),
-            Err(payload) => kept.set(Some(Err(Failed::Panicked(payload)))),
-        }
-    })?;
+    let body = move |fiber: &Fiber| match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(value) => kept.set(Some(Ok(value))),
+        // `close` unwinds with a payload of corosensei's own, which must reach corosensei.
+        Err(payload) if fiber.closing.get() => resume_unwind(payload),
+        Err(payload) => kept.set(Some(Err(Failed::Panicked(payload)))),
+    };
+    let fiber = Scheduler::with(|scheduler| scheduler.start(body))?;
     Ok(Task { fiber, result })
 }
 
 /// Lets everybody else run first. (`gevent.sleep(0)`)
 pub fn yield_now() {
-    let scheduler = Scheduler::get();
-    if thread::panicking() {
-        return; // a stack that is being unwound does not take turns
-    }
-    let fiber = scheduler.running();
-    fiber.state.set(State::Waiting);
-    scheduler.wake(&fiber, Wake::Turn);
-    scheduler.suspend(&fiber);
+    Scheduler::with(|scheduler| {
+        // A stack that is being unwound takes no turns.
+        if !thread::panicking() {
+            scheduler.suspend(State::Next);
+        }
+    });
 }
 
 /// Waits for a length of time. (`gevent.sleep`)
@@ -122,26 +125,23 @@ pub fn wait(source: Source<'_>, deadline: impl Into<Option<Instant>>) -> io::Res
 ///
 /// As [`wait`].
 pub fn wait_any(sources: &[Source<'_>], deadline: impl Into<Option<Instant>>) -> io::Result<usize> {
-    let scheduler = Scheduler::get();
-    let deadline = deadline.into();
     if let Some(index) = sources.iter().position(Source::is_set) {
         return Ok(index);
     }
-    if thread::panicking() {
-        return Err(io::Error::other("a task that unwinds cannot wait"));
-    }
-    let fiber = scheduler.running();
-    loop {
-        // However the wait ends, also when the task is closed meanwhile, it leaves no trace.
-        let _registered = Registered::new(&scheduler, &fiber, sources, deadline)?;
-        fiber.state.set(State::Waiting);
-        match scheduler.suspend(&fiber) {
-            Wake::Ready(index) => return Ok(index),
-            Wake::Again | Wake::Turn => {}
-            Wake::TimedOut => return Err(io::ErrorKind::TimedOut.into()),
-            Wake::Deadlock => return Err(deadlock()),
+    let deadline = deadline.into();
+    Scheduler::with(|scheduler| {
+        refuse_while_unwinding()?;
+        loop {
+            // However the wait ends, also when the task is closed meanwhile, it leaves no trace.
+            let _registered = Registered::new(scheduler, sources, deadline)?;
+            match scheduler.suspend(State::Waiting) {
+                Wake::Ready(index) => return Ok(index),
+                Wake::TimedOut => return Err(io::ErrorKind::TimedOut.into()),
+                Wake::Deadlock => return Err(deadlock()),
+                Wake::Again => {}
+            }
         }
-    }
+    })
 }
 
 /// Ready when a read would not block: data, the end of it, or an error. On a listener: `accept`.
@@ -182,24 +182,21 @@ pub fn connect(address: SocketAddr, deadline: impl Into<Option<Instant>>) -> io:
 ///
 /// `Deadlock` when every task waits for another one.
 pub fn park() -> io::Result<()> {
-    let scheduler = Scheduler::get();
-    let fiber = scheduler.running();
-    if fiber.unparked.take() {
-        return Ok(());
-    }
-    if thread::panicking() {
-        return Err(io::Error::other("a task that unwinds cannot wait"));
-    }
-    fiber.state.set(State::Parked);
-    match scheduler.suspend(&fiber) {
-        Wake::Deadlock => Err(deadlock()),
-        _ => Ok(()),
-    }
+    Scheduler::with(|scheduler| {
+        if scheduler.running.borrow().unparked.take() {
+            return Ok(());
+        }
+        refuse_while_unwinding()?;
+        match scheduler.suspend(State::Parked) {
+            Wake::Deadlock => Err(deadlock()),
+            _ => Ok(()),
+        }
+    })
 }
 
 /// The task that runs now; `main` counts as one. (`gevent.getcurrent`)
 pub fn current() -> Handle {
-    Handle(Scheduler::get().running())
+    Handle(Scheduler::with(|scheduler| scheduler.running.borrow().clone()))
 }
 
 /// Something a task can wait for: [`readable`], [`writable`], [`Event::is_set`], the end of a task.
@@ -256,7 +253,7 @@ impl<T> Task<T> {
     ///
     /// When a task closes itself.
     pub fn close(&self) {
-        Scheduler::get().close(&self.fiber);
+        Scheduler::with(|scheduler| scheduler.close(&self.fiber));
     }
 
     /// What [`current`] returns inside the task.
@@ -312,7 +309,7 @@ impl Handle {
     /// Puts the task in line, or lets its next [`park`] return at once.
     pub fn unpark(&self) {
         if self.0.state.get() == State::Parked {
-            Scheduler::get().wake(&self.0, Wake::Turn);
+            Scheduler::with(|scheduler| scheduler.wake(&self.0, Wake::Again));
         } else {
             self.0.unparked.set(true);
         }
@@ -351,10 +348,8 @@ impl Event {
     }
 
     fn wake_all(&self) {
-        // Without a scheduler nobody waits.
-        if let Some(scheduler) = SCHEDULER.with_borrow(Clone::clone) {
-            scheduler.wake_waiting(Source::Event(self).key(), EpollFlags::all());
-        }
+        let key = Source::Event(self).key();
+        Scheduler::with(|scheduler| scheduler.wake_waiting(key, EpollFlags::all()));
     }
 }
 
@@ -403,12 +398,10 @@ impl Drop for Held<'_> {
 /// Why a task is resumed: the value that `resume` sends in.
 #[derive(Clone, Copy)]
 enum Wake {
-    /// It is its turn.
-    Turn,
+    /// It is its turn; or the descriptor it waits for has other news: look again.
+    Again,
     /// The source with this index is ready.
     Ready(usize),
-    /// The descriptor has news, but other news: wait again.
-    Again,
     TimedOut,
     /// Said to `main` only: nobody is left to wake anybody.
     Deadlock,
@@ -416,8 +409,10 @@ enum Wake {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Running, or in line.
+    /// Running, or in line, or at its end.
     Active,
+    /// In [`yield_now`], on its way to the end of the line.
+    Next,
     /// In [`wait_any`]; only what it waits for wakes it.
     Waiting,
     /// In [`park`].
@@ -451,6 +446,8 @@ struct Waiting {
 struct Scheduler {
     main: Rc<Fiber>,
     running: RefCell<Rc<Fiber>>,
+    /// Inside of [`run`].
+    open: Cell<bool>,
     /// The line.
     ready: RefCell<VecDeque<(Rc<Fiber>, Wake)>>,
     /// How many of them still run before the kernel is asked again.
@@ -464,7 +461,7 @@ struct Scheduler {
     next: Cell<u64>,
     /// Descriptors being waited for; without any, the kernel need not be asked.
     descriptors: Cell<usize>,
-    epoll: OnceCell<Epoll>,
+    epoll: RefCell<Option<Epoll>>,
     events: RefCell<Vec<EpollEvent>>,
 }
 
@@ -474,6 +471,7 @@ impl Scheduler {
         Scheduler {
             running: RefCell::new(main.clone()),
             main,
+            open: Cell::new(false),
             ready: RefCell::default(),
             before_poll: Cell::new(0),
             waiting: RefCell::default(),
@@ -481,19 +479,13 @@ impl Scheduler {
             tasks: RefCell::default(),
             next: Cell::new(1),
             descriptors: Cell::new(0),
-            epoll: OnceCell::new(),
+            epoll: RefCell::default(),
             events: RefCell::new(Vec::new()),
         }
     }
 
-    fn get() -> Rc<Scheduler> {
-        SCHEDULER
-            .with_borrow(Clone::clone)
-            .expect("tasks are spawned and wait inside of scheduler::run")
-    }
-
-    fn running(&self) -> Rc<Fiber> {
-        self.running.borrow().clone()
+    fn with<T>(f: impl FnOnce(&Scheduler) -> T) -> T {
+        SCHEDULER.with(f)
     }
 
     fn number(&self) -> u64 {
@@ -505,6 +497,7 @@ impl Scheduler {
     }
 
     fn start(&self, body: impl FnOnce(&Fiber) + 'static) -> io::Result<Rc<Fiber>> {
+        assert!(self.open.get(), "tasks are spawned inside of scheduler::run");
         let stack = PooledStack::new().map_err(|error| self.no_stack(&error))?;
         let fiber = Rc::new(Fiber::new(self.number()));
         let own = Rc::downgrade(&fiber);
@@ -516,7 +509,7 @@ impl Scheduler {
         fiber.coroutine.replace(Some(coroutine));
         self.tasks.borrow_mut().insert(fiber.id, fiber.clone());
         fiber.state.set(State::Waiting);
-        self.wake(&fiber, Wake::Turn);
+        self.wake(&fiber, Wake::Again);
         Ok(fiber)
     }
 
@@ -540,8 +533,13 @@ impl Scheduler {
 
     /// Leaves the running task until somebody wakes it. `main` has nowhere to leave to: it runs
     /// the trampoline meanwhile.
-    fn suspend(&self, fiber: &Fiber) -> Wake {
-        match fiber.yielder.get() {
+    fn suspend(&self, state: State) -> Wake {
+        let yielder = {
+            let running = self.running.borrow();
+            running.state.set(state);
+            running.yielder.get()
+        };
+        match yielder {
             Some(yielder) => leave(yielder),
             None => self.trampoline(),
         }
@@ -549,6 +547,10 @@ impl Scheduler {
 
     /// Resumes who is next in line, again and again, until it is `main`'s turn.
     fn trampoline(&self) -> Wake {
+        assert!(self.open.get(), "tasks wait inside of scheduler::run");
+        if self.main.state.get() == State::Next {
+            self.wake(&self.main, Wake::Again);
+        }
         loop {
             if self.before_poll.get() == 0 {
                 self.poll();
@@ -560,11 +562,11 @@ impl Scheduler {
             if Rc::ptr_eq(&fiber, &self.main) {
                 return why;
             }
-            self.resume(&fiber, why);
+            self.resume(fiber, why);
         }
     }
 
-    fn resume(&self, fiber: &Rc<Fiber>, why: Wake) {
+    fn resume(&self, fiber: Rc<Fiber>, why: Wake) {
         let mut slot = fiber.coroutine.borrow_mut();
         let Some(coroutine) = slot.as_mut() else {
             return; // closed while in line
@@ -575,7 +577,11 @@ impl Scheduler {
         if let CoroutineResult::Return(()) = result {
             *slot = None;
             drop(slot);
-            self.end(fiber);
+            return self.end(&fiber);
+        }
+        drop(slot);
+        if fiber.state.get() == State::Next {
+            self.wake(&fiber, Wake::Again);
         }
     }
 
@@ -621,11 +627,13 @@ impl Scheduler {
         loop {
             let idle = self.ready.borrow().is_empty();
             let first = self.timers.borrow().first_key_value().map(|(key, _)| key.0);
-            if idle && first.is_none() && self.descriptors.get() == 0 {
-                return self.wake(&self.main, Wake::Deadlock);
-            }
-            if self.descriptors.get() > 0 || idle {
+            if self.descriptors.get() > 0 {
                 self.poll_kernel(if idle { first } else { Some(Instant::now()) });
+            } else if idle {
+                match first {
+                    Some(first) => thread::sleep(until(first)),
+                    None => self.wake(&self.main, Wake::Deadlock),
+                }
             }
             if first.is_some() {
                 self.fire_timers(Instant::now());
@@ -636,12 +644,10 @@ impl Scheduler {
         }
     }
 
-    fn poll_kernel(&self, until: Option<Instant>) {
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        let Some(epoll) = self.epoll.get().filter(|_| self.descriptors.get() > 0) else {
-            return thread::sleep(left.unwrap_or_default()); // timers alone
-        };
-        let timeout = left.map_or(EpollTimeout::NONE, milliseconds);
+    fn poll_kernel(&self, deadline: Option<Instant>) {
+        let timeout = deadline.map_or(EpollTimeout::NONE, |deadline| milliseconds(until(deadline)));
+        let epoll = self.epoll.borrow();
+        let epoll = epoll.as_ref().expect("made for the first descriptor");
         let mut events = self.events.borrow_mut();
         events.resize(EVENTS, EpollEvent::empty());
         let n = match epoll.wait(&mut events, timeout) {
@@ -669,16 +675,13 @@ impl Scheduler {
         }
     }
 
-    fn epoll(&self) -> io::Result<&Epoll> {
-        if self.epoll.get().is_none() {
-            let _ = self.epoll.set(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
-        }
-        Ok(self.epoll.get().expect("it was set just now"))
-    }
-
     /// Asks the kernel for one event of this descriptor. It forgets closed descriptors by itself.
     fn arm(&self, fd: BorrowedFd<'_>, flags: EpollFlags) -> io::Result<()> {
-        let epoll = self.epoll()?;
+        let mut epoll = self.epoll.borrow_mut();
+        let epoll = match &mut *epoll {
+            Some(epoll) => epoll,
+            none => none.insert(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?),
+        };
         let data = fd.as_raw_fd() as u64;
         let mut event = EpollEvent::new(flags | EpollFlags::EPOLLONESHOT, data);
         match epoll.modify(fd, &mut event) {
@@ -713,10 +716,10 @@ struct Registered<'a> {
 impl<'a> Registered<'a> {
     fn new(
         scheduler: &'a Scheduler,
-        fiber: &Rc<Fiber>,
         sources: &'a [Source<'a>],
         deadline: Option<Instant>,
     ) -> io::Result<Registered<'a>> {
+        let fiber = &*scheduler.running.borrow();
         let number = scheduler.number();
         let registered = Registered { scheduler, sources, deadline, number };
         if let Some(deadline) = deadline {
@@ -760,7 +763,7 @@ impl Drop for Registered<'_> {
                 scheduler.descriptors.set(scheduler.descriptors.get() - 1);
                 // An event that nobody waits for must not be taken for that of a later socket.
                 if waiting.range(all_of(key)).next().is_none()
-                    && let Some(epoll) = scheduler.epoll.get()
+                    && let Some(epoll) = &*scheduler.epoll.borrow()
                 {
                     let _ = epoll.delete(fd);
                 }
@@ -780,8 +783,21 @@ fn milliseconds(time: Duration) -> EpollTimeout {
         .map_or(EpollTimeout::MAX, |ms| EpollTimeout::try_from(ms).expect("not negative"))
 }
 
+/// The panic count of the standard library is the thread's, not the task's: whoever switched away
+/// in the middle of unwinding would make the others look as if they panicked.
+fn refuse_while_unwinding() -> io::Result<()> {
+    if thread::panicking() {
+        return Err(io::Error::other("a task that unwinds cannot wait"));
+    }
+    Ok(())
+}
+
 fn deadlock() -> io::Error {
     io::Error::new(io::ErrorKind::Deadlock, "deadlock: every task waits for another one")
+}
+
+fn until(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
 }
 
 /// Switches from the running task's stack back to the trampoline.
@@ -841,6 +857,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
+    use crate::generators::Generator;
 
     /// What the tasks of a test did, in order.
     type Log = Rc<RefCell<Vec<String>>>;
@@ -1314,15 +1331,64 @@ mod tests {
     }
 
     #[test]
-    fn schedulers_nest() {
+    #[should_panic(expected = "scheduler::run inside of scheduler::run")]
+    fn schedulers_do_not_nest() {
         run(|| {
-            let outer = spawn(|| {
-                let inner = run(|| spawn(|| 1).join().expect("no panic"));
-                yield_now();
-                inner + 1
-            });
-            assert_eq!(outer.join().expect("no panic"), 2);
+            if let Err(Failed::Panicked(payload)) = spawn(|| run(|| ())).join() {
+                resume_unwind(payload);
+            }
         });
+    }
+
+    #[test]
+    fn a_thread_can_run_again_after_a_run_that_panicked() {
+        catch_unwind(|| run(|| -> () { panic!("on purpose") })).expect_err("it panicked");
+        assert_eq!(run(|| spawn(|| 1).join().expect("no panic")), 1);
+    }
+
+    #[test]
+    fn a_generator_may_wait_and_only_its_task_waits_with_it() {
+        fn slowly(n: u32) -> Generator<(), u32, ()> {
+            Generator::new(move |yielder| {
+                for i in 0..n {
+                    sleep(Duration::from_millis(1));
+                    yield_now();
+                    yielder.suspend(i)?;
+                }
+                Ok(())
+            })
+        }
+        run(|| {
+            let mut tasks = Vec::new();
+            for _ in 0..10 {
+                tasks.push(spawn(|| slowly(5).sum::<u32>()));
+            }
+            assert_eq!(slowly(4).sum::<u32>(), 6); // main waits in one too
+            for task in tasks {
+                assert_eq!(task.join().expect("no panic"), 10);
+            }
+        });
+    }
+
+    #[test]
+    fn closing_a_task_that_waits_in_a_generator_unwinds_both_stacks() {
+        let log = Log::default();
+        run(|| {
+            let (outer, inner) = (log.clone(), log.clone());
+            let task = spawn(move || {
+                let _finally = Finally(outer, "task");
+                let mut generator: Generator<(), u32, ()> = Generator::new(move |yielder| {
+                    let _finally = Finally(inner, "generator");
+                    yielder.suspend(1)?;
+                    park()?;
+                    Ok(())
+                });
+                generator.by_ref().count()
+            });
+            yield_now();
+            task.close();
+        });
+        assert_eq!(log.borrow().join(" "), "generator task");
     }
 
     #[test]
