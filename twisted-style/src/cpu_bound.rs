@@ -1,0 +1,24 @@
+//! cpu-bound: count primes, every count at the same time.
+//! One thread of the reactor's pool a count: on the reactor itself nobody else would be called.
+//! Run it: cargo run -p twisted-style -- cpu-bound
+
+use common::workload::cpu_bound::{Count, Counted};
+
+use crate::deferred::gather_results;
+use crate::reactor::Reactor;
+
+pub fn run(counts: Vec<Count>) -> Vec<Counted> {
+    let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
+    let mut tasks = Vec::new();
+    for count in counts {
+        tasks.push(reactor.defer_to_thread(move || primes(count)));
+    }
+    let counted = reactor.run_until(gather_results(tasks));
+    counted.expect("counting does not panic")
+}
+
+fn primes(mut count: Count) -> Counted {
+    // Nobody has to yield here: the OS preempts.
+    while count.slice() {}
+    count.finish()
+}
