@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use common::chapter::{Chapter, Claim, Seen};
+use common::chapter::{Aside, Chapter, Claim, Seen};
 use common::workload::{cpu_bound as cpu, io_bound as io};
 
 mod cpu_bound;
@@ -24,7 +24,12 @@ const PROCESSES: Chapter = Chapter {
     io_bound: io_bound::run,
     io_bound_bounded: io_bound::bounded,
     cpu_bound: cpu_bound::run,
-    asides: &[],
+    asides: &[Aside {
+        name: "pool",
+        slides: "21",
+        about: "eight jobs, two workers, and SIGKILL",
+        run: pool::aside,
+    }],
     claims: &[
         Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
         Claim("C2", Seen::IoAndCpu(cpu::baselines_are_sums)),

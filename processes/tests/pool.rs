@@ -286,6 +286,7 @@ fn hang_never_answers() {
     seen.sort_unstable();
     assert_eq!(seen, [0, 1, 2, 4, 5, 6, 7]);
     // Nobody has the job any more, so no time will bring it.
+    assert_eq!(results.under_way(), 0);
     assert_eq!(results.next_within(Duration::from_millis(20)).map(drop), Err(TimedOut));
 }
 

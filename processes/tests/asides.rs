@@ -1,0 +1,28 @@
+//! What only the processes have, run as a visitor does.
+
+use std::process::Command;
+
+/// Runs the program, which must have nothing to complain about, and returns its answer.
+fn answer(arguments: &[&str]) -> String {
+    let program = env!("CARGO_BIN_EXE_processes");
+    let output = Command::new(program).args(arguments).output().expect("the program is built");
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && complaints.is_empty(), "{}: {complaints}", output.status);
+    String::from_utf8(output.stdout).expect("answers are text")
+}
+
+#[test]
+fn pool() {
+    assert_eq!(
+        answer(&["pool", "--quiet"]),
+        "\
+hang       job 3: nothing: whoever waits for it waits for ever
+break all  job 3: lost: the process was killed by SIGKILL, and all is given up
+report     job 3: lost: the process was killed by SIGKILL
+retry      job 3: done by another worker
+no luck    job 3: lost, started 3 times: the process was killed by SIGKILL
+panic      job 3: the process panicked: no page 3
+100 workers killed at random: every job done, and once
+"
+    );
+}
