@@ -12,12 +12,15 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -110,7 +113,24 @@ errors! {
     TimeoutError says "timed out";
     /// The result of a Deferred whose [`Resolver`] was dropped: nobody is left to fire it.
     AbandonedError says "nobody is left to fire this Deferred";
+    /// [`DeferredQueue::put`] on a queue that holds as many values as it may.
+    QueueOverflow says "the queue is full";
+    /// [`DeferredQueue::get`] on a queue that as many are waiting for as may.
+    QueueUnderflow says "too many are waiting for this queue";
 }
+
+/// The result of a [`race`] that nobody has won: why not, in the order given.
+#[derive(Clone, Debug)]
+pub struct FailureGroup(pub Vec<Failure>);
+
+impl fmt::Display for FailureGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failures: Vec<String> = self.0.iter().map(Failure::to_string).collect();
+        write!(f, "all failed: {}", failures.join("; "))
+    }
+}
+
+impl Error for FailureGroup {}
 
 #[derive(Debug)]
 struct Panicked(String);
@@ -245,6 +265,12 @@ fn cancel(mut at: Rc<dyn Origin>) {
     at.call_off();
 }
 
+fn cancel_if_pending<T>(core: &Rc<Core<T>>) {
+    if core.is_pending() {
+        cancel(core.clone());
+    }
+}
+
 impl<T> Resolver<T> {
     /// Fires the Deferred with a value: its callbacks run.
     pub fn callback(self, value: T) {
@@ -326,9 +352,7 @@ impl<T: 'static> Deferred<T> {
     /// Calls off what this chain waits for: the canceller of the Deferred it began with or, if a
     /// callback has returned a Deferred, of that one. Does nothing if the result is there.
     pub fn cancel(&self) {
-        if self.0.is_pending() {
-            cancel(self.0.clone());
-        }
+        cancel_if_pending(&self.0);
     }
 
     /// Adds what is to be done with a value. An error passes by.
@@ -431,55 +455,390 @@ pub fn fail<T>(failure: impl Into<Failure>) -> Deferred<T> {
     deferred
 }
 
+/// Calls `function` and gives a Deferred of whatever comes of it: a value, an error, a panic or
+/// what the Deferred that it returned comes to (`defer.maybeDeferred`).
+pub fn maybe_deferred<R: Reply>(function: impl FnOnce() -> R) -> Deferred<R::Value> {
+    let (resolver, deferred) = Deferred::new();
+    settle(resolver, function);
+    deferred
+}
+
+/// Waits for all: what each came to, in the order given (`defer.DeferredList`). Errors are taken
+/// as handled, as with `consumeErrors=True`; cancelling it cancels them all.
+pub fn deferred_list<T>(deferreds: Vec<Deferred<T>>) -> Deferred<Vec<Result<T, Failure>>> {
+    let results = deferreds.iter().map(|_| None).collect();
+    collect(deferreds, results, |collected, index, result| {
+        collected.put(index, result);
+    })
+}
+
 /// Waits for all: their values in the order given, or the first error that comes. Errors that
 /// come after it are taken as handled (`gatherResults(…, consumeErrors=True)`). Cancelling it
 /// cancels them all.
-pub fn gather_results<T: 'static>(deferreds: Vec<Deferred<T>>) -> Deferred<Vec<T>> {
-    struct Gathered<T: 'static> {
-        values: RefCell<Vec<Option<T>>>,
-        missing: Cell<usize>,
-        done: Cell<Option<Resolver<Vec<T>>>>,
+pub fn gather_results<T>(deferreds: Vec<Deferred<T>>) -> Deferred<Vec<T>> {
+    let values = deferreds.iter().map(|_| None).collect();
+    collect(deferreds, values, |collected, index, result| match result {
+        Ok(value) => collected.put(index, value),
+        Err(failure) => collected.fire(Err(failure)),
+    })
+}
+
+/// The first value that comes, with the index of the Deferred that it came from; the others are
+/// cancelled. If all fail, a [`FailureGroup`] (`defer.race`).
+pub fn race<T>(deferreds: Vec<Deferred<T>>) -> Deferred<(usize, T)> {
+    let (done, winner) = Deferred::new();
+    let done = Rc::new(Cell::new(Some(done)));
+    let runners: Rc<[_]> = deferreds.iter().map(|runner| runner.0.clone()).collect();
+    let mut failures = Vec::new();
+    for (index, deferred) in deferreds.into_iter().enumerate() {
+        let (done, runners) = (done.clone(), runners.clone());
+        failures.push(deferred.add_both(move |result| {
+            let value = match result {
+                Ok(value) => value,
+                Err(failure) => return Ok(failure), // what the race is to collect
+            };
+            if let Some(done) = done.take() {
+                done.callback((index, value));
+                runners.iter().for_each(cancel_if_pending);
+            }
+            Err(CancelledError.into()) // not all have failed
+        }));
+    }
+    let all_failed = gather_results(failures).add_both(move |failures| {
+        if let (Ok(failures), Some(done)) = (failures, done.take()) {
+            done.errback(FailureGroup(failures));
+        }
+    });
+    winner.with_canceller(move || all_failed.cancel())
+}
+
+/// What has come so far of several Deferreds, for one that waits for all of them.
+struct Collected<V: 'static> {
+    values: RefCell<Vec<Option<V>>>,
+    missing: Cell<usize>,
+    done: Cell<Option<Resolver<Vec<V>>>>,
+}
+
+impl<V> Collected<V> {
+    fn put(&self, index: usize, value: V) {
+        self.values.borrow_mut()[index] = Some(value);
+        self.missing.set(self.missing.get() - 1);
+        if self.missing.get() == 0 {
+            let values = self.values.take().into_iter().flatten().collect();
+            self.fire(Ok(values));
+        }
     }
 
+    fn fire(&self, result: Result<Vec<V>, Failure>) {
+        if let Some(done) = self.done.take() {
+            done.fire(result);
+        }
+    }
+}
+
+fn collect<T, V>(
+    deferreds: Vec<Deferred<T>>,
+    places: Vec<Option<V>>,
+    came: impl Fn(&Collected<V>, usize, Result<T, Failure>) + 'static,
+) -> Deferred<Vec<V>> {
     let (done, all) = Deferred::new();
     if deferreds.is_empty() {
         done.callback(Vec::new());
         return all;
     }
-    let gathered = Rc::new(Gathered {
-        values: RefCell::new(deferreds.iter().map(|_| None).collect()),
-        missing: Cell::new(deferreds.len()),
-        done: Cell::new(Some(done)),
-    });
+    let shared = Rc::new((
+        Collected {
+            values: RefCell::new(places),
+            missing: Cell::new(deferreds.len()),
+            done: Cell::new(Some(done)),
+        },
+        came,
+    ));
     for (index, deferred) in deferreds.iter().enumerate() {
-        let gathered = gathered.clone();
-        deferred.0.when_fired(Box::new(move |result| match result {
-            Ok(value) => {
-                gathered.values.borrow_mut()[index] = Some(value);
-                gathered.missing.set(gathered.missing.get() - 1);
-                if gathered.missing.get() == 0
-                    && let Some(done) = gathered.done.take()
-                {
-                    done.callback(gathered.values.take().into_iter().flatten().collect());
-                }
-            }
-            Err(failure) => {
-                if let Some(done) = gathered.done.take() {
-                    done.errback(failure);
-                }
-            }
-        }));
+        let shared = shared.clone();
+        let came = move |result| (shared.1)(&shared.0, index, result);
+        deferred.0.when_fired(Box::new(came));
     }
-    all.with_canceller(move || {
-        for deferred in &deferreds {
-            deferred.cancel();
+    all.with_canceller(move || deferreds.iter().for_each(Deferred::cancel))
+}
+
+/// So many at once (`defer.DeferredSemaphore`). A clone is another handle on the same one.
+#[derive(Clone)]
+pub struct DeferredSemaphore(Rc<Semaphore>);
+
+struct Semaphore {
+    limit: usize,
+    tokens: Cell<usize>,
+    waiting: RefCell<VecDeque<Resolver<()>>>,
+}
+
+impl DeferredSemaphore {
+    /// `tokens` may have it at once.
+    pub fn new(tokens: usize) -> DeferredSemaphore {
+        DeferredSemaphore(Rc::new(Semaphore {
+            limit: tokens,
+            tokens: Cell::new(tokens),
+            waiting: RefCell::default(),
+        }))
+    }
+
+    /// Fires when a token is there: first come, first served. Whoever has it must
+    /// [`release`](DeferredSemaphore::release) it; [`run`](DeferredSemaphore::run) does.
+    /// Cancelling it leaves the queue.
+    pub fn acquire(&self) -> Deferred<()> {
+        let tokens = self.0.tokens.get();
+        if tokens > 0 {
+            self.0.tokens.set(tokens - 1);
+            return succeed(());
         }
-    })
+        let (resolver, deferred) = Deferred::new();
+        self.0.waiting.borrow_mut().push_back(resolver);
+        deferred
+    }
+
+    /// Gives a token back, to the first in the queue.
+    pub fn release(&self) {
+        if let Some(resolver) = next_waiting(&self.0.waiting) {
+            return resolver.callback(());
+        }
+        let tokens = self.0.tokens.get() + 1;
+        assert!(tokens <= self.0.limit, "released more often than acquired");
+        self.0.tokens.set(tokens);
+    }
+
+    /// Acquires, calls `function`, and releases when that has come to its end, a Deferred that it
+    /// returned included, and whatever that end is.
+    pub fn run<R: Reply>(&self, function: impl FnOnce() -> R + 'static) -> Deferred<R::Value> {
+        let semaphore = self.clone();
+        self.acquire().add_callback(move |()| {
+            maybe_deferred(function).add_both(move |result| {
+                semaphore.release();
+                result
+            })
+        })
+    }
+}
+
+/// One at a time (`defer.DeferredLock`). A clone is another handle on the same lock.
+#[derive(Clone)]
+pub struct DeferredLock(DeferredSemaphore);
+
+impl DeferredLock {
+    /// A lock that nobody has.
+    #[allow(clippy::new_without_default)] // as its neighbors are made
+    pub fn new() -> DeferredLock {
+        DeferredLock(DeferredSemaphore::new(1))
+    }
+
+    /// Fires when the lock is yours, until you [`release`](DeferredLock::release) it.
+    pub fn acquire(&self) -> Deferred<()> {
+        self.0.acquire()
+    }
+
+    /// Hands the lock to the next one.
+    pub fn release(&self) {
+        self.0.release();
+    }
+
+    /// Calls `function` with the lock held, until what it returned has come to its end.
+    pub fn run<R: Reply>(&self, function: impl FnOnce() -> R + 'static) -> Deferred<R::Value> {
+        self.0.run(function)
+    }
+}
+
+/// Values that are put in at one end and waited for at the other (`defer.DeferredQueue`). A clone
+/// is another handle on the same queue.
+pub struct DeferredQueue<T: 'static>(Rc<Queue<T>>);
+
+struct Queue<T: 'static> {
+    values: RefCell<VecDeque<T>>,
+    waiting: RefCell<VecDeque<Resolver<T>>>,
+    size: usize,
+    backlog: usize,
+}
+
+impl<T> DeferredQueue<T> {
+    /// As many values and as many that wait for them as there may be.
+    #[allow(clippy::new_without_default)] // as its neighbors are made
+    pub fn new() -> DeferredQueue<T> {
+        DeferredQueue::bounded(usize::MAX, usize::MAX)
+    }
+
+    /// At most `size` values that nobody waits for, at most `backlog` that wait for a value.
+    pub fn bounded(size: usize, backlog: usize) -> DeferredQueue<T> {
+        DeferredQueue(Rc::new(Queue {
+            values: RefCell::default(),
+            waiting: RefCell::default(),
+            size,
+            backlog,
+        }))
+    }
+
+    /// Gives `value` to the first who waits, or keeps it.
+    ///
+    /// # Errors
+    /// [`QueueOverflow`]: it holds `size` values already; this one is dropped.
+    pub fn put(&self, value: T) -> Result<(), QueueOverflow> {
+        if let Some(resolver) = next_waiting(&self.0.waiting) {
+            resolver.callback(value);
+            return Ok(());
+        }
+        if self.0.values.borrow().len() >= self.0.size {
+            return Err(QueueOverflow);
+        }
+        self.0.values.borrow_mut().push_back(value);
+        Ok(())
+    }
+
+    /// Fires with the next value. Cancelling it leaves the queue; no value is lost by that.
+    pub fn get(&self) -> Deferred<T> {
+        let value = self.0.values.borrow_mut().pop_front();
+        if let Some(value) = value {
+            return succeed(value);
+        }
+        let mut waiting = self.0.waiting.borrow_mut();
+        if waiting.len() >= self.0.backlog {
+            waiting.retain(|resolver| resolver.0.is_pending());
+            if waiting.len() >= self.0.backlog {
+                return fail(QueueUnderflow);
+            }
+        }
+        let (resolver, deferred) = Deferred::new();
+        waiting.push_back(resolver);
+        deferred
+    }
+}
+
+impl<T> Clone for DeferredQueue<T> {
+    fn clone(&self) -> DeferredQueue<T> {
+        DeferredQueue(self.0.clone())
+    }
+}
+
+/// The first who waits and has not been cancelled.
+fn next_waiting<T>(waiting: &RefCell<VecDeque<Resolver<T>>>) -> Option<Resolver<T>> {
+    loop {
+        let resolver = waiting.borrow_mut().pop_front()?;
+        if resolver.0.is_pending() {
+            return Some(resolver);
+        }
+    }
+}
+
+impl<T> Future for Deferred<T> {
+    type Output = Result<T, Failure>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.0.state.replace(State::Spent) {
+            State::Fired(result) => Poll::Ready(result),
+            State::Pending | State::Waiting(_) => {
+                let (core, waker) = (Rc::downgrade(&self.0), context.waker().clone());
+                let task = CURRENT.with_borrow(Clone::clone);
+                if let Some(task) = &task {
+                    task.awaits(Rc::downgrade(&self.0) as Weak<dyn Origin>);
+                }
+                let resume = move |result| {
+                    match (core.upgrade(), result) {
+                        (Some(core), result) => core.state.set(State::Fired(result)),
+                        (None, Err(failure)) => report_unhandled(&failure),
+                        (None, Ok(_)) => return,
+                    }
+                    waker.wake();
+                    if let Some(task) = task {
+                        task.step();
+                    }
+                };
+                self.0.state.set(State::Waiting(Box::new(resume)));
+                Poll::Pending
+            }
+            State::Spent => panic!("this Deferred has given its result away"),
+        }
+    }
+}
+
+/// Runs an `async` block that awaits Deferreds, and gives a Deferred of what it returns
+/// (`defer.inlineCallbacks`). It runs at once, up to its first await; each Deferred that it awaits
+/// resumes it when it fires. Cancelling calls off what it awaits at that moment: the block sees a
+/// [`CancelledError`] there and may handle it.
+///
+/// There is no executor behind it and no waker: what it awaits must be Deferreds.
+pub fn inline_callbacks<T: 'static>(
+    block: impl Future<Output = Result<T, Failure>> + 'static,
+) -> Deferred<T> {
+    let (done, deferred) = Deferred::new();
+    let task = Rc::new(Inline {
+        block: Cell::new(Some(Box::pin(block))),
+        done: Cell::new(Some(done)),
+        awaited: RefCell::new(None),
+    });
+    deferred.0.origin.set(Some(task.clone()));
+    run_soon(Box::new(move || task.step()));
+    deferred
+}
+
+/// What resumes when a Deferred fires.
+trait Task {
+    fn step(self: Rc<Self>);
+    fn awaits(&self, deferred: Weak<dyn Origin>);
+}
+
+type Block<T> = Pin<Box<dyn Future<Output = Result<T, Failure>>>>;
+
+struct Inline<T: 'static> {
+    block: Cell<Option<Block<T>>>,
+    done: Cell<Option<Resolver<T>>>,
+    awaited: RefCell<Option<Weak<dyn Origin>>>,
+}
+
+impl<T> Inline<T> {
+    fn finish(&self, result: Result<T, Failure>) {
+        if let Some(done) = self.done.take() {
+            done.fire(result);
+        }
+    }
+}
+
+impl<T> Task for Inline<T> {
+    fn step(self: Rc<Self>) {
+        let Some(mut block) = self.block.take() else {
+            return; // it has ended; what resumes it was awaited beside what ended it
+        };
+        let outer = CURRENT.replace(Some(self.clone()));
+        let poll = || block.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        let polled = catch_unwind(AssertUnwindSafe(poll));
+        CURRENT.set(outer);
+        match polled {
+            Ok(Poll::Pending) => self.block.set(Some(block)),
+            Ok(Poll::Ready(result)) => self.finish(result),
+            Err(panic) => self.finish(Err(Failure::panicked(panic))),
+        }
+    }
+
+    fn awaits(&self, deferred: Weak<dyn Origin>) {
+        *self.awaited.borrow_mut() = Some(deferred);
+    }
+}
+
+impl<T> Origin for Inline<T> {
+    fn pending(&self) -> bool {
+        true // when it has ended, its Deferred has a result and asks no more
+    }
+
+    fn upstream(&self) -> Option<Rc<dyn Origin>> {
+        let awaited = self.awaited.borrow().as_ref().and_then(Weak::upgrade);
+        awaited.filter(|awaited| awaited.pending())
+    }
+
+    fn call_off(&self) {
+        drop(self.block.take());
+        self.finish(Err(CancelledError.into()));
+    }
 }
 
 thread_local! {
     static READY: RefCell<Vec<Box<dyn FnOnce()>>> = const { RefCell::new(Vec::new()) };
     static RUNNING: Cell<bool> = const { Cell::new(false) };
+    static CURRENT: RefCell<Option<Rc<dyn Task>>> = const { RefCell::new(None) };
     static OBSERVER: RefCell<Option<Observer>> = const { RefCell::new(None) };
 }
 
@@ -519,3 +878,6 @@ fn report_unhandled(failure: &Failure) {
         None => eprintln!("Unhandled error in Deferred: {failure}"),
     }
 }
+
+#[cfg(test)]
+mod tests;
