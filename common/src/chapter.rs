@@ -144,6 +144,11 @@ impl Stage<'_> {
 }
 
 impl Chapter {
+    /// What its bar in a comparison is called.
+    pub fn label(&self) -> &'static str {
+        self.event_loop.unwrap_or(self.style)
+    }
+
     /// Runs the program: `chapters` is one, or one for each event loop of a style.
     pub fn main(chapters: &[Chapter]) -> ExitCode {
         let machine = Machine::look();

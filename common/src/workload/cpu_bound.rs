@@ -188,7 +188,7 @@ fn describe(stage: &Stage, section: &mut Section, m: &Measured) {
     section.limit_s = Some(limit);
     let cores = format!("{} at work", plural(m.cores.min(m.tasks), "core"));
     section.shown = bars(&[
-        Bar::new(stage.chapter.style, wall, &m.walls.note(&stage.machine)),
+        Bar::new(stage.chapter.label(), wall, &m.walls.note(&stage.machine)),
         Bar::new("one by one", m.in_turn_s, &format!("{:.2} × as long", m.in_turn_s / wall)),
         Bar::new("the limit", limit, &cores),
     ]);

@@ -308,7 +308,7 @@ fn describe(stage: &Stage, section: &mut Section, measured: &Measured) {
     section.baseline_s = Some(one_by_one);
     section.limit_s = Some(limit);
     section.shown = bars(&[
-        Bar::new(stage.chapter.style, wall, &measured.walls.note(&stage.machine)),
+        Bar::new(stage.chapter.label(), wall, &measured.walls.note(&stage.machine)),
         Bar::new("one by one", one_by_one, &times),
         Bar::new("the limit", limit, what),
     ]);
