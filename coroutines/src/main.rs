@@ -8,6 +8,8 @@ use common::workload::cpu_bound as cpu;
 
 mod cpu_bound;
 #[allow(dead_code)]
+mod delegation;
+#[allow(dead_code)]
 mod generators;
 mod io_bound;
 #[allow(dead_code)]
