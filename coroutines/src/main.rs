@@ -11,6 +11,8 @@ mod cpu_bound;
 mod delegation;
 #[allow(dead_code)]
 mod generators;
+#[allow(dead_code)]
+mod greenlets;
 mod io_bound;
 #[allow(dead_code)]
 mod scheduler;
