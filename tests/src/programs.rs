@@ -1,0 +1,354 @@
+//! Every version by name: built once, run, or started and interrupted.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{self, Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::traces;
+
+/// One style on one event loop: a program and what has to be said to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Version {
+    pub name: &'static str,
+    pub package: &'static str,
+    pub event_loop: Option<&'static str>,
+    /// How many pages it is known to fetch at once.
+    pub pages: usize,
+}
+
+pub const THREADS: Version = version("threads", 1000);
+pub const PROCESSES: Version = version("processes", 200);
+pub const COROUTINES: Version = version("coroutines", 10_000);
+pub const GEVENT_STYLE: Version = version("gevent-style", 10_000);
+pub const TWISTED_STYLE: Version = version("twisted-style", 10_000);
+pub const ON_TOKIO: Version = asyncio("on_tokio", "tokio");
+pub const ON_ASYNC_STD: Version = asyncio("on_async_std", "async-std");
+pub const ON_SMOL: Version = asyncio("on_smol", "smol");
+
+/// All of them, in the talk's order.
+pub const VERSIONS: [Version; 8] =
+    [THREADS, PROCESSES, COROUTINES, GEVENT_STYLE, TWISTED_STYLE, ON_TOKIO, ON_ASYNC_STD, ON_SMOL];
+
+const fn version(name: &'static str, pages: usize) -> Version {
+    Version { name, package: name, event_loop: None, pages }
+}
+
+const fn asyncio(name: &'static str, event_loop: &'static str) -> Version {
+    Version { name, package: "asyncio-style", event_loop: Some(event_loop), pages: 10_000 }
+}
+
+/// How long a program may take: a net, no test waits that long.
+pub const NET: Duration = Duration::from_mins(3);
+
+// ---- building ------------------------------------------------------------------------------
+
+/// An executable, held open: whoever builds it anew does not touch the one that tests run.
+struct Executable {
+    file: File,
+    path: PathBuf,
+}
+
+/// The programs, built in this profile and this target folder, once for all tests.
+fn programs() -> &'static HashMap<String, Executable> {
+    static PROGRAMS: OnceLock<HashMap<String, Executable>> = OnceLock::new();
+    PROGRAMS.get_or_init(|| {
+        let (target, profile) = where_we_are();
+        let folder = target.join("tmp");
+        fs::create_dir_all(&folder).expect("the target folder can be written to");
+        // Nobody builds while another test program opens what it has built.
+        let lock = File::create(folder.join("programs.lock")).expect("it can be written to");
+        lock.lock().expect("the file system has locks");
+        let note = folder.join(format!("programs-{profile}.txt"));
+        // nextest runs every test as a process; all of them belong to one run, and it builds once.
+        let run = std::env::var("NEXTEST_RUN_ID").unwrap_or_default();
+        let known = fs::read_to_string(&note).unwrap_or_default();
+        if run.is_empty() || known.lines().next() != Some(run.as_str()) {
+            let built = build(&target, &profile);
+            let line = |(name, path): &(String, PathBuf)| format!("\n{name}\t{}", path.display());
+            let text = run + &built.iter().map(line).collect::<String>();
+            fs::write(&note, text).expect("the target folder can be written to");
+        }
+        let known = fs::read_to_string(&note).expect("it was just written");
+        let lines = known.lines().skip(1).filter_map(|line| line.split_once('\t'));
+        let open = |(name, path): (&str, &str)| {
+            let file = File::open(path).expect("cargo has built it");
+            (name.to_string(), Executable { file, path: path.into() })
+        };
+        lines.map(open).collect()
+    })
+}
+
+/// The target folder and the profile that this test program was built with: it lies in
+/// `TARGET/PROFILE/deps`.
+fn where_we_are() -> (PathBuf, String) {
+    let here = std::env::current_exe().expect("/proc is mounted");
+    let profile = here.ancestors().nth(2).expect("a test program lies in TARGET/PROFILE/deps");
+    let target = profile.parent().expect("a test program lies in TARGET/PROFILE/deps");
+    let name = profile.file_name().expect("it has a parent").to_string_lossy();
+    let profile = if name == "debug" { "dev".into() } else { name.into_owned() };
+    (target.to_path_buf(), profile)
+}
+
+/// The workspace's folder.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package lies in the workspace")
+}
+
+/// Has cargo build the programs, and hears from it where they are.
+fn build(target: &Path, profile: &str) -> Vec<(String, PathBuf)> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--workspace", "--bins", "--message-format=json", "--profile", profile]);
+    command.arg("--target-dir").arg(target).current_dir(workspace());
+    for (name, _) in std::env::vars_os() {
+        // What cargo says to this program is not meant for the build.
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
+    }
+    let output = command.stdin(Stdio::null()).stderr(Stdio::piped()).output();
+    let output = output.expect("cargo is there: it has started these tests");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cannot build the programs:\n{said}");
+    let lines = output.stdout.split(|&b| b == b'\n');
+    let messages = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+    let executable = |message: Value| {
+        let path = message["executable"].as_str()?;
+        Some((message["target"]["name"].as_str()?.to_string(), path.into()))
+    };
+    messages.filter_map(executable).collect()
+}
+
+// ---- running -------------------------------------------------------------------------------
+
+/// What a program has said, and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    pub stdout: String,
+    pub stderr: String,
+    /// As a shell has it: 128 and the signal's number, where a signal ended the program.
+    pub code: i32,
+}
+
+impl Output {
+    /// What the program said on stdout; it must have succeeded.
+    #[track_caller]
+    pub fn answer(self) -> String {
+        assert_eq!(self.code, 0, "{}{}", self.stdout, self.stderr);
+        self.stdout
+    }
+}
+
+/// Runs a program to its end.
+pub fn run(version: &Version, args: &[impl AsRef<str>]) -> Output {
+    start(version, args).finish()
+}
+
+/// Starts a program, with pipes for its input and output.
+pub fn start(version: &Version, args: &[impl AsRef<str>]) -> Running {
+    Setup::new(version, args).start()
+}
+
+/// A program that is about to be started.
+#[must_use]
+pub struct Setup {
+    command: Command,
+    mark: String,
+}
+
+impl Setup {
+    /// Nothing of this program's environment reaches the other but the search path.
+    pub fn new(version: &Version, args: &[impl AsRef<str>]) -> Setup {
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let mark = format!("{}-{}", process::id(), STARTED.fetch_add(1, Relaxed));
+        let executable = programs().get(version.package);
+        let executable = executable.unwrap_or_else(|| panic!("{} is not there", version.package));
+        let mut command = Command::new(format!("/proc/self/fd/{}", executable.file.as_raw_fd()));
+        command.arg0(&executable.path).env_clear().env(traces::MARK, &mark);
+        command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        if let Some(event_loop) = version.event_loop {
+            command.args(["--loop", event_loop]);
+        }
+        command.args(args.iter().map(AsRef::as_ref));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Setup { command, mark }
+    }
+
+    /// Adds a variable to the program's environment.
+    pub fn env(mut self, name: &str, value: &str) -> Setup {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Changes how the program is started.
+    pub fn with(mut self, change: impl FnOnce(&mut Command)) -> Setup {
+        change(&mut self.command);
+        self
+    }
+
+    pub fn start(mut self) -> Running {
+        let child = self.command.spawn().expect("there is a process left");
+        Running { child, mark: self.mark, net: Instant::now() + NET }
+    }
+
+    pub fn run(self) -> Output {
+        self.start().finish()
+    }
+}
+
+/// A program at work. It and all that it has started end when this is dropped.
+pub struct Running {
+    child: Child,
+    mark: String,
+    net: Instant,
+}
+
+impl Running {
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id() as i32)
+    }
+
+    /// What finds this program's processes, even those whose parent is gone.
+    pub fn mark(&self) -> &str {
+        &self.mark
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).expect("it has not been waited for");
+    }
+
+    /// The program's input; its end is the end of what this returns.
+    pub fn input(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("it is a pipe, and taken once")
+    }
+
+    /// The first line of the program's output; the rest of it is lost.
+    pub fn first_line(&mut self) -> String {
+        let stdout = self.child.stdout.take().expect("it is a pipe, and taken once");
+        readable(&[&stdout], self.net);
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).expect("it says something");
+        line
+    }
+
+    /// Closes the reading end of the program's output, as `head` does when it has seen enough.
+    pub fn close_output(&mut self) {
+        self.child.stdout = None;
+    }
+
+    /// Reads all that the program says, and waits for its end.
+    pub fn finish(mut self) -> Output {
+        drop(self.child.stdin.take());
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let (mut out, mut err) = (self.child.stdout.take(), self.child.stderr.take());
+        // The end of both also says that nobody else holds them open: no child lives on.
+        while out.is_some() || err.is_some() {
+            let open = out.iter().map(AsFd::as_fd).chain(err.iter().map(AsFd::as_fd));
+            readable(&open.collect::<Vec<_>>(), self.net);
+            read_some(&mut out, &mut stdout);
+            read_some(&mut err, &mut stderr);
+        }
+        let code = shell_code(self.wait());
+        let text = |bytes| String::from_utf8(bytes).expect("programs speak UTF-8");
+        Output { stdout: text(stdout), stderr: text(stderr), code }
+    }
+
+    /// Waits for the program's end, not for that of what it has started.
+    pub fn wait(&mut self) -> ExitStatus {
+        assert!(traces::ended(self.pid(), self.net), "the program does not end");
+        self.child.wait().expect("it is our child")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        for pid in traces::marked(&self.mark) {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+    }
+}
+
+fn shell_code(status: ExitStatus) -> i32 {
+    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).expect("it has ended")
+}
+
+/// Waits until one of them can be read, or has ended.
+fn readable(sources: &[impl AsFd], net: Instant) {
+    let interest = |source| PollFd::new(source, PollFlags::POLLIN);
+    let mut fds: Vec<PollFd> = sources.iter().map(|s| interest(s.as_fd())).collect();
+    let left = net.saturating_duration_since(Instant::now());
+    let timeout = PollTimeout::try_from(left).expect("the net is short enough");
+    let ready = poll(&mut fds, timeout).expect("no signal is caught here");
+    assert!(ready > 0, "the program neither speaks nor ends");
+}
+
+/// Reads what is there; at its end the source is dropped.
+fn read_some<R: Read + AsFd>(source: &mut Option<R>, into: &mut Vec<u8>) {
+    let Some(reader) = source else {
+        return;
+    };
+    let mut fds = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+    if poll(&mut fds, PollTimeout::ZERO).expect("no signal is caught here") == 0 {
+        return;
+    }
+    let mut buf = [0; 16 * 1024];
+    match reader.read(&mut buf).expect("a pipe can be read") {
+        0 => *source = None,
+        n => into.extend_from_slice(&buf[..n]),
+    }
+}
+
+// ---- a site, started by hand ---------------------------------------------------------------
+
+/// The web site as `threads -- site` starts it, and its commands.
+pub struct SiteByHand {
+    running: Running,
+    input: ChildStdin,
+    output: BufReader<process::ChildStdout>,
+    /// Where it listens: `http://` and the address.
+    pub url: String,
+    pub port: u16,
+}
+
+impl SiteByHand {
+    pub fn start(version: &Version) -> SiteByHand {
+        let mut running = start(version, &["site", "--port", "0"]);
+        let input = running.input();
+        let output = running.child.stdout.take().expect("it is a pipe, and taken once");
+        let mut output = BufReader::new(output);
+        let mut line = String::new();
+        output.read_line(&mut line).expect("it says where it listens");
+        let url = line.split_whitespace().nth(1).unwrap_or_default().to_string();
+        let port = url.rsplit(':').next().and_then(|port| port.parse().ok());
+        let port = port.unwrap_or_else(|| panic!("no address: {line}"));
+        SiteByHand { running, input, output, url, port }
+    }
+
+    /// Says a command, and hears its answer.
+    pub fn ask(&mut self, command: &str) -> String {
+        writeln!(self.input, "{command}").expect("the site reads");
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("the site answers");
+        line.trim_end().to_string()
+    }
+
+    pub fn running(&self) -> &Running {
+        &self.running
+    }
+}

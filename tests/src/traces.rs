@@ -1,0 +1,86 @@
+//! What a program may leave behind: processes, sockets.
+
+use std::fs;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::time::Instant;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
+
+/// The variable that every program is started with. What it starts inherits it, and keeps it
+/// when its parent dies.
+pub const MARK: &str = "STARTED_BY_A_TEST";
+
+/// The living processes of a program that was started with this mark, itself among them.
+pub fn marked(mark: &str) -> Vec<Pid> {
+    let wanted = format!("{MARK}={mark}");
+    let processes = fs::read_dir("/proc").expect("/proc is mounted").flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let has_mark = |pid: &i32| {
+        // Whoever has ended meanwhile, or belongs to somebody else, is none of ours.
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|&b| b == 0).any(|variable| variable == wanted.as_bytes())
+    };
+    pids.filter(has_mark).map(Pid::from_raw).collect()
+}
+
+/// What a process was started as: the program and its arguments, with spaces between.
+pub fn command_line(pid: Pid) -> String {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&line).replace('\0', " ")
+}
+
+/// Waits until the process has ended; false if it has not when the net catches.
+pub fn ended(pid: Pid, net: Instant) -> bool {
+    let Some(process) = pidfd(pid) else {
+        return true;
+    };
+    let left = net.saturating_duration_since(Instant::now());
+    let timeout = PollTimeout::try_from(left).expect("the net is short enough");
+    let mut fds = [PollFd::new(std::os::fd::AsFd::as_fd(&process), PollFlags::POLLIN)];
+    poll(&mut fds, timeout).expect("no signal is caught here") > 0
+}
+
+/// Waits until no process with this mark lives; those that do when the net catches, as they
+/// were started.
+pub fn leftovers(mark: &str, net: Instant) -> Vec<String> {
+    loop {
+        let left = marked(mark);
+        if left.is_empty() {
+            return Vec::new();
+        }
+        for &pid in &left {
+            if !ended(pid, net) {
+                return left.into_iter().map(command_line).collect();
+            }
+        }
+    }
+}
+
+/// A descriptor that becomes readable when the process ends; none if it is gone.
+#[expect(unsafe_code, reason = "nix has no pidfd_open")]
+fn pidfd(pid: Pid) -> Option<OwnedFd> {
+    // SAFETY: the call takes two integers and touches no memory of ours.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
+    // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
+    (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// How many sockets of living processes have this TCP port on either side.
+pub fn sockets(port: u16) -> usize {
+    let mut found = 0;
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        let table = fs::read_to_string(table).unwrap_or_default();
+        found += table.lines().skip(1).filter(|line| has_port(line, port)).count();
+    }
+    found
+}
+
+/// A line of `/proc/net/tcp`: `sl local:PORT remote:PORT state queues timer retransmits uid
+/// timeout inode …`. What the kernel keeps for itself after a close has inode 0.
+fn has_port(line: &str, port: u16) -> bool {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let end = format!(":{port:04X}");
+    matches!(fields[..], [_, local, remote, _, _, _, _, _, _, inode, ..]
+        if inode != "0" && (local.ends_with(&end) || remote.ends_with(&end)))
+}

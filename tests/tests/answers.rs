@@ -1,0 +1,277 @@
+//! Every version gives the right answer, and so the same one: to the byte, for any flags.
+//! What is expected is found in here another way than the programs find it.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use common::site::{Site, page};
+use tests::foreign::{self, crc32};
+use tests::programs::{Version, run};
+
+tests::for_every_version! {
+    defaults,
+    one_page,
+    fifty_pages,
+    pages_not_far_away,
+    one_at_once,
+    three_at_once,
+    more_at_once_than_pages,
+    one_of_each_failure,
+    failures_two_at_once,
+    repeated_runs_answer_once,
+    everything,
+    primes_of_any_size,
+    more_counts_than_cores,
+    pages_of_a_foreign_server,
+    broken_pages_of_a_foreign_server,
+    nobody_listens,
+    gates_open_when_all_are_there,
+    gates_stay_shut_when_too_few_are_at_once,
+    as_many_at_once_as_asked_for,
+    many_pages,
+    large_pages,
+}
+
+// ---- pages of the own site -----------------------------------------------------------------
+
+fn defaults(version: &Version) {
+    let output = run(version, &["io-bound", "--quiet"]);
+    assert_eq!(output.stderr, "");
+    assert_eq!(output.answer(), pages(20, "/page/19".len()));
+}
+
+fn one_page(version: &Version) {
+    own(version, 1, &[]);
+}
+
+fn fifty_pages(version: &Version) {
+    own(version, 50, &["--latency", "20ms"]);
+}
+
+fn pages_not_far_away(version: &Version) {
+    own(version, 30, &["--latency", "0ms"]);
+}
+
+fn one_at_once(version: &Version) {
+    own(version, 7, &["--at-once", "1", "--latency", "1ms"]);
+}
+
+fn three_at_once(version: &Version) {
+    own(version, 20, &["--at-once", "3", "--latency", "2ms"]);
+}
+
+fn more_at_once_than_pages(version: &Version) {
+    own(version, 3, &["--at-once", "30", "--latency", "2ms"]);
+}
+
+fn repeated_runs_answer_once(version: &Version) {
+    own(version, 4, &["--repeat", "3", "--latency", "1ms"]);
+}
+
+fn own(version: &Version, n: u64, flags: &[&str]) {
+    let number = n.to_string();
+    let args = [&["io-bound", "--quiet", "--pages", &number], flags].concat();
+    let width = format!("/page/{}", n - 1).len();
+    assert_eq!(run(version, &args).answer(), pages(n, width));
+}
+
+/// The lines of pages 0 to n of the own site.
+fn pages(n: u64, width: usize) -> String {
+    (0..n).map(|n| line(&format!("/page/{n}"), width, &page(n))).collect()
+}
+
+fn line(name: &str, width: usize, body: &[u8]) -> String {
+    format!("{name:width$}  200 {:>7} bytes  crc32 {:08x}\n", body.len(), crc32(body))
+}
+
+fn one_of_each_failure(version: &Version) {
+    let output = run(version, &["io-bound", "--quiet", "--with-failures"]);
+    assert_eq!(output.stderr, "");
+    assert_eq!(output.answer(), with_failures(20));
+}
+
+fn failures_two_at_once(version: &Version) {
+    let flags = ["--with-failures", "--at-once", "2", "--pages", "5", "--latency", "1ms"];
+    let args = [&["io-bound", "--quiet"], &flags[..]].concat();
+    assert_eq!(run(version, &args).answer(), with_failures(5));
+}
+
+/// The other pages arrive; of each broken one it is said what is wrong with it.
+fn with_failures(n: u64) -> String {
+    let site = Site::in_thread().expect("a site");
+    let body = body(site.address(), "/status/404");
+    pages(n, "/status/404".len())
+        + "/refused     connection refused\n\
+           /reset       connection reset\n\
+           /truncated   closed before the end\n\
+           /malformed   malformed answer\n\
+           /stall       timed out\n"
+        + &format!("/status/404  404 {:>7} bytes  crc32 {:08x}\n", body.len(), crc32(&body))
+}
+
+/// What the site sends behind the head.
+fn body(address: SocketAddr, path: &str) -> Vec<u8> {
+    let mut socket = TcpStream::connect(address).expect("the site listens");
+    write!(socket, "GET {path} HTTP/1.1\r\nhost: site\r\nconnection: close\r\n\r\n")
+        .expect("the site reads");
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).expect("the site answers");
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head ends");
+    answer.split_off(end + 4)
+}
+
+fn everything(version: &Version) {
+    let output = run(version, &["--quiet"]);
+    assert_eq!(output.stderr, "");
+    let answer = output.answer();
+    let expected = pages(20, "/page/19".len()) + &counts(6, 1_000_000);
+    assert!(answer.starts_with(&expected), "{answer}");
+}
+
+// ---- counts --------------------------------------------------------------------------------
+
+fn primes_of_any_size(version: &Version) {
+    for below in [1, 2, 3, 4, 5000, 5001, 20_011] {
+        let number = below.to_string();
+        let output = run(version, &["cpu-bound", "--quiet", "--tasks", "2", "--below", &number]);
+        assert_eq!(output.stderr, "");
+        assert_eq!(output.answer(), counts(2, below), "{below}");
+    }
+}
+
+fn more_counts_than_cores(version: &Version) {
+    for tasks in [1, 37] {
+        let number = tasks.to_string();
+        let args = ["cpu-bound", "--quiet", "--tasks", &number, "--below", "12000"];
+        assert_eq!(run(version, &args).answer(), counts(tasks, 12_000));
+    }
+}
+
+fn counts(tasks: usize, below: usize) -> String {
+    let primes = primes(below);
+    let line = |task| format!("task {task}: {primes} primes below {below}\n");
+    (0..tasks).map(line).collect()
+}
+
+/// A sieve, as the programs try divisors.
+fn primes(below: usize) -> usize {
+    let mut prime = vec![true; below];
+    for n in 2..below {
+        (n * n..below).step_by(n).for_each(|multiple| prime[multiple] = false);
+    }
+    prime.iter().skip(2).filter(|&&prime| prime).count()
+}
+
+// ---- pages of other servers ----------------------------------------------------------------
+
+fn pages_of_a_foreign_server(version: &Version) {
+    let server = foreign::server().expect("a server");
+    let (mut urls, mut expected) = (Vec::new(), String::new());
+    let width = format!("http://{server}/chunked-byte-by-byte").len();
+    for (path, body) in foreign::good() {
+        let url = format!("http://{server}{path}");
+        expected += &line(&url, width, &body);
+        urls.push(url);
+    }
+    for flags in [&["io-bound", "--quiet"][..], &["io-bound", "--quiet", "--at-once", "2"]] {
+        let args: Vec<&str> =
+            flags.iter().copied().chain(urls.iter().map(String::as_str)).collect();
+        let output = run(version, &args);
+        assert_eq!(output.stderr, "");
+        assert_eq!(output.answer(), expected);
+    }
+}
+
+fn broken_pages_of_a_foreign_server(version: &Version) {
+    let server = foreign::server().expect("a server");
+    let width = format!("http://{server}/drips-for-ever").len();
+    let mut args: Vec<String> = ["io-bound", "--quiet", "--timeout", "2s"].map(String::from).into();
+    let mut expected = Vec::new();
+    for (path, words) in foreign::BROKEN {
+        let url = format!("http://{server}{path}");
+        expected.push(format!("{url:width$}  {words}\n"));
+        args.push(url);
+    }
+    // The page that is not broken arrives.
+    let (path, body) = foreign::good().swap_remove(0);
+    let url = format!("http://{server}{path}");
+    expected.push(line(&url, width, &body));
+    args.push(url);
+    let output = run(version, &args);
+    assert_eq!(output.stdout, expected.concat());
+    // One failed page that was asked for by its URL is a failure; the first of them is named.
+    assert_eq!(output.code, 1);
+    let url = &args[4];
+    let reason = "closed before the end";
+    assert_eq!(output.stderr, format!("error: io-bound: could not fetch {url}  {reason}\n"));
+}
+
+fn nobody_listens(version: &Version) {
+    let site = Site::in_thread().expect("a site");
+    let url = format!("http://{}/", site.refused());
+    let output = run(version, &["io-bound", "--quiet", &url]);
+    assert_eq!((output.code, output.stdout), (1, format!("{url}  connection refused\n")));
+}
+
+// ---- overlap, shown by rendezvous ----------------------------------------------------------
+
+/// Every page is answered only when all of them have been asked for.
+fn gates_open_when_all_are_there(version: &Version) {
+    let mut site = Site::in_thread().expect("a site");
+    let urls = gates(&site, 40, 40);
+    let output = run(version, &with(&["io-bound", "--quiet", "--timeout", "60s"], &urls));
+    assert_eq!(output.answer(), gate_lines(&urls));
+    assert_eq!(site.stats().expect("the site answers").most_open, 40);
+}
+
+/// The test above can fail: whoever does not ask for all at once waits in vain.
+fn gates_stay_shut_when_too_few_are_at_once(version: &Version) {
+    let site = Site::in_thread().expect("a site");
+    let urls = gates(&site, 4, 4);
+    let flags = ["io-bound", "--quiet", "--at-once", "3", "--timeout", "500ms"];
+    let output = run(version, &with(&flags, &urls));
+    let late = |url| format!("{url}  timed out\n");
+    let expected: String = urls.iter().map(late).collect();
+    assert_eq!((output.code, output.stdout), (1, expected));
+}
+
+/// Three workers: any three pages arrive together, and there are never four.
+fn as_many_at_once_as_asked_for(version: &Version) {
+    let mut site = Site::in_thread().expect("a site");
+    let urls = gates(&site, 9, 3);
+    let flags = ["io-bound", "--quiet", "--at-once", "3", "--timeout", "60s"];
+    assert_eq!(run(version, &with(&flags, &urls)).answer(), gate_lines(&urls));
+    assert_eq!(site.stats().expect("the site answers").most_open, 3);
+}
+
+/// So many pages that wait for so many.
+fn gates(site: &Site, n: u64, of: usize) -> Vec<String> {
+    // Page numbers of one width: their lines need no padding.
+    (2000..2000 + n).map(|n| format!("http://{}/gate/{n}?of={of}", site.address())).collect()
+}
+
+fn gate_lines(urls: &[String]) -> String {
+    (2000..).zip(urls).map(|(n, url)| line(url, url.len(), &page(n))).collect()
+}
+
+fn with<'a>(flags: &[&'a str], urls: &'a [String]) -> Vec<&'a str> {
+    flags.iter().copied().chain(urls.iter().map(String::as_str)).collect()
+}
+
+// ---- scale ---------------------------------------------------------------------------------
+
+/// As many pages at once as the version is meant for.
+fn many_pages(version: &Version) {
+    let n = version.pages as u64;
+    own(version, n, &["--latency", "100ms", "--timeout", "60s"]);
+}
+
+fn large_pages(version: &Version) {
+    let site = Site::in_thread().expect("a site");
+    let url = |way: &str| format!("http://{}/{way}/1048576", site.address());
+    let urls = ["page", "chunked", "close", "old", "hints"].map(url);
+    let width = urls.iter().map(String::len).max().unwrap_or(0);
+    let body = page(1 << 20);
+    let expected: String = urls.iter().map(|url| line(url, width, &body)).collect();
+    assert_eq!(run(version, &with(&["io-bound", "--quiet"], &urls)).answer(), expected);
+}
