@@ -31,6 +31,7 @@ pub mod timeline;
 pub mod workload;
 
 pub use error::Error;
+pub use machine::cpu_seconds;
 
 /// How many bytes every style reads at once.
 pub const BUFFER: usize = 4096;

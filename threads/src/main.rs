@@ -3,11 +3,14 @@
 
 use std::process::ExitCode;
 
-use common::chapter::{Chapter, Claim, Seen};
+use common::chapter::{Aside, Chapter, Claim, Seen};
 use common::workload::{cpu_bound as cpu, io_bound as io};
 
 mod cpu_bound;
+mod deadlock;
+mod gil;
 mod io_bound;
+mod rayon_pool;
 
 const THREADS: Chapter = Chapter {
     style: "threads",
@@ -18,13 +21,35 @@ const THREADS: Chapter = Chapter {
     io_bound: io_bound::run,
     io_bound_bounded: io_bound::bounded,
     cpu_bound: cpu_bound::run,
-    asides: &[],
+    asides: &[
+        Aside {
+            name: "gil",
+            slides: "12-14",
+            about: "one lock for all that run, as in CPython",
+            run: gil::run,
+        },
+        Aside {
+            name: "rayon-pool",
+            slides: "9-11",
+            about: "the pool one would use: work stealing",
+            run: rayon_pool::run,
+        },
+        Aside {
+            name: "deadlock",
+            slides: "15",
+            about: "two locks in two orders, and a panic",
+            run: deadlock::run,
+        },
+    ],
     claims: &[
         Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
         Claim("C2", Seen::IoAndCpu(cpu::baselines_are_sums)),
         Claim("T1", Seen::Read("threads/src/io_bound.rs, exchange")),
         Claim("T4", Seen::IoBound(io::waits_overlap)),
         Claim("T5", Seen::CpuBound(cpu::no_faster_for_a_lock)),
+        Claim("T6", Seen::Aside("gil", gil::one_runs_at_a_time)),
+        Claim("T7", Seen::Aside("gil", gil::one_loses_nothing)),
+        Claim("T8", Seen::Aside("gil", gil::three_gain_nothing)),
         Claim("T9", Seen::CpuBound(cpu::no_faster_for_a_lock)),
     ],
 };

@@ -21,6 +21,7 @@ const PREEMPTED: u64 = 500;
 pub struct Count {
     task: usize,
     below: u64,
+    slice: u64,
     next: u64,
     primes: u64,
     spans: Vec<Span>,
@@ -37,13 +38,18 @@ pub struct Counted {
 
 impl Count {
     pub fn new(task: usize, below: u64) -> Count {
-        Count { task, below, next: 2, primes: 0, spans: Vec::new() }
+        Count::in_slices_of(SLICE, task, below)
+    }
+
+    /// A count that comes to a safe point every `slice` candidates.
+    pub fn in_slices_of(slice: u64, task: usize, below: u64) -> Count {
+        Count { task, below, slice, next: 2, primes: 0, spans: Vec::new() }
     }
 
     /// Counts a little further; `true` while there is more to do.
     pub fn slice(&mut self) -> bool {
         let (from, cpu) = (now(), thread_cpu());
-        let to = self.below.min(self.next + SLICE);
+        let to = self.below.min(self.next + self.slice);
         self.primes += (self.next..to).filter(|&n| is_prime(n)).count() as u64;
         self.next = self.next.max(to);
         self.record(from, thread_cpu() - cpu);

@@ -1,0 +1,396 @@
+//! gil: CPython's Global Interpreter Lock, and what it does to threads that compute or wait.
+//! A thread runs only while it holds the lock; it lets it go at a safe point, if another asked.
+//! Run it: cargo run -p threads -- gil
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
+
+use common::cli::Flags;
+use common::cpu_seconds;
+use common::report::{Bar, Section, Times, Verdict, bars};
+use common::timeline::{self, Span};
+use common::workload::cpu_bound::{Count, Counted};
+use serde_json::json;
+
+/// CPython's switch interval (`sys.getswitchinterval`).
+const INTERVAL: Duration = Duration::from_millis(5);
+
+/// Before 3.2 a thread let the lock go after so many ticks (`sys.setcheckinterval`).
+const TICKS: u32 = 100;
+
+/// A lock that threads have to hold in order to run (`Python/ceval_gil.c`).
+pub struct Gil {
+    state: Mutex<State>,
+    /// Somebody has let the lock go.
+    released: Condvar,
+    /// Somebody has taken it.
+    switched: Condvar,
+    /// The holder is asked to let it go; looked at without the lock at every safe point.
+    drop_request: AtomicBool,
+    policy: Policy,
+    /// How many threads are running, and the most that ever were.
+    inside: AtomicUsize,
+    most_inside: AtomicUsize,
+}
+
+/// When a holder lets the lock go.
+#[derive(Clone, Copy)]
+pub enum Policy {
+    /// Since 3.2: when a waiter has waited this long. It then waits until the waiter has it.
+    Interval(Duration),
+    /// Before 3.2: after so many ticks, whether somebody waits or not; then whoever is fastest.
+    Ticks(u32),
+}
+
+#[derive(Default)]
+struct State {
+    holder: Option<ThreadId>,
+    last_holder: Option<ThreadId>,
+    waiting: usize,
+    /// How often the lock went to another thread.
+    switches: u64,
+    /// How often a waiter had to ask.
+    requests: u64,
+    /// How often a waiter woke up and found that somebody had been faster.
+    in_vain: u64,
+}
+
+impl Gil {
+    pub fn new(policy: Policy) -> Gil {
+        Gil {
+            state: Mutex::default(),
+            released: Condvar::new(),
+            switched: Condvar::new(),
+            drop_request: AtomicBool::new(false),
+            policy,
+            inside: AtomicUsize::new(0),
+            most_inside: AtomicUsize::new(0),
+        }
+    }
+
+    /// Waits for the lock (`take_gil`).
+    pub fn acquire(&self) {
+        let mut state = self.lock();
+        state.waiting += 1;
+        while state.holder.is_some() {
+            state = match self.policy {
+                Policy::Interval(interval) => self.ask_after(interval, state),
+                Policy::Ticks(_) => self.released.wait(state).expect("nobody panics inside"),
+            };
+            state.in_vain += u64::from(state.holder.is_some());
+        }
+        state.waiting -= 1;
+        let me = thread::current().id();
+        state.switches += u64::from(state.last_holder.is_some_and(|last| last != me));
+        state.holder = Some(me);
+        state.last_holder = Some(me);
+        self.drop_request.store(false, SeqCst);
+        self.most_inside.fetch_max(self.inside.fetch_add(1, SeqCst) + 1, SeqCst);
+        self.switched.notify_all();
+    }
+
+    /// Waits for an interval; if nobody got the lock in that time, asks for it.
+    fn ask_after<'a>(
+        &self,
+        interval: Duration,
+        state: MutexGuard<'a, State>,
+    ) -> MutexGuard<'a, State> {
+        let switches = state.switches;
+        let waited = self.released.wait_timeout(state, interval);
+        let (mut state, timeout) = waited.expect("nobody panics inside");
+        if timeout.timed_out() && state.holder.is_some() && state.switches == switches {
+            state.requests += 1;
+            self.drop_request.store(true, SeqCst);
+        }
+        state
+    }
+
+    /// Lets the lock go (`drop_gil`).
+    pub fn release(&self) {
+        let mut state = self.lock();
+        self.inside.fetch_sub(1, SeqCst);
+        state.holder = None;
+        self.released.notify_one();
+        // Forced switching: who was asked does not compete for what it has just let go.
+        let me = Some(thread::current().id());
+        while self.drop_request.load(SeqCst) && state.last_holder == me && state.waiting > 0 {
+            state = self.switched.wait(state).expect("nobody panics inside");
+        }
+    }
+
+    /// The place between two instructions where a thread may lose the lock (the eval breaker).
+    pub fn safe_point(&self, ticks: &mut u32) {
+        *ticks += 1;
+        let due = match self.policy {
+            Policy::Interval(_) => self.drop_request.load(SeqCst),
+            Policy::Ticks(most) => ticks.is_multiple_of(most),
+        };
+        if due {
+            self.release();
+            self.acquire();
+        }
+    }
+
+    /// Runs `wait` without the lock (`Py_BEGIN_ALLOW_THREADS`), and says how long it took to get
+    /// the lock back.
+    pub fn allow_threads(&self, wait: impl FnOnce()) -> Duration {
+        self.release();
+        wait();
+        let ready = Instant::now();
+        self.acquire();
+        ready.elapsed()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nobody panics inside")
+    }
+}
+
+/// What one act showed.
+struct Act {
+    name: &'static str,
+    seconds: f64,
+    cores: f64,
+    primes: Vec<u64>,
+    spans: Vec<Span>,
+    most_inside: usize,
+    switches: u64,
+    requests: u64,
+    in_vain: u64,
+}
+
+/// `threads` threads count primes, each only while it holds the lock, if there is one.
+fn compute(name: &'static str, threads: usize, gil: Option<&Gil>) -> Act {
+    let mut walls = Times::default();
+    let cpu = cpu_seconds();
+    let counted = walls.time(|| {
+        thread::scope(|scope| {
+            let start = |task| scope.spawn(move || count(task, gil));
+            let tasks: Vec<_> = (0..threads).map(start).collect();
+            let join = |task: thread::ScopedJoinHandle<Counted>| task.join().expect("no panic");
+            tasks.into_iter().map(join).collect::<Vec<_>>()
+        })
+    });
+    let seconds = walls.median();
+    let state = gil.map(|gil| std::mem::take(&mut *gil.lock())).unwrap_or_default();
+    Act {
+        name,
+        seconds,
+        cores: (cpu_seconds() - cpu) / seconds,
+        primes: counted.iter().map(|c| c.primes).collect(),
+        spans: counted.into_iter().flat_map(|c| c.spans).collect(),
+        most_inside: gil.map_or(0, |gil| gil.most_inside.load(SeqCst)),
+        switches: state.switches,
+        requests: state.requests,
+        in_vain: state.in_vain,
+    }
+}
+
+fn count(task: usize, gil: Option<&Gil>) -> Counted {
+    let mut count = Count::in_slices_of(20, task, 500_000);
+    let mut ticks = 0;
+    if let Some(gil) = gil {
+        gil.acquire();
+    }
+    while count.slice() {
+        if let Some(gil) = gil {
+            gil.safe_point(&mut ticks);
+        }
+    }
+    if let Some(gil) = gil {
+        gil.release();
+    }
+    count.finish()
+}
+
+/// How long a thread that waits for IO all the time waits for the lock on top of it, while
+/// another thread computes: the convoy. The median of `rounds`.
+fn convoy(interval: Duration, rounds: usize) -> Duration {
+    let gil = Gil::new(Policy::Interval(interval));
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            gil.acquire();
+            let mut ticks = 0;
+            while !done.load(SeqCst) {
+                let mut count = Count::in_slices_of(20, 0, 10_000);
+                while count.slice() {
+                    gil.safe_point(&mut ticks);
+                }
+            }
+            gil.release();
+        });
+        gil.acquire();
+        let io = || thread::sleep(Duration::from_millis(1));
+        let mut waits: Vec<_> = (0..rounds).map(|_| gil.allow_threads(io)).collect();
+        done.store(true, SeqCst);
+        gil.release();
+        waits.sort_unstable();
+        waits[rounds / 2]
+    })
+}
+
+pub fn run(_flags: &Flags) -> Section {
+    let new = || Gil::new(Policy::Interval(INTERVAL));
+    let acts = [
+        compute("1, no GIL", 1, None),
+        compute("1 under it", 1, Some(&new())),
+        compute("3, no GIL", 3, None),
+        compute("3 under it", 3, Some(&new())),
+        compute("3, till 3.1", 3, Some(&Gil::new(Policy::Ticks(TICKS)))),
+    ];
+    let convoys =
+        [INTERVAL, Duration::from_millis(1)].map(|interval| (interval, convoy(interval, 31)));
+    let mut section = Section::default();
+    for act in &acts {
+        let Act { name, primes, most_inside, .. } = act;
+        let first = primes[0];
+        let inside = match most_inside {
+            0 => "nobody asks for the lock".to_string(),
+            n => format!("at most {n} ran at a time"),
+        };
+        let threads = primes.len();
+        section.answer.push(format!("{name:<12} {threads} × {first} primes, {inside}"));
+        if primes.iter().any(|&p| p != first) || *most_inside > 1 {
+            section.wrong = Some(format!("{name}: {primes:?} primes, {inside}"));
+        }
+        section.measure(
+            name,
+            json!({"seconds": act.seconds, "cores": act.cores,
+            "switches": act.switches, "requests": act.requests, "in_vain": act.in_vain,
+            "most_inside": act.most_inside}),
+        );
+    }
+    for (interval, wait) in convoys {
+        section.measure(&format!("convoy at {interval:?}"), json!(wait.as_secs_f64()));
+    }
+    show(&mut section, &acts, convoys);
+    section.spans = acts.into_iter().nth(3).map(|act| act.spans).unwrap_or_default();
+    section
+}
+
+fn show(section: &mut Section, acts: &[Act; 5], convoys: [(Duration, Duration); 2]) {
+    let bar = |act: &Act| {
+        let forced = match act.most_inside {
+            0 => format!("{:.2} cores", act.cores),
+            _ => format!("{:.2} cores, {} switches", act.cores, act.switches),
+        };
+        Bar::new(act.name, act.seconds, &forced)
+    };
+    section.shown = bars(&acts.iter().map(bar).collect::<Vec<_>>());
+    let (under, ticks) = (&acts[3], &acts[4]);
+    section
+        .shown
+        .push("  three threads under the GIL: one runs, until another asks for the lock".into());
+    section.shown.extend(timeline::draw(&under.spans));
+    section.shown.push(format!(
+        "  the waiters asked {} times, and the lock changed hands {} times",
+        under.requests, under.switches
+    ));
+    section.shown.push(format!(
+        "  till 3.1, let go every {TICKS} ticks: {} hand-overs, {} wake-ups in vain",
+        ticks.switches, ticks.in_vain
+    ));
+    for (interval, wait) in convoys {
+        section.shown.push(format!(
+            "  after 1 ms of IO a thread waits {:.1} ms more for the lock, at an interval of {interval:?}",
+            wait.as_secs_f64() * 1e3
+        ));
+    }
+}
+
+fn figure(section: &Section, act: &str, name: &str) -> f64 {
+    section.measured[act][name].as_f64().unwrap_or(f64::NAN)
+}
+
+/// T6: with a GIL only one thread runs at a time.
+pub fn one_runs_at_a_time(section: &Section) -> Verdict {
+    let most = figure(section, "3 under it", "most_inside");
+    let switches = figure(section, "3 under it", "switches");
+    let said = format!("three threads, at most {most} inside, after {switches} switches");
+    if most > 1.0 { Verdict::Fails(said) } else { Verdict::Holds(said) }
+}
+
+/// T7: one thread under a GIL: no loss.
+pub fn one_loses_nothing(section: &Section) -> Verdict {
+    let cpu = |act| figure(section, act, "seconds") * figure(section, act, "cores");
+    let (plain, under) = (cpu("1, no GIL"), cpu("1 under it"));
+    let said = format!("{under:.3} s of CPU under it, {plain:.3} s without");
+    if under <= plain * 1.25 {
+        Verdict::Holds(said)
+    } else {
+        Verdict::NotMeasurable(format!("too noisy: {said}"))
+    }
+}
+
+/// T8: three threads under a GIL: no gain, and the fight for the lock.
+pub fn three_gain_nothing(section: &Section) -> Verdict {
+    let cores = figure(section, "3 under it", "cores");
+    let free = figure(section, "3, no GIL", "cores");
+    let requests = figure(section, "3 under it", "requests");
+    let in_vain = figure(section, "3, till 3.1", "in_vain");
+    let said = format!(
+        "{cores:.2} cores in use under it, {free:.2} without; {requests} requests to let go, and \
+         {in_vain} wake-ups in vain in the lock of ticks"
+    );
+    match () {
+        () if cores > 1.25 => Verdict::Fails(said),
+        () if free < 1.3 => Verdict::NotMeasurable(format!("one core at work anyway: {said}")),
+        () => Verdict::Holds(said),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two threads that only let go when they are asked, or by ticks, both get their turns.
+    fn everybody_gets_a_turn(policy: Policy) {
+        let gil = Gil::new(policy);
+        let turns = [AtomicUsize::new(0), AtomicUsize::new(0)];
+        thread::scope(|scope| {
+            for me in 0..2 {
+                let (gil, turns) = (&gil, &turns);
+                scope.spawn(move || {
+                    gil.acquire();
+                    let mut ticks = 0;
+                    // Neither ends before the other has run: without hand-overs this never ends.
+                    while turns[1 - me].load(SeqCst) == 0 || turns[me].load(SeqCst) < 1000 {
+                        turns[me].fetch_add(1, SeqCst);
+                        gil.safe_point(&mut ticks);
+                    }
+                    gil.release();
+                });
+            }
+        });
+        assert_eq!(gil.most_inside.load(SeqCst), 1);
+        assert!(gil.lock().switches >= 1);
+    }
+
+    #[test]
+    fn a_holder_that_is_asked_lets_go() {
+        everybody_gets_a_turn(Policy::Interval(Duration::from_micros(200)));
+    }
+
+    #[test]
+    fn a_holder_lets_go_after_its_ticks() {
+        everybody_gets_a_turn(Policy::Ticks(10));
+    }
+
+    #[test]
+    fn io_lets_another_run() {
+        let gil = Gil::new(Policy::Interval(Duration::from_hours(1)));
+        gil.acquire();
+        thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                gil.acquire();
+                gil.release();
+            });
+            gil.allow_threads(|| other.join().expect("it takes the lock, which is free"));
+        });
+        gil.release();
+        assert_eq!(gil.lock().switches, 2);
+    }
+}

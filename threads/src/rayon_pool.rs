@@ -1,0 +1,161 @@
+//! rayon-pool: the pool one would use. Work stealing, and why nobody should block in it.
+//! Each worker takes from its own queue; one that has nothing left steals from another.
+//! Run it: cargo run -p threads -- rayon-pool
+
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder, current_thread_index};
+use serde_json::json;
+
+use common::cli::Flags;
+use common::report::{Bar, Section, Times, bars};
+use common::timeline::{self, Span};
+use common::workload::cpu_bound::{Count, Counted};
+
+/// Workers of the pool: two show everything, on one core as well.
+const WORKERS: usize = 2;
+
+/// Tasks, each a little longer than the one before.
+const TASKS: usize = 16;
+
+pub fn run(_flags: &Flags) -> Section {
+    let pool = ThreadPoolBuilder::new().num_threads(WORKERS).build();
+    let pool = pool.expect("the machine has two threads left");
+    let mut section = Section::default();
+    let (mut halves, mut stealing) = (Times::default(), Times::default());
+    let by_hand = halves.time(|| in_halves(&pool));
+    let stolen = stealing.time(|| by_stealing(&pool));
+    for (task, (one, other)) in by_hand.iter().zip(&stolen).enumerate() {
+        if one.1.primes != other.1.primes {
+            section.wrong = Some(format!("task {task} counted differently"));
+        }
+    }
+    let primes: u64 = stolen.iter().map(|(_, counted)| counted.primes).sum();
+    section.answer.push(format!("{TASKS} tasks of unequal size: {primes} primes in all"));
+    let crossed =
+        stolen.iter().enumerate().filter(|(task, (worker, _))| *worker != task * WORKERS / TASKS);
+    let crossed = crossed.count();
+    let waited = blocked(&pool);
+    let say = |ran| if ran { "ran" } else { "could not run" };
+    section.answer.push(format!("all workers blocked: the task they wait for {}", say(waited)));
+    section.answer.push(format!(
+        "blocked elsewhere: the task they wait for {}",
+        say(blocked_elsewhere(&pool))
+    ));
+    section.shown = bars(&[
+        Bar::new("in two halves", halves.median(), "the second is the longer one"),
+        Bar::new("by stealing", stealing.median(), "whoever is free takes the next"),
+    ]);
+    section.shown.push("  in two halves".into());
+    section.shown.extend(timeline::draw(&lanes(&by_hand)));
+    section.shown.push(format!("  by stealing: {crossed} of {TASKS} tasks ran outside their half"));
+    section.shown.extend(timeline::draw(&lanes(&stolen)));
+    section.measure("in_halves_s", json!(halves.median()));
+    section.measure("by_stealing_s", json!(stealing.median()));
+    section.measure("outside_their_half", json!(crossed));
+    section.spans = lanes(&stolen);
+    section
+}
+
+/// One half of the tasks for each worker, as one would share them out by hand.
+fn in_halves(pool: &ThreadPool) -> Vec<(usize, Counted)> {
+    let half = |from: usize, to: usize| (from..to).map(count).collect::<Vec<_>>();
+    pool.install(|| {
+        let (mut first, second) = rayon::join(|| half(0, TASKS / 2), || half(TASKS / 2, TASKS));
+        first.extend(second);
+        first
+    })
+}
+
+/// One task at a time, for whoever is free.
+fn by_stealing(pool: &ThreadPool) -> Vec<(usize, Counted)> {
+    pool.install(|| (0..TASKS).into_par_iter().with_max_len(1).map(count).collect())
+}
+
+fn count(task: usize) -> (usize, Counted) {
+    let mut count = Count::new(task, (task as u64 + 1) * 25_000);
+    while count.slice() {}
+    (current_thread_index().unwrap_or(0), count.finish())
+}
+
+/// A lane for each worker instead of one for each task.
+fn lanes(counted: &[(usize, Counted)]) -> Vec<Span> {
+    let of_worker = |(worker, counted): &(usize, Counted)| {
+        let mut spans = counted.spans.clone();
+        for span in &mut spans {
+            span.task = *worker;
+        }
+        spans
+    };
+    counted.iter().flat_map(of_worker).collect()
+}
+
+/// Each worker waits for a task of the same pool: nobody is left to run it. Whether it ran
+/// before they gave up.
+fn blocked(pool: &ThreadPool) -> bool {
+    waiting_for_one_more(pool, |scope, wait| scope.spawn(move |_| wait()))
+}
+
+/// The same with the waiting done in threads of its own.
+fn blocked_elsewhere(pool: &ThreadPool) -> bool {
+    waiting_for_one_more(pool, |_, wait| _ = std::thread::spawn(wait))
+}
+
+fn waiting_for_one_more(
+    pool: &ThreadPool,
+    start: impl Fn(&rayon::Scope<'_>, Box<dyn FnOnce() + Send>) + Sync,
+) -> bool {
+    let (gave_up, all_gave_up) = channel();
+    pool.in_place_scope(|scope| {
+        let (blocking, all_block) = channel();
+        let mut gates = Vec::new();
+        for _ in 0..WORKERS {
+            let (open, gate) = channel::<()>();
+            gates.push(open);
+            let (blocking, gave_up) = (blocking.clone(), gave_up.clone());
+            let wait = move || {
+                blocking.send(()).expect("the scope counts them");
+                // A net only: without it the program would hang here for ever.
+                let waited = gate.recv_timeout(Duration::from_millis(300));
+                let late = matches!(waited, Err(RecvTimeoutError::Timeout));
+                gave_up.send(late).expect("the scope waits for it");
+            };
+            start(scope, Box::new(wait));
+        }
+        for _ in 0..WORKERS {
+            all_block.recv().expect("each says that it blocks");
+        }
+        // Every worker is blocked now, or none is: the task that lets them go comes last.
+        scope.spawn(move |_| {
+            for gate in gates {
+                // Who gave up does not listen any more.
+                let _ = gate.send(());
+            }
+        });
+    });
+    drop(gave_up);
+    !all_gave_up.iter().any(|late| late)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocking_in_the_pool_starves_it_and_elsewhere_it_does_not() {
+        let pool = ThreadPoolBuilder::new().num_threads(WORKERS).build().unwrap();
+        assert!(!blocked(&pool));
+        assert!(blocked_elsewhere(&pool));
+    }
+
+    #[test]
+    fn both_ways_count_the_same() {
+        let pool = ThreadPoolBuilder::new().num_threads(WORKERS).build().unwrap();
+        let primes = |counted: Vec<(usize, Counted)>| -> Vec<u64> {
+            counted.into_iter().map(|(_, c)| c.primes).collect()
+        };
+        assert_eq!(primes(in_halves(&pool)), primes(by_stealing(&pool)));
+    }
+}
