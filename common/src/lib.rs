@@ -13,6 +13,7 @@
 //! | [`workload`] | one file a workload: input, pure steps, expected answer, what is measured |
 //! | [`http`] | one GET, and one server connection, without IO |
 //! | [`site`] | the loopback web site that the clients fetch from |
+//! | [`load`] | the clients that a server is tried with |
 //! | [`timeline`] | spans, drawn as text or written for Perfetto |
 //! | [`report`] | the words printed, the JSON, the verdicts |
 
@@ -24,6 +25,7 @@ mod claims;
 pub mod cli;
 mod error;
 pub mod http;
+pub mod load;
 mod machine;
 pub mod report;
 pub mod site;

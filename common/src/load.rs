@@ -1,0 +1,522 @@
+//! The clients that a style's server is tried with: a program of its own.
+//!
+//! It opens all its connections, then asks on each of them for one page after another and checks
+//! every one of them, byte for byte by its CRC-32. One thread, one poll loop. What it saw it says
+//! in one line of JSON ([`Loaded`]). By hand it runs as
+//! `cargo run -p threads -- load 127.0.0.1:8000`.
+
+use std::collections::VecDeque;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::{self, Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
+use nix::unistd::getppid;
+use polling::{Event, Events, PollMode, Poller};
+use serde::{Deserialize, Serialize};
+use ureq_proto::http::header::CONTENT_LENGTH;
+use ureq_proto::parser::try_parse_response;
+
+use crate::site;
+
+/// How long the server may say nothing on all connections before the load gives up.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How much is read at once; larger than in the styles, so that the load is not what is measured.
+const READ: usize = 64 * 1024;
+
+/// What to ask for.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Load {
+    /// The server
+    #[arg(value_name = "ADDRESS:PORT")]
+    pub server: SocketAddr,
+    /// Open this many connections
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub connections: usize,
+    /// Ask this many times on each of them
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub requests: usize,
+    /// Ask for this many pages in turn, so that an answer to the wrong request is noticed
+    #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub pages: u64,
+    /// The first of these pages; page N is N bytes long, at least 1024
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub from: u64,
+    /// Have every page delayed by this many milliseconds
+    #[arg(long, default_value_t = 0, value_name = "MS")]
+    pub delay: u64,
+    /// Have this many requests under way on each connection
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub pipeline: u64,
+    /// End when this process ends
+    #[arg(long, hide = true)]
+    pub parent: Option<i32>,
+}
+
+/// What the clients saw.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Loaded {
+    /// Pages that came, and were right.
+    pub right: usize,
+    /// Pages that were wrong, or did not come.
+    pub errors: usize,
+    /// What was the first of these errors.
+    pub first_error: Option<String>,
+    /// From the first request to the last answer.
+    pub wall_s: f64,
+    /// Right pages a second.
+    pub per_second: f64,
+    /// From the request to the last byte of its answer.
+    pub median_ms: f64,
+    /// 99 of 100 took no longer.
+    pub p99_ms: f64,
+    /// Connections that were open at once.
+    pub most_open: usize,
+}
+
+impl Load {
+    /// Sixty-four connections, a hundred requests each.
+    pub fn new(server: SocketAddr) -> Load {
+        Load {
+            server,
+            connections: 64,
+            requests: 100,
+            pages: 50,
+            from: 0,
+            delay: 0,
+            pipeline: 1,
+            parent: None,
+        }
+    }
+
+    /// Starts the load as a process of its own: this program once more, with the argument `load`.
+    ///
+    /// It holds `until` for as long as it runs: the other end of that becomes readable when the
+    /// load is done, which is how a server learns that it may stop.
+    ///
+    /// Like the site, it also ends with the thread that called this.
+    pub fn start(&self, until: OwnedFd) -> io::Result<Running> {
+        let numbers = [
+            ("--connections", self.connections as u64),
+            ("--requests", self.requests as u64),
+            ("--pages", self.pages),
+            ("--from", self.from),
+            ("--delay", self.delay),
+            ("--pipeline", self.pipeline),
+            ("--parent", u64::from(process::id())),
+        ];
+        let numbers = numbers.map(|(name, n)| format!("{name}={n}"));
+        let child = Command::new("/proc/self/exe")
+            .arg("load")
+            .args(numbers)
+            .arg(self.server.to_string())
+            .stdin(Stdio::from(until))
+            .stdout(Stdio::piped())
+            .process_group(0) // Ctrl-C is for us, and we end it
+            .spawn()?;
+        Ok(Running(child))
+    }
+
+    /// Runs the load here and now.
+    pub fn run(&self) -> io::Result<Loaded> {
+        Crowd::new(self)?.run()
+    }
+}
+
+/// A load under way in its own process, killed if it is dropped before its end.
+pub struct Running(Child);
+
+impl Running {
+    /// Waits for the end, and for what was seen.
+    pub fn join(mut self) -> io::Result<Loaded> {
+        let mut line = String::new();
+        let stdout = self.0.stdout.take().expect("it is piped, and taken once");
+        BufReader::new(stdout).read_line(&mut line)?;
+        let status = self.0.wait()?;
+        serde_json::from_str(&line)
+            .map_err(|_| io::Error::other(format!("the load ended early: {status}")))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The program `load`. Exit 1 when a page was wrong.
+pub fn main(load: &Load) -> ExitCode {
+    match program(load) {
+        Ok(loaded) if loaded.errors == 0 => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("load: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn program(load: &Load) -> io::Result<Loaded> {
+    if let Some(parent) = load.parent {
+        set_pdeathsig(Signal::SIGKILL)?;
+        if getppid().as_raw() != parent {
+            return Err(io::Error::other("nobody is waiting for the result"));
+        }
+    }
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    let loaded = load.run()?;
+    let line = serde_json::to_string(&loaded).map_err(io::Error::other)?;
+    writeln!(io::stdout(), "{line}")?;
+    Ok(loaded)
+}
+
+/// A page: how to ask for it, and what it must be.
+struct Asked {
+    request: Vec<u8>,
+    length: u64,
+    crc32: u32,
+}
+
+/// All connections at work.
+struct Crowd<'a> {
+    /// Dropped first, while everything that it watches is still open.
+    poller: Poller,
+    load: &'a Load,
+    pages: Vec<Asked>,
+    /// By key; none when its work is done.
+    clients: Vec<Option<Client>>,
+    /// How many of them are some.
+    working: usize,
+    latencies: Vec<Duration>,
+    loaded: Loaded,
+}
+
+struct Client {
+    socket: TcpStream,
+    out: Vec<u8>,
+    sent: usize,
+    input: Vec<u8>,
+    /// What has been asked for and not come yet: which page, and when.
+    asked: VecDeque<(usize, Instant)>,
+    /// How many requests have been made.
+    made: usize,
+    /// The body that is coming, after its head.
+    body: Option<Body>,
+    /// The server does not take `out` at present.
+    blocked: bool,
+}
+
+struct Body {
+    left: u64,
+    crc32: crc32fast::Hasher,
+}
+
+impl<'a> Crowd<'a> {
+    fn new(load: &'a Load) -> io::Result<Crowd<'a>> {
+        let page = |n| {
+            let (length, crc32) = site::facts(n);
+            let delay = match load.delay {
+                0 => String::new(),
+                ms => format!("?delay={ms}"),
+            };
+            let server = load.server;
+            let request = format!("GET /page/{n}{delay} HTTP/1.1\r\nhost: {server}\r\n\r\n");
+            Asked { request: request.into_bytes(), length, crc32 }
+        };
+        Ok(Crowd {
+            poller: Poller::new()?,
+            load,
+            pages: (load.from..load.from.saturating_add(load.pages)).map(page).collect(),
+            clients: Vec::new(),
+            working: 0,
+            latencies: Vec::with_capacity(load.connections * load.requests),
+            loaded: Loaded::default(),
+        })
+    }
+
+    fn run(mut self) -> io::Result<Loaded> {
+        for key in 0..self.load.connections {
+            let client = self.connect(key);
+            if let Err(error) = &client {
+                self.failed(key, 0, &format!("cannot connect: {error}"));
+            }
+            self.clients.push(client.ok());
+        }
+        self.working = self.clients.iter().flatten().count();
+        self.loaded.most_open = self.working;
+        let begin = Instant::now();
+        for key in 0..self.clients.len() {
+            self.go_on(key, |clients, client| clients.ask(key, client));
+        }
+        let mut events = Events::new();
+        let mut buf = vec![0; READ];
+        while self.working > 0 {
+            events.clear();
+            self.poller.wait(&mut events, Some(PATIENCE))?;
+            if events.is_empty() {
+                for key in 0..self.clients.len() {
+                    self.go_on(key, |_, _| Err("no answer within 10 s".into()));
+                }
+            }
+            for event in events.iter() {
+                let key = event.key;
+                if event.readable {
+                    self.go_on(key, |clients, client| clients.read(key, client, &mut buf));
+                }
+                if event.writable {
+                    self.go_on(key, |clients, client| clients.flush(key, client));
+                }
+            }
+        }
+        self.latencies.sort_unstable();
+        let wall_s = begin.elapsed().as_secs_f64();
+        let at = |share: f64| {
+            let index = (self.latencies.len() as f64 * share) as usize;
+            self.latencies.get(index).map_or(0.0, |l| l.as_secs_f64() * 1000.0)
+        };
+        self.loaded.right = self.latencies.len();
+        self.loaded.wall_s = wall_s;
+        self.loaded.per_second = self.latencies.len() as f64 / wall_s;
+        self.loaded.median_ms = at(0.5);
+        self.loaded.p99_ms = at(0.99);
+        Ok(self.loaded)
+    }
+
+    fn connect(&self, key: usize) -> io::Result<Client> {
+        let socket = TcpStream::connect_timeout(&self.load.server, PATIENCE)?;
+        socket.set_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        watch(&self.poller, &socket, Event::readable(key))?;
+        Ok(Client {
+            socket,
+            out: Vec::new(),
+            sent: 0,
+            input: Vec::new(),
+            asked: VecDeque::new(),
+            made: 0,
+            body: None,
+            blocked: false,
+        })
+    }
+
+    /// Lets a client take its next step. It leaves when its work is done, or when it fails.
+    fn go_on(
+        &mut self,
+        key: usize,
+        step: impl FnOnce(&mut Self, &mut Client) -> Result<(), String>,
+    ) {
+        // Taken out, so that it and the rest can both be changed.
+        let Some(mut client) = self.clients[key].take() else {
+            return;
+        };
+        let result = step(self, &mut client);
+        let come = client.made - client.asked.len();
+        if result.is_ok() && come < self.load.requests {
+            self.clients[key] = Some(client);
+            return;
+        }
+        self.working -= 1;
+        let _ = self.poller.delete(&client.socket);
+        if let Err(error) = result {
+            self.failed(key, come, &error);
+        }
+    }
+
+    /// A connection failed when this many of its pages had come.
+    fn failed(&mut self, key: usize, come: usize, error: &str) {
+        self.loaded.errors += self.load.requests - come;
+        if self.loaded.first_error.is_none() {
+            self.loaded.first_error = Some(format!("connection {key}: {error}"));
+        }
+    }
+
+    /// Asks for as many pages as may be under way.
+    fn ask(&mut self, key: usize, client: &mut Client) -> Result<(), String> {
+        while client.made < self.load.requests && client.asked.len() < self.load.pipeline as usize {
+            let page = (key + client.made) % self.pages.len();
+            client.out.extend_from_slice(&self.pages[page].request);
+            client.asked.push_back((page, Instant::now()));
+            client.made += 1;
+        }
+        self.flush(key, client)
+    }
+
+    fn flush(&mut self, key: usize, client: &mut Client) -> Result<(), String> {
+        let mut blocked = false;
+        while client.sent < client.out.len() && !blocked {
+            match client.socket.write(&client.out[client.sent..]) {
+                Ok(n) => client.sent += n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => blocked = true,
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        if !blocked {
+            client.sent = 0;
+            client.out.clear();
+        }
+        if blocked != client.blocked {
+            client.blocked = blocked;
+            let interest = Event::new(key, true, blocked);
+            let result = self.poller.modify_with_mode(&client.socket, interest, PollMode::Level);
+            result.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, key: usize, client: &mut Client, buf: &mut [u8]) -> Result<(), String> {
+        match client.socket.read(buf) {
+            Ok(0) => return Err("closed before its time".into()),
+            Ok(n) => client.input.extend_from_slice(&buf[..n]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error.to_string()),
+        }
+        while let Some(latency) = client.page(&self.pages)? {
+            self.latencies.push(latency);
+        }
+        self.ask(key, client)
+    }
+}
+
+impl Client {
+    /// Looks at what has come. When that completes a page, says how long it took.
+    fn page(&mut self, pages: &[Asked]) -> Result<Option<Duration>, String> {
+        let Some(&(page, asked)) = self.asked.front() else {
+            if self.input.is_empty() {
+                return Ok(None);
+            }
+            return Err("an answer to nothing".into());
+        };
+        let page = &pages[page];
+        if self.body.is_none() {
+            let head = try_parse_response::<32>(&self.input).map_err(|error| error.to_string())?;
+            let Some((used, head)) = head else {
+                return Ok(None);
+            };
+            let length = head.headers().get(CONTENT_LENGTH);
+            let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+            if head.status() != 200 || length != Some(page.length) {
+                return Err(format!("status {}, length {length:?}", head.status()));
+            }
+            self.input.drain(..used);
+            self.body = Some(Body { left: page.length, crc32: crc32fast::Hasher::new() });
+        }
+        let body = self.body.as_mut().expect("it has just been set");
+        let n = self.input.len().min(body.left as usize);
+        body.crc32.update(&self.input[..n]);
+        body.left -= n as u64;
+        self.input.drain(..n);
+        if body.left > 0 {
+            return Ok(None);
+        }
+        let crc32 = self.body.take().map(|body| body.crc32.finalize());
+        if crc32 != Some(page.crc32) {
+            return Err("another page than the one that was asked for".into());
+        }
+        self.asked.pop_front();
+        Ok(Some(asked.elapsed()))
+    }
+}
+
+/// Adds a source to the poller, in level mode: an event comes for as long as there is a reason.
+#[expect(unsafe_code, reason = "polling leaves the lifetime of sources to its user")]
+fn watch(poller: &Poller, socket: &TcpStream, interest: Event) -> io::Result<()> {
+    // SAFETY: a source must be deleted from the poller before it is closed. `Crowd::go_on` does
+    // so; what is left at the end outlives the poller, which is the first field of `Crowd`.
+    unsafe { poller.add_with_mode(socket, interest, PollMode::Level) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Shutdown, TcpListener};
+    use std::thread;
+
+    use super::*;
+    use crate::site::Site;
+
+    #[test]
+    fn every_page_of_a_good_server_is_right() {
+        let mut site = Site::in_thread().expect("a site");
+        for (from, pipeline) in [(0, 1), (0, 7), (100_000, 3)] {
+            let load = Load {
+                connections: 20,
+                requests: 30,
+                pages: 11,
+                from,
+                pipeline,
+                ..Load::new(site.address())
+            };
+            let loaded = load.run().expect("a poller");
+            assert_eq!(loaded.first_error, None);
+            assert_eq!((loaded.right, loaded.errors, loaded.most_open), (600, 0, 20));
+            assert_eq!(site.stats().expect("the site answers").served, 600);
+            site.reset().expect("the site answers");
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_not_there_is_an_error() {
+        let site = Site::in_thread().expect("a site");
+        let load = Load { connections: 2, ..Load::new(site.refused()) };
+        let loaded = load.run().expect("a poller");
+        assert_eq!((loaded.right, loaded.errors, loaded.most_open), (0, 200, 0));
+        let error = loaded.first_error.expect("there was one");
+        assert!(error.contains("refused"), "{error}");
+    }
+
+    /// What the load says of a server that answers each request, whatever it was, with `answer`.
+    fn answered(answer: &'static [u8]) -> Loaded {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let load = Load {
+            connections: 1,
+            requests: 2,
+            ..Load::new(listener.local_addr().expect("it is bound"))
+        };
+        let server = thread::spawn(move || {
+            let (mut socket, _) = listener.accept().expect("a client");
+            let _ = socket.read(&mut [0; 1000]);
+            let _ = socket.write_all(answer);
+            let _ = socket.shutdown(Shutdown::Write);
+            let _ = io::copy(&mut socket, &mut io::sink());
+        });
+        let loaded = load.run().expect("a poller");
+        server.join().expect("it does not panic");
+        loaded
+    }
+
+    #[test]
+    fn wrong_answers_are_errors() {
+        let length = "HTTP/1.1 200 OK\r\ncontent-length: 1024\r\n\r\n";
+        let right = [length.as_bytes(), &site::page(0)].concat().leak();
+        let twice = [&*right, &*right].concat().leak();
+        let wrong = [length.as_bytes(), &site::page(1)].concat().leak();
+        for (answer, come, words) in [
+            (&b""[..], 0, "closed before its time"),
+            (b"nothing like HTTP\r\n\r\n", 0, "http parse fail"),
+            (b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", 0, "status 404"),
+            (b"HTTP/1.1 200 OK\r\ncontent-length: 2000\r\n\r\n", 0, "length Some(2000)"),
+            (wrong, 0, "another page"),
+            (right, 1, "closed before its time"),
+            (twice, 1, "an answer to nothing"),
+        ] {
+            let loaded = answered(answer);
+            assert_eq!((loaded.right, loaded.errors), (come, 2 - come), "{words}");
+            let error = loaded.first_error.expect("there was one");
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_was_seen_travels_as_json() {
+        let loaded = Loaded { right: 3, first_error: Some("a".into()), ..Loaded::default() };
+        let line = serde_json::to_string(&loaded).expect("plain data");
+        assert_eq!(serde_json::from_str::<Loaded>(&line).expect("the same"), loaded);
+    }
+}
