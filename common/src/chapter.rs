@@ -166,6 +166,7 @@ impl Chapter {
         match command {
             Command::List => self.list(),
             Command::Site { port } => Ok(crate::site::main(*port)),
+            Command::Load(load) => Ok(crate::load::main(load)),
             Command::All => self.perform(&Workload::ALL, self.asides, flags, machine),
             Command::Workload(workload) => self.perform(&[*workload], &[], flags, machine),
             Command::Aside(name) => {

@@ -8,6 +8,7 @@ use clap::{Arg, ArgMatches, Args as _, FromArgMatches as _, ValueEnum};
 
 use crate::Error;
 use crate::chapter::{Chapter, Workload};
+use crate::load::Load;
 use crate::machine::Machine;
 use crate::workload::io_bound::Job;
 use crate::workload::{cpu_bound, io_bound};
@@ -24,6 +25,8 @@ pub enum Command {
     Site {
         port: Option<u16>,
     },
+    /// The clients of a server, as a child or by hand.
+    Load(Load),
 }
 
 /// All flags, those not given at their defaults.
@@ -122,6 +125,10 @@ pub fn parse<'a>(
         (Some("list"), _) => Command::List,
         (Some("site"), _) => {
             Command::Site { port: sub.and_then(|s| s.get_one::<u16>("port")).copied() }
+        }
+        (Some("load"), _) => {
+            let load = sub.map(Load::from_arg_matches).and_then(Result::ok);
+            Command::Load(load.expect("clap has checked it"))
         }
         (Some(aside), _) => Command::Aside(aside.to_string()),
     };
@@ -224,8 +231,11 @@ fn clap_command(chapters: &[Chapter]) -> clap::Command {
         .help("Listen on this port of 127.0.0.1")
         .value_name("PORT")
         .value_parser(clap::value_parser!(u16));
+    let load = clap::Command::new("load").about("Clients that try a server").hide(true);
+    let load = Load::augment_args(load);
     clap.subcommand(clap::Command::new("list").about("Say what there is, a line each"))
         .subcommand(clap::Command::new("site").about("The web site").hide(true).arg(port))
+        .subcommand(load)
 }
 
 #[cfg(test)]

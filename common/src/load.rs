@@ -237,7 +237,7 @@ impl<'a> Crowd<'a> {
             pages: (load.from..load.from.saturating_add(load.pages)).map(page).collect(),
             clients: Vec::new(),
             working: 0,
-            latencies: Vec::with_capacity(load.connections * load.requests),
+            latencies: Vec::new(),
             loaded: Loaded::default(),
         })
     }
