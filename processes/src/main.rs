@@ -8,12 +8,12 @@ use common::workload::{cpu_bound as cpu, io_bound as io};
 
 mod cpu_bound;
 mod io_bound;
-#[allow(dead_code)]
 mod pool;
 #[allow(dead_code)]
 mod process;
 #[allow(dead_code)]
 mod shared_memory;
+mod start_methods;
 
 const PROCESSES: Chapter = Chapter {
     style: "processes",
@@ -24,12 +24,20 @@ const PROCESSES: Chapter = Chapter {
     io_bound: io_bound::run,
     io_bound_bounded: io_bound::bounded,
     cpu_bound: cpu_bound::run,
-    asides: &[Aside {
-        name: "pool",
-        slides: "21",
-        about: "eight jobs, two workers, and SIGKILL",
-        run: pool::aside,
-    }],
+    asides: &[
+        Aside {
+            name: "pool",
+            slides: "21",
+            about: "eight jobs, two workers, and SIGKILL",
+            run: pool::aside,
+        },
+        Aside {
+            name: "start-methods",
+            slides: "16, 21",
+            about: "fork, forkserver, spawn",
+            run: start_methods::aside,
+        },
+    ],
     claims: &[
         Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
         Claim("C2", Seen::IoAndCpu(cpu::baselines_are_sums)),
@@ -41,5 +49,6 @@ const PROCESSES: Chapter = Chapter {
 };
 
 fn main() -> ExitCode {
+    start_methods::freeze_support();
     Chapter::main(&[PROCESSES])
 }

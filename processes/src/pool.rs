@@ -529,6 +529,7 @@ const WORK: Duration = Duration::from_millis(6);
 struct Trial {
     results: Vec<Option<Result<usize, JobError>>>,
     shifts: Vec<Shift>,
+    broken: bool,
 }
 
 impl Trial {
@@ -557,7 +558,10 @@ impl Trial {
             }
         }
         let shifts = results.shifts().to_vec();
-        Ok(Self { results: seen, shifts })
+        drop(results);
+        let broken = pool.broken;
+        pool.terminate();
+        Ok(Self { results: seen, shifts, broken })
     }
 
     fn done(&self) -> usize {
@@ -565,12 +569,9 @@ impl Trial {
     }
 
     fn fate(&self) -> String {
-        let given_up = |result: &Option<_>| matches!(result, Some(Err(JobError::Broken)));
         match &self.results[DEADLY - 1] {
             Some(Ok(_)) => "done by another worker".into(),
-            Some(Err(error)) if self.results.iter().any(given_up) => {
-                format!("{error}, and all is given up")
-            }
+            Some(Err(error)) if self.broken => format!("{error}, and all is given up"),
             Some(Err(error)) => error.to_string(),
             None => "nothing: whoever waits for it waits for ever".into(),
         }

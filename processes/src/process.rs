@@ -213,8 +213,8 @@ impl From<WaitStatus> for ProcessError {
     }
 }
 
-/// The child's side of [`spawn`]: runs the closure, sends what became of it, returns the exit code.
-fn report<F, T>(mut answers: PipeWriter, f: F) -> i32
+/// A child's work: runs the closure, sends what became of it, returns the exit code.
+pub fn report<F, T>(mut answers: PipeWriter, f: F) -> i32
 where
     F: FnOnce() -> T,
     T: Serialize,
@@ -292,12 +292,29 @@ impl Child {
     /// # Panics
     /// If this process has other threads: see [`assert_single_threaded`].
     #[track_caller]
+    #[expect(unsafe_code, reason = "the child starts with a copy of everything")]
     pub fn fork(body: impl FnOnce() -> i32) -> io::Result<Self> {
         assert_single_threaded()?;
+        // SAFETY: this thread is the only one, so no other can have left a lock taken or a structure
+        // half changed in the copy. The child may do what it likes.
+        unsafe { Self::fork_beside_threads(body) }
+    }
+
+    /// The same, whoever else runs in this process.
+    ///
+    /// # Errors
+    /// No process left.
+    ///
+    /// # Safety
+    /// If there are other threads, `body` may only do what a signal handler may
+    /// (`man 7 signal-safety`): not even allocate.
+    #[expect(unsafe_code, reason = "the child starts with a copy of everything")]
+    pub unsafe fn fork_beside_threads(body: impl FnOnce() -> i32) -> io::Result<Self> {
         // What is still in the buffer would be printed by both.
         let _ = io::stdout().flush();
         let parent = Pid::this();
-        match fork_single_threaded()? {
+        // SAFETY: the child does nothing that the caller has not vouched for.
+        match unsafe { fork() }? {
             ForkResult::Parent { child: pid } => Ok(Self { pid, parent, reaped: false }),
             ForkResult::Child => {
                 let code = panic::catch_unwind(AssertUnwindSafe(|| {
@@ -337,6 +354,13 @@ impl Child {
     }
 }
 
+/// Takes over a child that std has started.
+impl From<std::process::Child> for Child {
+    fn from(child: std::process::Child) -> Self {
+        Self { pid: Pid::from_raw(child.id() as i32), parent: Pid::this(), reaped: false }
+    }
+}
+
 impl Drop for Child {
     fn drop(&mut self) {
         // A process that was forked later has a copy of this handle, but not the right to use it.
@@ -347,13 +371,6 @@ impl Drop for Child {
     }
 }
 
-#[expect(unsafe_code, reason = "the child starts with a copy of everything")]
-fn fork_single_threaded() -> io::Result<ForkResult> {
-    // SAFETY: this thread is the only one (asserted by the caller), so no other can have left a
-    // lock taken or a structure half changed in the copy. The child may do what it likes.
-    Ok(unsafe { fork() }?)
-}
-
 /// A forked process must not run what its parent has registered for the end, nor unwind into its
 /// parent's frames.
 #[expect(unsafe_code, reason = "std's exit runs the parent's exit handlers")]
@@ -362,8 +379,8 @@ fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Frees a child from what it inherited and does not want.
-fn settle_in(parent: Pid) {
+/// Frees a child from what it has inherited and does not want.
+pub fn settle_in(parent: Pid) {
     die_with(parent);
     // Ctrl-C goes to parent and children alike. The parent decides what it means for the children.
     set_handler(Signal::SIGINT, SigHandler::SigIgn);
@@ -405,7 +422,7 @@ pub fn assert_single_threaded() -> io::Result<()> {
         }
         assert!(
             Instant::now() < patience,
-            "fork in a process of {threads} threads: the child could hang on a lock of another one"
+            "fork in a process of {threads} threads: the child could hang on a lock"
         );
         thread::yield_now();
     }

@@ -26,3 +26,24 @@ panic      job 3: the process panicked: no page 3
 "
     );
 }
+
+#[test]
+fn start_methods() {
+    assert_eq!(
+        answer(&["start-methods", "--quiet"]),
+        "\
+fork       remembers 42; beside a thread that holds a lock: hangs
+forkserver remembers  0; beside a thread that holds a lock: done
+spawn      remembers  0; beside a thread that holds a lock: done
+refused: fork in a process of 2 threads: the child could hang on a lock
+"
+    );
+}
+
+#[test]
+fn a_worker_cannot_be_started_by_hand() {
+    let program = env!("CARGO_BIN_EXE_processes");
+    let mark = Command::new(program).arg("--multiprocessing-fork").output().expect("it is built");
+    assert_eq!(mark.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&mark.stderr).starts_with("error: --multiprocessing-fork is"));
+}
