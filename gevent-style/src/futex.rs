@@ -1,0 +1,189 @@
+//! The locks of std (`Mutex`, `Condvar`, `RwLock`, `Once`, `Barrier`) all sleep in `syscall(SYS_futex, ...)`, and
+//! `syscall` is a symbol of libc like any other: so a greenlet that waits for a lock can be parked
+//! and its holder run. Without this, a lock held across a blocking call would stop everybody.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::{c_int, c_long, c_void};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use libc::{clockid_t, timespec};
+
+use crate::hub::{self, OnKill, Waiter, Wake, locked};
+use crate::monkey::{duration, hidden, left_until, set_errno};
+
+static PATCHED: AtomicBool = AtomicBool::new(false);
+
+/// The greenlets that wait for a change of the word at an address.
+static WAITING: Mutex<BTreeMap<usize, VecDeque<Arc<Waiter>>>> = Mutex::new(BTreeMap::new());
+
+/// How many are in `WAITING`: with none, a wake-up has nothing to look for.
+static PARKED: AtomicUsize = AtomicUsize::new(0);
+
+/// Part of `monkey::patch_all`: makes the waits of std's locks cooperative.
+pub fn patch() {
+    PATCHED.store(true, Ordering::Release);
+}
+
+type Syscall = unsafe extern "C" fn(c_long, usize, usize, usize, usize, usize, usize) -> c_long;
+
+#[expect(unsafe_code, reason = "transmutes what dlsym found")]
+fn libc_own() -> Syscall {
+    static CACHE: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+    // SAFETY: `syscall` takes a number and up to six machine words.
+    unsafe { std::mem::transmute::<*mut c_void, Syscall>(hidden(c"syscall", &CACHE)) }
+}
+
+// `syscall` is variadic. For integers, both ABIs that this program is built for (System V on
+// x86-64, AAPCS64 on Linux) pass variadic arguments like named ones, so we may name them.
+#[unsafe(no_mangle)]
+#[expect(unsafe_code, reason = "the signature is libc's")]
+unsafe extern "C" fn syscall(
+    number: c_long,
+    address: usize,
+    operation: usize,
+    value: usize,
+    timeout: usize,
+    address2: usize,
+    value3: usize,
+) -> c_long {
+    // SAFETY: the caller's arguments, except how many to wake.
+    let call =
+        |value| unsafe { libc_own()(number, address, operation, value, timeout, address2, value3) };
+    if number != libc::SYS_futex || !PATCHED.load(Ordering::Relaxed) {
+        return call(value);
+    }
+    let flags = operation as c_int;
+    match flags & libc::FUTEX_CMD_MASK {
+        how @ (libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET)
+            if hub::in_greenlet() && !is_thread_park(value as u32) =>
+        {
+            let clock = (how == libc::FUTEX_WAIT_BITSET).then_some(clock(flags));
+            // SAFETY: the caller's timeout, or null.
+            let until = unsafe { deadline(timeout as *const timespec, clock) };
+            // SAFETY: the caller's word, which it keeps until this call returns.
+            let word = unsafe { &*(address as *const AtomicU32) };
+            wait(word, value as u32, until)
+        }
+        libc::FUTEX_WAKE | libc::FUTEX_WAKE_BITSET
+            if !hub::in_bookkeeping() && somebody_parked() =>
+        {
+            let asked = value as u32 as usize;
+            let woken = wake(address, asked);
+            let rest = if woken < asked {
+                call(asked - woken)
+            } else {
+                0
+            };
+            woken as c_long + rest.max(0)
+        }
+        _ => call(value),
+    }
+}
+
+/// The clock that an absolute timeout is told in.
+fn clock(flags: c_int) -> clockid_t {
+    if flags & libc::FUTEX_CLOCK_REALTIME == 0 {
+        libc::CLOCK_MONOTONIC
+    } else {
+        libc::CLOCK_REALTIME
+    }
+}
+
+/// `thread::park` has one word for each OS thread and parks on the value -1. All greenlets share
+/// that word, so this wait has to stay real.
+fn is_thread_park(expected: u32) -> bool {
+    expected == u32::MAX
+}
+
+fn somebody_parked() -> bool {
+    // Pairs with the fence in `enter`: who changes the word and then sees nobody parked is seen
+    // by whoever parks after that.
+    fence(Ordering::SeqCst);
+    PARKED.load(Ordering::SeqCst) > 0
+}
+
+/// When a wait is over: `timeout` is a time of `clock`, or a span when there is none.
+///
+/// # Safety
+///
+/// `timeout` is null or points to a time.
+#[expect(unsafe_code, reason = "reads the caller's timeout")]
+unsafe fn deadline(timeout: *const timespec, clock: Option<clockid_t>) -> Option<Instant> {
+    // SAFETY: what the caller promises.
+    let span = duration(*unsafe { timeout.as_ref() }?)?;
+    let left = clock.map_or(span, |clock| left_until(clock, span));
+    Instant::now().checked_add(left)
+}
+
+fn wait(word: &AtomicU32, expected: u32, until: Option<Instant>) -> c_long {
+    let waiter = Waiter::new();
+    if !enter(word, expected, &waiter) {
+        set_errno(libc::EAGAIN);
+        return -1;
+    }
+    // A lock cannot be half taken: a kill waits until there is something that can report it.
+    let woken = hub::park(&waiter, until, OnKill::Defer);
+    leave(word, &waiter, woken);
+    if woken == Wake::Ready {
+        return 0;
+    }
+    set_errno(libc::ETIMEDOUT);
+    -1
+}
+
+/// Lines up for a change of the word; false when it has changed already.
+fn enter(word: &AtomicU32, expected: u32, waiter: &Arc<Waiter>) -> bool {
+    PARKED.fetch_add(1, Ordering::SeqCst);
+    fence(Ordering::SeqCst);
+    let entered = locked(&WAITING, |waiting| {
+        if word.load(Ordering::SeqCst) != expected {
+            return false;
+        }
+        let queue = waiting.entry(ptr::from_ref(word).addr()).or_default();
+        queue.push_back(waiter.clone());
+        true
+    });
+    if !entered {
+        PARKED.fetch_sub(1, Ordering::SeqCst);
+    }
+    entered
+}
+
+fn leave(word: &AtomicU32, waiter: &Arc<Waiter>, woken: Wake) {
+    PARKED.fetch_sub(1, Ordering::SeqCst);
+    if woken == Wake::Ready {
+        return; // who woke us took us out
+    }
+    let address = ptr::from_ref(word).addr();
+    locked(&WAITING, |waiting| {
+        if let Some(queue) = waiting.get_mut(&address) {
+            queue.retain(|other| !Arc::ptr_eq(other, waiter));
+            if queue.is_empty() {
+                waiting.remove(&address);
+            }
+        }
+    });
+}
+
+/// Wakes up to `most` greenlets that wait at the address; returns how many.
+fn wake(address: usize, most: usize) -> usize {
+    locked(&WAITING, |waiting| {
+        let Some(queue) = waiting.get_mut(&address) else {
+            return 0;
+        };
+        let mut woken = 0;
+        while woken < most
+            && let Some(waiter) = queue.pop_front()
+        {
+            // One whose time was up first does not count.
+            woken += usize::from(waiter.wake());
+        }
+        if queue.is_empty() {
+            waiting.remove(&address);
+        }
+        woken
+    })
+}

@@ -1,0 +1,310 @@
+//! Greenlets with the interface of threads: `spawn`, `join`, and what threads do not have, `kill`.
+//! A greenlet runs until it waits; nothing of a new one runs before the one that spawned it waits.
+
+use std::any::Any;
+use std::fs;
+use std::io;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use may::coroutine::Builder;
+
+use crate::hub::{self, Life, OnKill, Waiter, Wake, locked, uncooperative};
+
+/// The stack of the main greenlet, in machine words: 1 MiB, for whatever a `main` may do.
+const MAIN_STACK_WORDS: usize = 0x2_0000;
+
+/// What unwinds a killed greenlet, and the error that joining it gives: gevent's `GreenletExit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GreenletExit;
+
+/// A greenlet that was spawned. Dropping it lets the greenlet run on by itself.
+pub struct Greenlet<T> {
+    shared: Arc<Shared<T>>,
+}
+
+struct Shared<T> {
+    life: Arc<Life>,
+    outcome: Mutex<Outcome<T>>,
+}
+
+struct Outcome<T> {
+    finished: bool,
+    result: Option<thread::Result<T>>,
+    joining: Vec<Arc<Waiter>>,
+}
+
+/// `gevent.spawn`: starts a greenlet. It runs as soon as the greenlet that spawned it waits.
+///
+/// Beyond what the machine can hold it gives a greenlet whose `join` says so; `try_spawn` says so
+/// at once.
+pub fn spawn<F, T>(f: F) -> Greenlet<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    match try_spawn(f) {
+        Ok(greenlet) => greenlet,
+        Err(error) => Greenlet::failed(Box::new(error)),
+    }
+}
+
+/// As `spawn`.
+///
+/// # Errors
+///
+/// `OutOfMemory` when as many greenlets live as the machine can hold, with a sentence that says
+/// how many that are and what sets the number.
+pub fn try_spawn<F, T>(f: F) -> io::Result<Greenlet<T>>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    hub::start();
+    let place = Place::take()?;
+    let greenlet = Greenlet::new();
+    let shared = greenlet.shared.clone();
+    let body = move || {
+        shared.life.begin();
+        let result = if shared.life.take_kill() {
+            Err(Box::new(GreenletExit) as Box<dyn Any + Send>)
+        } else {
+            catch_unwind(AssertUnwindSafe(f))
+        };
+        drop(place);
+        shared.finish(result);
+    };
+    uncooperative(|| start(Builder::new(), body))?;
+    Ok(greenlet)
+}
+
+/// Runs `f` as the main greenlet, while the calling OS thread waits, and returns its result: what
+/// `f` spawns starts in the order it was spawned, from the moment `f` waits. In a greenlet it is
+/// a plain call.
+pub fn run<T, F>(f: F) -> T
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    if hub::in_greenlet() {
+        return f();
+    }
+    hub::start();
+    let life = Arc::new(Life::default());
+    let waiter = Waiter::new();
+    let result: Mutex<Option<thread::Result<T>>> = Mutex::new(None);
+    {
+        let (waiter, result) = (waiter.clone(), &result);
+        let body = outlive(Box::new(move || {
+            life.begin();
+            let outcome = catch_unwind(AssertUnwindSafe(f));
+            locked(result, |result| *result = Some(outcome));
+            waiter.wake();
+        }));
+        let main = Builder::new().stack_size(MAIN_STACK_WORDS);
+        start(main, body).expect("the first stack of a program can be had");
+    }
+    hub::park(&waiter, None, OnKill::Defer);
+    let outcome = locked(&result, Option::take);
+    match outcome.expect("the waiter is woken after the result is there") {
+        Ok(value) => value,
+        Err(panic) => resume_unwind(panic),
+    }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "a main greenlet that borrows from the thread that waits for it"
+)]
+fn outlive<'a>(f: Box<dyn FnOnce() + Send + 'a>) -> Box<dyn FnOnce() + Send> {
+    // SAFETY: only the lifetime changes. `run` does not return before `f` has run.
+    unsafe { mem::transmute::<Box<dyn FnOnce() + Send + 'a>, Box<dyn FnOnce() + Send>>(f) }
+}
+
+#[expect(unsafe_code, reason = "may::coroutine::Builder::spawn is unsafe")]
+fn start(builder: Builder, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    // SAFETY: there is one worker, so a greenlet always finds the thread-locals it left; a stack
+    // that overflows ends in a guard page.
+    let started = catch_unwind(AssertUnwindSafe(|| unsafe { builder.spawn(body) }));
+    match started {
+        Ok(started) => started.map(drop),
+        // `may` panics when the kernel gives it no stack.
+        Err(_) => Err(Place::none_left()),
+    }
+}
+
+/// `gevent.sleep`: parks the calling greenlet, `Duration::ZERO` lets everybody have a turn.
+/// A kill ends it by unwinding. (`thread::sleep` does the same once patched, but cannot unwind.)
+pub fn sleep(duration: Duration) {
+    if hub::in_greenlet() {
+        exit_if_told(hub::sleep(duration, OnKill::Report));
+    } else {
+        thread::sleep(duration);
+    }
+}
+
+/// Parks until the waiter is woken (true) or the time is up (false).
+/// A kill, or the end of a `with_timeout` around it, unwinds.
+pub fn wait(waiter: &Arc<Waiter>, until: Option<Instant>) -> bool {
+    let woken = hub::park(waiter, until, OnKill::Report);
+    exit_if_told(woken);
+    woken == Wake::Ready
+}
+
+fn exit_if_told(woken: Wake) {
+    match woken {
+        Wake::Ready | Wake::TimedOut => {}
+        // Not a panic: nothing is printed, and only destructors run.
+        Wake::Killed => resume_unwind(Box::new(GreenletExit)),
+        Wake::OutOfTime => resume_unwind(Box::new(Timeout)),
+    }
+}
+
+/// The time of a `with_timeout` was up: `gevent.Timeout`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeout;
+
+/// `gevent.with_timeout`: runs `f`, whose waits fail once the time is up: calls of std with
+/// `ErrorKind::TimedOut`, ours by unwinding. Code that never waits is not stopped.
+///
+/// # Errors
+///
+/// `Timeout` when the time was up before `f` had returned.
+pub fn with_timeout<R>(duration: Duration, f: impl FnOnce() -> R) -> Result<R, Timeout> {
+    let Some(until) = Instant::now().checked_add(duration) else {
+        return Ok(f());
+    };
+    let limit = hub::limit(until);
+    let result = catch_unwind(AssertUnwindSafe(f));
+    drop(limit);
+    let in_time = Instant::now() < until;
+    match result {
+        Ok(value) if in_time => Ok(value),
+        Ok(_) => Err(Timeout),
+        // The one of a with_timeout around us, whose time is shorter, goes on to it.
+        Err(reason) if reason.is::<Timeout>() && !in_time => Err(Timeout),
+        Err(panic) => resume_unwind(panic),
+    }
+}
+
+impl<T> Greenlet<T> {
+    fn new() -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                life: Arc::default(),
+                outcome: Mutex::new(Outcome {
+                    finished: false,
+                    result: None,
+                    joining: Vec::new(),
+                }),
+            }),
+        }
+    }
+
+    fn failed(reason: Box<dyn Any + Send>) -> Self {
+        let greenlet = Self::new();
+        greenlet.shared.finish(Err(reason));
+        greenlet
+    }
+
+    /// Waits for the greenlet to finish and gives its result.
+    ///
+    /// # Errors
+    ///
+    /// What it panicked with; `GreenletExit` when it was killed; an `io::Error` when it could not
+    /// be started.
+    pub fn join(self) -> thread::Result<T> {
+        self.wait(None);
+        let result = locked(&self.shared.outcome, |outcome| outcome.result.take());
+        result.expect("only `join` takes the result, and it takes the greenlet")
+    }
+
+    /// Waits for the greenlet to finish, at most until then; false when it has not.
+    pub fn wait(&self, until: Option<Instant>) -> bool {
+        let waiter = Waiter::new();
+        let finished = locked(&self.shared.outcome, |outcome| {
+            if !outcome.finished {
+                outcome.joining.push(waiter.clone());
+            }
+            outcome.finished
+        });
+        finished || wait(&waiter, until)
+    }
+
+    /// Has it finished, whatever way?
+    pub fn ready(&self) -> bool {
+        locked(&self.shared.outcome, |outcome| outcome.finished)
+    }
+
+    /// Ends what the greenlet waits for, or will wait for next; delivered once. A call of std
+    /// fails with `ECANCELED`, one of ours unwinds with `GreenletExit`, a patched `thread::sleep`
+    /// ends early, a lock is still waited for. One that has not started never runs.
+    /// Does not wait for the end: `join` does.
+    pub fn kill(&self) {
+        self.shared.life.kill();
+    }
+}
+
+impl<T> Shared<T> {
+    fn finish(&self, result: thread::Result<T>) {
+        let joining = locked(&self.outcome, |outcome| {
+            outcome.finished = true;
+            outcome.result = Some(result);
+            mem::take(&mut outcome.joining)
+        });
+        for waiter in joining {
+            waiter.wake();
+        }
+    }
+}
+
+/// How many greenlets can live at once: each stack takes two of the kernel's memory mappings (the
+/// pages and their guard), and a process may have `vm.max_map_count` of them.
+pub fn most() -> usize {
+    static MOST: OnceLock<usize> = OnceLock::new();
+    *MOST.get_or_init(|| uncooperative(|| count_places().unwrap_or(usize::MAX)))
+}
+
+/// Mappings left to the rest of the program: libraries, threads, the allocator.
+const SPARE_MAPPINGS: usize = 1_500;
+
+fn count_places() -> Option<usize> {
+    let limit = fs::read_to_string("/proc/sys/vm/max_map_count").ok()?;
+    let limit: usize = limit.trim().parse().ok()?;
+    Some(limit.saturating_sub(SPARE_MAPPINGS) / 2)
+}
+
+/// A living greenlet's share of `most`.
+struct Place;
+
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
+
+impl Place {
+    fn take() -> io::Result<Self> {
+        let most = most();
+        if TAKEN.fetch_add(1, Ordering::Relaxed) < most {
+            return Ok(Self);
+        }
+        TAKEN.fetch_sub(1, Ordering::Relaxed);
+        Err(Self::none_left())
+    }
+
+    fn none_left() -> io::Error {
+        let living = TAKEN.load(Ordering::Relaxed);
+        let sentence = format!(
+            "{living} greenlets are as many as this machine can hold: each stack takes two \
+             memory mappings, and vm.max_map_count limits them"
+        );
+        io::Error::new(io::ErrorKind::OutOfMemory, sentence)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        TAKEN.fetch_sub(1, Ordering::Relaxed);
+    }
+}
