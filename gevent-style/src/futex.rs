@@ -72,11 +72,7 @@ unsafe extern "C" fn syscall(
         {
             let asked = value as u32 as usize;
             let woken = wake(address, asked);
-            let rest = if woken < asked {
-                call(asked - woken)
-            } else {
-                0
-            };
+            let rest = if woken < asked { call(asked - woken) } else { 0 };
             woken as c_long + rest.max(0)
         }
         _ => call(value),

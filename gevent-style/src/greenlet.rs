@@ -116,10 +116,7 @@ where
     }
 }
 
-#[expect(
-    unsafe_code,
-    reason = "a main greenlet that borrows from the thread that waits for it"
-)]
+#[expect(unsafe_code, reason = "a main greenlet that borrows from the thread that waits for it")]
 fn outlive<'a>(f: Box<dyn FnOnce() + Send + 'a>) -> Box<dyn FnOnce() + Send> {
     // SAFETY: only the lifetime changes. `run` does not return before `f` has run.
     unsafe { mem::transmute::<Box<dyn FnOnce() + Send + 'a>, Box<dyn FnOnce() + Send>>(f) }
@@ -196,11 +193,7 @@ impl<T> Greenlet<T> {
         Self {
             shared: Arc::new(Shared {
                 life: Arc::default(),
-                outcome: Mutex::new(Outcome {
-                    finished: false,
-                    result: None,
-                    joining: Vec::new(),
-                }),
+                outcome: Mutex::new(Outcome { finished: false, result: None, joining: Vec::new() }),
             }),
         }
     }

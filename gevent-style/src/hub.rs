@@ -93,10 +93,7 @@ impl Waiter {
         } else {
             Parked::Thread(thread::current())
         };
-        Arc::new(Self {
-            reason: AtomicU8::new(WAITING),
-            parked,
-        })
+        Arc::new(Self { reason: AtomicU8::new(WAITING), parked })
     }
 
     /// Ends the wait with `Wake::Ready`; false when another reason was first.
@@ -476,11 +473,7 @@ impl Hub {
         let mut event = libc::epoll_event { events, u64: key };
         // SAFETY: `event` outlives the call, which copies it.
         let result = unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), how, fd, &raw mut event) };
-        if result == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
     /// Wakes a greenlet for a caller in another OS thread: the hub does it, in its next turn.
@@ -591,10 +584,7 @@ impl Wait<'_> {
         // A with_timeout around us caps every wait.
         let limit = life.and_then(|life| life.limit());
         let capped = limit.filter(|limit| self.until.is_none_or(|until| *limit < until));
-        let wait = Wait {
-            until: capped.or(self.until),
-            ..*self
-        };
+        let wait = Wait { until: capped.or(self.until), ..*self };
 
         if let Some(life) = life
             && let Err(killed) = life.park_on(waiter, self.on_kill)
@@ -629,13 +619,8 @@ impl Wait<'_> {
 
 /// Parks until the waiter is woken or the time is up; there is no descriptor that could fail.
 pub fn park(waiter: &Arc<Waiter>, until: Option<Instant>, on_kill: OnKill) -> Wake {
-    let wait = Wait {
-        on: &[],
-        until,
-        on_kill,
-    };
-    wait.park(waiter)
-        .expect("only a descriptor can make a wait fail")
+    let wait = Wait { on: &[], until, on_kill };
+    wait.park(waiter).expect("only a descriptor can make a wait fail")
 }
 
 /// Parks the calling greenlet for so long; `on_kill` says what ends the sleep early.
@@ -644,11 +629,7 @@ pub fn sleep(duration: Duration, on_kill: OnKill) -> Wake {
         yield_now();
         return Wake::TimedOut;
     }
-    let woken = park(
-        &Waiter::new(),
-        Instant::now().checked_add(duration),
-        on_kill,
-    );
+    let woken = park(&Waiter::new(), Instant::now().checked_add(duration), on_kill);
     if woken != Wake::TimedOut {
         // A loop of sleeps that end early must not keep everybody else from running.
         yield_now();
@@ -741,11 +722,7 @@ struct Helpers {
     idle: usize,
 }
 
-static HELPING: Mutex<Helpers> = Mutex::new(Helpers {
-    jobs: VecDeque::new(),
-    threads: 0,
-    idle: 0,
-});
+static HELPING: Mutex<Helpers> = Mutex::new(Helpers { jobs: VecDeque::new(), threads: 0, idle: 0 });
 static MORE_TO_DO: Condvar = Condvar::new();
 
 impl Helpers {
@@ -753,9 +730,7 @@ impl Helpers {
         let mut helpers = lock(&HELPING);
         helpers.jobs.push_back(job);
         if helpers.jobs.len() > helpers.idle && helpers.threads < HELPERS {
-            let started = thread::Builder::new()
-                .name("helper".into())
-                .spawn(Self::help);
+            let started = thread::Builder::new().name("helper".into()).spawn(Self::help);
             helpers.threads += usize::from(started.is_ok());
         }
         // No thread to be had: the call blocks the hub, as it does unpatched, and is right.
@@ -778,9 +753,7 @@ impl Helpers {
                 helpers = lock(&HELPING);
             } else {
                 helpers.idle += 1;
-                helpers = MORE_TO_DO
-                    .wait(helpers)
-                    .unwrap_or_else(PoisonError::into_inner);
+                helpers = MORE_TO_DO.wait(helpers).unwrap_or_else(PoisonError::into_inner);
                 helpers.idle -= 1;
             }
         }
@@ -834,10 +807,7 @@ fn descriptor(make: impl FnOnce() -> RawFd) -> io::Result<OwnedFd> {
 fn set_timer(timer: &OwnedFd, wait: Duration) {
     // All zero would switch the timer off.
     let wait = wait.max(Duration::from_nanos(1));
-    let never = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let never = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     let spec = libc::itimerspec {
         it_interval: never,
         it_value: libc::timespec {

@@ -121,10 +121,7 @@ pub fn duration(span: timespec) -> Option<Duration> {
 /// What is left until the time `until` of a clock.
 #[expect(unsafe_code, reason = "clock_gettime")]
 pub fn left_until(clock: clockid_t, until: Duration) -> Duration {
-    let mut now = timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is writable.
     unsafe { libc::clock_gettime(clock, &raw mut now) };
     until.saturating_sub(duration(now).unwrap_or_default())
@@ -153,10 +150,7 @@ fn is_pipe(fd: RawFd) -> bool {
 /// `SO_RCVTIMEO` or `SO_SNDTIMEO` as a deadline for the call that starts now.
 #[expect(unsafe_code, reason = "getsockopt")]
 fn deadline(fd: RawFd, option: c_int) -> Option<Instant> {
-    let mut span = libc::timeval {
-        tv_sec: 0,
-        tv_usec: 0,
-    };
+    let mut span = libc::timeval { tv_sec: 0, tv_usec: 0 };
     let mut len = size_of_val(&span) as socklen_t;
     // SAFETY: `span` is writable for `len` bytes.
     let result = unsafe {
@@ -189,22 +183,12 @@ struct Direction {
     timeout: c_int,
 }
 
-const IN: Direction = Direction {
-    mask: READABLE,
-    timeout: libc::SO_RCVTIMEO,
-};
-const OUT: Direction = Direction {
-    mask: WRITABLE,
-    timeout: libc::SO_SNDTIMEO,
-};
+const IN: Direction = Direction { mask: READABLE, timeout: libc::SO_RCVTIMEO };
+const OUT: Direction = Direction { mask: WRITABLE, timeout: libc::SO_SNDTIMEO };
 
 /// Parks until one of them is ready; `Err` is the errno to report instead.
 fn park(on: &[(RawFd, u32)], until: Option<Instant>, timed_out: c_int) -> Result<(), c_int> {
-    let wait = Wait {
-        on,
-        until,
-        on_kill: OnKill::Report,
-    };
+    let wait = Wait { on, until, on_kill: OnKill::Report };
     match wait.park(&Waiter::new()) {
         Ok(Wake::Ready) => Ok(()),
         Ok(Wake::TimedOut) => Err(timed_out),
@@ -255,11 +239,7 @@ fn until_ready(fd: RawFd, way: Direction) -> Result<(), c_int> {
 #[expect(unsafe_code, reason = "poll")]
 fn ready_now(fd: RawFd, mask: u32) -> bool {
     let real = libc_own!(poll(*mut pollfd, nfds_t, c_int) -> c_int);
-    let mut asked = pollfd {
-        fd,
-        events: mask as i16,
-        revents: 0,
-    };
+    let mut asked = pollfd { fd, events: mask as i16, revents: 0 };
     // SAFETY: one entry, writable. An error counts as ready: the call itself will report it.
     unsafe { real(&raw mut asked, 1, 0) != 0 }
 }
@@ -338,11 +318,7 @@ unsafe extern "C" fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_
 
 /// A pipe that is ready takes `PIPE_BUF` bytes; the rest of a longer write would block.
 fn writable_now(fd: RawFd, len: usize) -> usize {
-    if len > libc::PIPE_BUF && is_pipe(fd) && !nonblocking(fd) {
-        libc::PIPE_BUF
-    } else {
-        len
-    }
+    if len > libc::PIPE_BUF && is_pipe(fd) && !nonblocking(fd) { libc::PIPE_BUF } else { len }
 }
 
 #[unsafe(no_mangle)]
@@ -408,14 +384,8 @@ unsafe fn first_part(parts: *const iovec, count: c_int) -> iovec {
     let count = usize::try_from(count).unwrap_or(0);
     // SAFETY: what the caller of `writev` promises.
     let parts = unsafe { slice::from_raw_parts(parts, count) };
-    let nothing = iovec {
-        iov_base: ptr::null_mut(),
-        iov_len: 0,
-    };
-    *parts
-        .iter()
-        .find(|part| part.iov_len > 0)
-        .unwrap_or(&nothing)
+    let nothing = iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+    *parts.iter().find(|part| part.iov_len > 0).unwrap_or(&nothing)
 }
 
 #[unsafe(no_mangle)]
@@ -493,9 +463,7 @@ unsafe extern "C" fn poll(entries: *mut pollfd, count: nfds_t, timeout: c_int) -
 /// What to wait for in place of `poll`; its negative descriptors mean "not this one".
 fn watched(entries: &[pollfd]) -> Vec<(RawFd, u32)> {
     let wanted = entries.iter().filter(|entry| entry.fd >= 0);
-    wanted
-        .map(|entry| (entry.fd, u32::from(entry.events as u16)))
-        .collect()
+    wanted.map(|entry| (entry.fd, u32::from(entry.events as u16))).collect()
 }
 
 #[unsafe(no_mangle)]
@@ -513,11 +481,7 @@ unsafe extern "C" fn clock_nanosleep(
         && let Some(span) = duration(unsafe { *request })
     {
         let absolute = flags & libc::TIMER_ABSTIME != 0;
-        let span = if absolute {
-            left_until(clock, span)
-        } else {
-            span
-        };
+        let span = if absolute { left_until(clock, span) } else { span };
         hub::sleep(span, OnKill::EndEarly);
         return 0;
     }
@@ -584,11 +548,7 @@ unsafe extern "C" fn getaddrinfo(
         // SAFETY: the caller's arguments.
         unsafe { real(node, service, hints, found) }
     };
-    if cooperative() {
-        hub::offload(call)
-    } else {
-        call()
-    }
+    if cooperative() { hub::offload(call) } else { call() }
 }
 
 /// A child process is waited for through a descriptor that becomes readable when it ends.
@@ -624,9 +584,5 @@ unsafe extern "C" fn pthread_join(thread: pthread_t, result: *mut *mut c_void) -
         // SAFETY: the caller's arguments.
         unsafe { real(thread, result) }
     };
-    if cooperative() {
-        hub::offload_unbounded(call)
-    } else {
-        call()
-    }
+    if cooperative() { hub::offload_unbounded(call) } else { call() }
 }

@@ -30,10 +30,7 @@ fn greenlets<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
         let _ = done.send(());
         value
     });
-    assert!(
-        result.recv_timeout(NET) != Err(mpsc::RecvTimeoutError::Timeout),
-        "the greenlets hang"
-    );
+    assert!(result.recv_timeout(NET) != Err(mpsc::RecvTimeoutError::Timeout), "the greenlets hang");
     main.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
@@ -420,9 +417,8 @@ mod greenlets {
     #[test]
     fn more_jobs_than_helpers_are_all_done() {
         let sum: usize = greenlets(|| {
-            let tasks: Vec<_> = (0..100)
-                .map(|i| greenlet::spawn(move || hub::offload(|| i)))
-                .collect();
+            let tasks: Vec<_> =
+                (0..100).map(|i| greenlet::spawn(move || hub::offload(|| i))).collect();
             tasks.into_iter().map(|task| task.join().unwrap()).sum()
         });
         assert_eq!(sum, 4950);
@@ -474,10 +470,7 @@ mod greenlets {
             for mut socket in sockets {
                 socket.write_all(b"page").unwrap();
             }
-            clients
-                .into_iter()
-                .map(|task| task.join().unwrap())
-                .sum::<usize>()
+            clients.into_iter().map(|task| task.join().unwrap()).sum::<usize>()
         });
         assert_eq!(bytes, 4 * MANY);
     }
@@ -610,8 +603,7 @@ mod patched {
     fn read_timeout() {
         let kind = greenlets(|| {
             let (mut near, _far) = streams();
-            near.set_read_timeout(Some(Duration::from_millis(2)))
-                .unwrap();
+            near.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
             near.read(&mut [0; 8]).unwrap_err().kind()
         });
         assert_eq!(kind, io::ErrorKind::WouldBlock);
@@ -691,11 +683,7 @@ mod patched {
                 greenlet::spawn(move || {
                     hub::offload(|| {
                         let (flag, changed) = &*busy;
-                        drop(
-                            changed
-                                .wait_while(flag.lock().unwrap(), |busy| *busy)
-                                .unwrap(),
-                        );
+                        drop(changed.wait_while(flag.lock().unwrap(), |busy| *busy).unwrap());
                     });
                 });
             }
@@ -715,10 +703,7 @@ mod patched {
     fn waiting_for_a_child_process() {
         let mut cat = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         let input = cat.stdin.take().unwrap();
-        is_patched(
-            move || assert!(cat.wait().unwrap().success()),
-            move || drop(input),
-        );
+        is_patched(move || assert!(cat.wait().unwrap().success()), move || drop(input));
     }
 
     #[test]
@@ -737,10 +722,7 @@ mod patched {
     fn joining_an_os_thread() {
         let (send, receive) = mpsc::channel();
         let os_thread = thread::spawn(move || receive.recv().unwrap());
-        is_patched(
-            move || os_thread.join().unwrap(),
-            move || send.send(()).unwrap(),
-        );
+        is_patched(move || os_thread.join().unwrap(), move || send.send(()).unwrap());
     }
 
     #[test]
@@ -807,11 +789,7 @@ mod patched {
         is_patched(
             move || {
                 let (flag, changed) = &*pair;
-                drop(
-                    changed
-                        .wait_while(flag.lock().unwrap(), |set| !*set)
-                        .unwrap(),
-                );
+                drop(changed.wait_while(flag.lock().unwrap(), |set| !*set).unwrap());
             },
             move || {
                 *theirs.0.lock().unwrap() = true;
@@ -824,9 +802,8 @@ mod patched {
     fn condvar_with_a_timeout() {
         let timed_out = greenlets(|| {
             let (lock, never) = (Mutex::new(()), Condvar::new());
-            let (_held, result) = never
-                .wait_timeout(lock.lock().unwrap(), Duration::from_millis(1))
-                .unwrap();
+            let (_held, result) =
+                never.wait_timeout(lock.lock().unwrap(), Duration::from_millis(1)).unwrap();
             result.timed_out()
         });
         assert!(timed_out);
@@ -904,10 +881,7 @@ mod not_patched {
     #[test]
     fn mpsc_recv() {
         let (send, receive) = mpsc::channel();
-        is_not_patched(
-            move || receive.recv().unwrap(),
-            move || send.send(()).unwrap(),
-        );
+        is_not_patched(move || receive.recv().unwrap(), move || send.send(()).unwrap());
     }
 
     #[test]
