@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
@@ -40,6 +41,10 @@ pub trait Protocol: 'static {
     fn timeout_connection(&mut self, transport: &Transport) {
         transport.fail_connection(io::ErrorKind::TimedOut.into());
     }
+
+    /// After [`Transport::pause_producing`] and `resume_producing`: bytes come again. For those who
+    /// keep bytes of their own that they have not dealt with yet.
+    fn reading_resumed(&mut self, _transport: &Transport) {}
 
     /// More is written than the peer takes: see [`Transport::buffered`].
     fn pause_producing(&mut self, _transport: &Transport) {}
@@ -117,6 +122,7 @@ struct Channel {
     output: RefCell<Vec<u8>>,
     sent: Cell<usize>,
     paused: Cell<bool>,
+    resumed: Cell<bool>,
     read_closed: Cell<bool>,
     losing: Cell<bool>,
     write_closing: Cell<bool>,
@@ -143,6 +149,7 @@ impl Transport {
             output: RefCell::default(),
             sent: Cell::new(0),
             paused: Cell::new(false),
+            resumed: Cell::new(false),
             read_closed: Cell::new(false),
             losing: Cell::new(false),
             write_closing: Cell::new(false),
@@ -211,8 +218,15 @@ impl Transport {
 
     /// Reads again.
     pub fn resume_producing(&self) {
-        self.0.paused.set(false);
-        self.mark();
+        if self.0.paused.take() {
+            self.0.resumed.set(true);
+            self.mark();
+        }
+    }
+
+    /// Whether nothing is to be read for now.
+    pub fn reading_paused(&self) -> bool {
+        self.0.paused.get()
     }
 
     /// Has `producer` told to pause when more is written than the peer takes, and to resume when
@@ -384,6 +398,9 @@ impl<W: Wire> Connection<W> {
             }
         }
         if channel.connected.get() && !self.transport.is_over() {
+            if channel.resumed.take() && !channel.paused.get() && !channel.losing.get() {
+                self.tell(<dyn Protocol>::reading_resumed);
+            }
             if channel.tell_protocol.take() {
                 self.tell(<dyn Protocol>::pause_producing);
             }
@@ -485,3 +502,318 @@ fn is_for_later(error: &io::Error) -> bool {
     use io::ErrorKind::{Interrupted, WouldBlock};
     matches!(error.kind(), WouldBlock | Interrupted)
 }
+
+/// A protocol of lines (`twisted.protocols.basic.LineReceiver`): Twisted's subclass is a value
+/// here, which [`LineReceiver`] makes a [`Protocol`] of.
+pub trait LineProtocol: 'static {
+    /// What ends a line; it is not part of it.
+    const DELIMITER: &'static [u8] = b"\r\n";
+    /// A line may have so many bytes.
+    const MAX_LENGTH: usize = 16_384;
+
+    /// The connection is there.
+    fn connection_made(&mut self, _lines: &Lines) {}
+
+    /// A line has come.
+    fn line_received(&mut self, lines: &Lines, line: &[u8]);
+
+    /// Bytes have come in raw mode.
+    fn raw_data_received(&mut self, _lines: &Lines, _data: &[u8]) {}
+
+    /// A line is too long: its beginning, and all that has come with it. Unless a protocol knows
+    /// better the connection is closed.
+    fn line_length_exceeded(&mut self, lines: &Lines, _line: &[u8]) {
+        lines.lose_connection();
+    }
+
+    /// See [`Protocol::timeout_connection`].
+    fn timeout_connection(&mut self, lines: &Lines) {
+        lines.fail_connection(io::ErrorKind::TimedOut.into());
+    }
+
+    /// See [`Protocol::pause_producing`].
+    fn pause_producing(&mut self, _lines: &Lines) {}
+
+    /// See [`Protocol::resume_producing`].
+    fn resume_producing(&mut self, _lines: &Lines) {}
+
+    /// See [`Protocol::connection_lost`].
+    fn connection_lost(&mut self, _reason: io::Result<()>) {}
+}
+
+/// What a [`LineProtocol`] answers with: a transport, and a switch for what comes next.
+pub struct Lines<'a> {
+    transport: &'a Transport,
+    delimiter: &'static [u8],
+    mode: &'a Mode,
+}
+
+#[derive(Default)]
+struct Mode {
+    raw: Cell<bool>,
+    /// What raw mode has left to be read as lines.
+    rest: RefCell<Vec<u8>>,
+}
+
+impl Lines<'_> {
+    /// Sends a line (`sendLine`).
+    pub fn send_line(&self, line: &[u8]) {
+        self.transport.write(line);
+        self.transport.write(self.delimiter);
+    }
+
+    /// From the end of this line on, bytes go to `raw_data_received`.
+    pub fn set_raw_mode(&self) {
+        self.mode.raw.set(true);
+    }
+
+    /// Lines again, beginning with `rest`: what `raw_data_received` did not want of its data.
+    pub fn set_line_mode(&self, rest: &[u8]) {
+        self.mode.raw.set(false);
+        self.mode.rest.borrow_mut().extend_from_slice(rest);
+    }
+}
+
+impl Deref for Lines<'_> {
+    type Target = Transport;
+
+    fn deref(&self) -> &Transport {
+        self.transport
+    }
+}
+
+/// Cuts what is received into lines for a [`LineProtocol`].
+pub struct LineReceiver<P> {
+    protocol: P,
+    mode: Mode,
+    buffer: Vec<u8>,
+    /// So much of the buffer is known to hold no end of a line: none is looked for twice.
+    searched: usize,
+}
+
+impl<P: LineProtocol> LineReceiver<P> {
+    /// Around `protocol`.
+    pub fn new(protocol: P) -> LineReceiver<P> {
+        const { assert!(!P::DELIMITER.is_empty(), "nothing ends no line") };
+        LineReceiver { protocol, mode: Mode::default(), buffer: Vec::new(), searched: 0 }
+    }
+
+    fn tell(&mut self, transport: &Transport, event: impl FnOnce(&mut P, &Lines)) {
+        event(&mut self.protocol, &Lines { transport, delimiter: P::DELIMITER, mode: &self.mode });
+    }
+
+    /// Hands on what is complete, until the protocol closes the connection or pauses it.
+    fn deliver(&mut self, transport: &Transport) {
+        let mut begin = 0; // of what has not been handed on
+        while transport.connected() && !transport.reading_paused() {
+            if self.mode.raw.get() {
+                let data = self.buffer.split_off(begin);
+                begin = 0;
+                if !data.is_empty() {
+                    self.tell(transport, |protocol, lines| {
+                        protocol.raw_data_received(lines, &data);
+                    });
+                }
+                self.buffer = self.mode.rest.take();
+                self.searched = 0;
+                if self.mode.raw.get() {
+                    break;
+                }
+                continue;
+            }
+            let mut ends = self.buffer[self.searched..].windows(P::DELIMITER.len());
+            let end = ends.position(|bytes| bytes == P::DELIMITER).map(|at| self.searched + at);
+            let Some(end) = end else {
+                // The last bytes may be the beginning of an end.
+                let known = (self.buffer.len() + 1).saturating_sub(P::DELIMITER.len());
+                self.searched = known.max(begin);
+                if self.buffer.len() - begin >= P::MAX_LENGTH + P::DELIMITER.len() {
+                    self.exceeded(transport, begin);
+                    begin = 0;
+                }
+                break;
+            };
+            if end - begin > P::MAX_LENGTH {
+                self.exceeded(transport, begin);
+                begin = 0;
+                break;
+            }
+            let line = begin..end;
+            begin = end + P::DELIMITER.len();
+            self.searched = begin;
+            let lines = Lines { transport, delimiter: P::DELIMITER, mode: &self.mode };
+            self.protocol.line_received(&lines, &self.buffer[line]);
+        }
+        self.buffer.drain(..begin);
+        self.searched = self.searched.saturating_sub(begin);
+    }
+
+    fn exceeded(&mut self, transport: &Transport, begin: usize) {
+        let line = self.buffer.split_off(begin);
+        self.buffer.clear();
+        self.searched = 0;
+        self.tell(transport, |protocol, lines| protocol.line_length_exceeded(lines, &line));
+    }
+}
+
+impl<P: LineProtocol> Protocol for LineReceiver<P> {
+    fn connection_made(&mut self, transport: &Transport) {
+        self.tell(transport, P::connection_made);
+    }
+
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        self.buffer.extend_from_slice(data);
+        self.deliver(transport);
+    }
+
+    fn reading_resumed(&mut self, transport: &Transport) {
+        self.deliver(transport);
+    }
+
+    fn timeout_connection(&mut self, transport: &Transport) {
+        self.tell(transport, P::timeout_connection);
+    }
+
+    fn pause_producing(&mut self, transport: &Transport) {
+        self.tell(transport, P::pause_producing);
+    }
+
+    fn resume_producing(&mut self, transport: &Transport) {
+        self.tell(transport, P::resume_producing);
+    }
+
+    fn connection_lost(&mut self, reason: io::Result<()>) {
+        self.protocol.connection_lost(reason);
+    }
+}
+
+/// Two protocols that speak with each other through memory (`twisted.test.iosim`): no socket, no
+/// reactor, and nothing happens but in [`pump`](IoPump::pump).
+pub struct IoPump {
+    /// The client, the server; `None` when its connection is over.
+    ends: [Option<End>; 2],
+    changed: Changed,
+}
+
+struct End {
+    connection: Connection<Memory>,
+    waits: Waits,
+}
+
+/// One direction: what was sent and not yet received.
+#[derive(Default)]
+struct Pipe {
+    bytes: RefCell<VecDeque<u8>>,
+    closed: Cell<bool>,
+}
+
+struct Memory {
+    incoming: Rc<Pipe>,
+    outgoing: Rc<Pipe>,
+    /// A pipe holds so many bytes; then the sender waits, as with a socket.
+    capacity: usize,
+}
+
+impl Wire for Memory {
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut bytes = self.incoming.bytes.borrow_mut();
+        if bytes.is_empty() && !self.incoming.closed.get() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        bytes.read(buffer)
+    }
+
+    fn send(&self, data: &[u8]) -> io::Result<usize> {
+        if self.outgoing.closed.get() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let mut bytes = self.outgoing.bytes.borrow_mut();
+        let n = data.len().min(self.capacity - bytes.len());
+        if n == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        bytes.extend(&data[..n]);
+        Ok(n)
+    }
+
+    fn close_write(&self) -> io::Result<()> {
+        self.outgoing.closed.set(true);
+        Ok(())
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.incoming.closed.set(true);
+        self.outgoing.closed.set(true);
+    }
+}
+
+impl IoPump {
+    /// Connects them. Each direction holds `capacity` bytes on their way.
+    pub fn connect(
+        client: impl Protocol,
+        server: impl Protocol,
+        clock: &impl AsRef<Clock>,
+        capacity: usize,
+    ) -> IoPump {
+        let (to_server, to_client) = (Rc::<Pipe>::default(), Rc::<Pipe>::default());
+        let changed = Changed::default();
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let end = |key, incoming, outgoing, protocol| {
+            let wire = Memory { incoming, outgoing, capacity };
+            let clock = clock.as_ref().clone();
+            let transport = Transport::new(key, nowhere, clock, changed.clone());
+            let connection = Connection::new(wire, transport, protocol);
+            connection.made();
+            Some(End { connection, waits: Waits::For { read: true, write: false } })
+        };
+        let client = end(0, to_client.clone(), to_server.clone(), Box::new(client) as _);
+        let server = end(1, to_server, to_client, Box::new(server));
+        IoPump { ends: [client, server], changed }
+    }
+
+    /// One round: both do what they asked for, then both receive what is there for them. False
+    /// if there was nothing to do.
+    pub fn pump(&mut self) -> bool {
+        let mut busy = false;
+        while let Some(key) = self.changed.next() {
+            busy = true;
+            self.settle(key);
+        }
+        for key in 0..self.ends.len() {
+            let Some(end) = &self.ends[key] else { continue };
+            let wire = &end.connection.wire;
+            let something = !wire.incoming.bytes.borrow().is_empty() || wire.incoming.closed.get();
+            let space = wire.outgoing.bytes.borrow().len() < wire.capacity;
+            let Waits::For { read, write } = end.waits else { continue };
+            if read && something {
+                busy = true;
+                end.connection.readable(&mut [0; 4096]);
+            }
+            if write && (space || wire.outgoing.closed.get()) {
+                busy = true;
+                self.settle(key);
+            }
+        }
+        busy
+    }
+
+    /// Pumps until there is nothing to do.
+    pub fn flush(&mut self) {
+        while self.pump() {}
+    }
+
+    fn settle(&mut self, key: usize) {
+        let Some(end) = &mut self.ends[key] else { return };
+        end.waits = end.connection.settle();
+        if end.waits == Waits::Over
+            && let Some(End { connection, .. }) = self.ends[key].take()
+        {
+            connection.lost();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,322 @@
+//! Protocols that speak through memory: no socket, no time.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::*;
+
+#[derive(Clone, Default)]
+struct Log(Rc<RefCell<Vec<String>>>);
+
+impl Log {
+    fn note(&self, words: impl ToString) {
+        self.0.borrow_mut().push(words.to_string());
+    }
+
+    fn taken(&self) -> Vec<String> {
+        self.0.take()
+    }
+}
+
+fn words(reason: io::Result<()>) -> String {
+    reason.map_or_else(|error| format!("lost: {}", error.kind()), |()| "closed".to_string())
+}
+
+type Script = Box<dyn FnMut(&Transport, &[u8])>;
+
+/// Says something, notes what it hears, and does what a test wants.
+struct Talker {
+    says: &'static [u8],
+    log: Log,
+    on_data: Script,
+}
+
+impl Protocol for Talker {
+    fn connection_made(&mut self, transport: &Transport) {
+        transport.write(self.says);
+    }
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        self.log.note(String::from_utf8_lossy(data));
+        (self.on_data)(transport, data);
+    }
+    fn connection_lost(&mut self, reason: io::Result<()>) {
+        self.log.note(words(reason));
+    }
+}
+
+fn talker(says: &'static [u8], on_data: impl FnMut(&Transport, &[u8]) + 'static) -> (Talker, Log) {
+    let log = Log::default();
+    (Talker { says, log: log.clone(), on_data: Box::new(on_data) }, log)
+}
+
+const ROOM: usize = 1024;
+
+fn pump(client: impl Protocol, server: impl Protocol) -> IoPump {
+    IoPump::connect(client, server, &Clock::new(), ROOM)
+}
+
+#[test]
+fn lose_connection_closes_when_everything_is_sent() {
+    let (client, heard) = talker(b"hello", |_, _| {});
+    let (server, served) = talker(b"", |transport, _| {
+        transport.write(&[b'x'; 3 * ROOM]);
+        transport.lose_connection();
+        transport.write(b"too late");
+        assert!(!transport.connected());
+    });
+    pump(client, server).flush();
+    assert_eq!(served.taken(), ["hello", "closed"]);
+    let heard = heard.taken();
+    assert_eq!(heard.concat(), "x".repeat(3 * ROOM) + "closed");
+}
+
+#[test]
+fn abort_connection_closes_at_once_and_tells_both() {
+    let (client, heard) = talker(b"hello", |_, _| {});
+    let (server, served) = talker(b"", |transport, _| {
+        transport.write(b"never sent");
+        transport.abort_connection();
+    });
+    pump(client, server).flush();
+    assert_eq!(served.taken(), ["hello", "lost: connection aborted"]);
+    assert_eq!(heard.taken(), ["closed"]);
+}
+
+#[test]
+fn the_first_reason_is_the_one_that_is_told() {
+    let (client, _) = talker(b"hello", |_, _| {});
+    let (server, served) = talker(b"", |transport, _| {
+        transport.fail_connection(io::ErrorKind::InvalidData.into());
+        transport.abort_connection();
+        transport.lose_connection();
+    });
+    pump(client, server).flush();
+    assert_eq!(served.taken(), ["hello", "lost: invalid data"]);
+}
+
+#[test]
+fn a_half_closed_connection_still_carries_the_answer() {
+    struct Server(Log);
+    impl Protocol for Server {
+        fn data_received(&mut self, _: &Transport, data: &[u8]) {
+            self.0.note(String::from_utf8_lossy(data));
+        }
+        fn read_connection_lost(&mut self, transport: &Transport) {
+            transport.write(b"answer after the end");
+            transport.lose_connection();
+        }
+    }
+    struct Client(Log);
+    impl Protocol for Client {
+        fn connection_made(&mut self, transport: &Transport) {
+            transport.write(b"all of it");
+            transport.lose_write_connection();
+            transport.write(b"too late");
+        }
+        fn data_received(&mut self, _: &Transport, data: &[u8]) {
+            self.0.note(String::from_utf8_lossy(data));
+        }
+    }
+
+    let (served, heard) = (Log::default(), Log::default());
+    pump(Client(heard.clone()), Server(served.clone())).flush();
+    assert_eq!(served.taken(), ["all of it"]);
+    assert_eq!(heard.taken(), ["answer after the end"]);
+}
+
+#[test]
+fn a_paused_transport_receives_nothing_until_it_is_resumed() {
+    let kept = Rc::new(RefCell::new(None));
+    let keep = kept.clone();
+    let (client, _) = talker(&[b'x'; 2 * ROOM], |_, _| {});
+    let (server, served) = talker(b"", move |transport, _| {
+        transport.pause_producing();
+        *keep.borrow_mut() = Some(transport.clone());
+    });
+    let mut pump = pump(client, server);
+    pump.flush();
+    assert_eq!(served.taken().concat().len(), ROOM);
+    let transport: Transport = kept.take().expect("it has received something");
+    transport.resume_producing();
+    pump.flush();
+    assert_eq!(served.taken().concat().len(), ROOM);
+}
+
+#[test]
+fn a_connection_that_is_its_own_producer_reads_no_faster_than_it_writes() {
+    /// Answers each byte with many, and reads no more before they are taken.
+    struct Loud(Rc<Cell<usize>>);
+    impl Protocol for Loud {
+        fn connection_made(&mut self, transport: &Transport) {
+            transport.register_producer(transport.clone());
+        }
+        fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+            transport.write(&vec![b'x'; data.len() * 100]);
+            self.0.set(self.0.get().max(transport.buffered()));
+        }
+    }
+    /// Reads nothing before it is told to.
+    struct Slow(Rc<RefCell<Option<Transport>>>, Rc<Cell<usize>>);
+    impl Protocol for Slow {
+        fn connection_made(&mut self, transport: &Transport) {
+            transport.write(&vec![b'?'; 16 * ROOM]);
+            transport.pause_producing();
+            *self.0.borrow_mut() = Some(transport.clone());
+        }
+        fn data_received(&mut self, _: &Transport, data: &[u8]) {
+            self.1.set(self.1.get() + data.len());
+        }
+    }
+
+    let (most, transport, received) = (Rc::default(), Rc::default(), Rc::default());
+    let slow = Slow(Rc::clone(&transport), Rc::clone(&received));
+    let mut pump = pump(slow, Loud(Rc::clone(&most)));
+    pump.flush();
+    assert_eq!(received.get(), 0);
+    transport.borrow().as_ref().expect("connected").resume_producing();
+    pump.flush();
+    assert_eq!(received.get(), 16 * ROOM * 100);
+    assert!(most.get() <= HIGH_WATER + 100 * ROOM, "kept {} bytes", most.get());
+}
+
+#[test]
+fn a_time_out_is_told_when_nothing_has_set_it_anew() {
+    struct Patient(Log);
+    impl Protocol for Patient {
+        fn connection_made(&mut self, transport: &Transport) {
+            transport.set_timeout(Some(Duration::from_secs(3)));
+        }
+        fn data_received(&mut self, transport: &Transport, _: &[u8]) {
+            transport.set_timeout(Some(Duration::from_secs(3)));
+        }
+        fn connection_lost(&mut self, reason: io::Result<()>) {
+            self.0.note(words(reason));
+        }
+    }
+
+    let (clock, log) = (Clock::new(), Log::default());
+    let (client, _) = talker(b"", |_, _| {});
+    let mut pump = IoPump::connect(client, Patient(log.clone()), &clock, ROOM);
+    pump.flush();
+    clock.advance(Duration::from_secs(2));
+    pump.flush();
+    assert!(log.taken().is_empty());
+    clock.advance(Duration::from_secs(1));
+    pump.flush();
+    assert_eq!(log.taken(), ["lost: timed out"]);
+    assert_eq!(clock.next(), None);
+}
+
+#[test]
+fn a_panic_is_the_reason_of_the_lost_connection() {
+    let (client, _) = talker(b"hello", |_, _| {});
+    let (server, served) = talker(b"", |_, _| panic!("on purpose"));
+    pump(client, server).flush();
+    assert_eq!(served.taken(), ["hello", "lost: other error"]);
+}
+
+/// Notes lines and raw bytes, and follows orders that it finds in the lines.
+struct Reader(Log);
+
+impl LineProtocol for Reader {
+    const MAX_LENGTH: usize = 8;
+
+    fn line_received(&mut self, lines: &Lines, line: &[u8]) {
+        self.0.note(String::from_utf8_lossy(line));
+        match line {
+            b"raw" => lines.set_raw_mode(),
+            b"pause" => lines.pause_producing(),
+            b"bye" => lines.lose_connection(),
+            b"echo" => lines.send_line(b"echoed"),
+            _ => {}
+        }
+    }
+
+    fn raw_data_received(&mut self, lines: &Lines, data: &[u8]) {
+        let end = data.iter().position(|&byte| byte == b'.');
+        let (raw, rest) = data.split_at(end.unwrap_or(data.len()));
+        self.0.note(format!("raw {}", String::from_utf8_lossy(raw)));
+        if let Some((_, rest)) = rest.split_first() {
+            lines.set_line_mode(rest);
+        }
+    }
+
+    fn line_length_exceeded(&mut self, lines: &Lines, line: &[u8]) {
+        self.0.note(format!("too long: {}", line.len()));
+        lines.lose_connection();
+    }
+}
+
+fn read(input: &'static [u8]) -> Vec<String> {
+    let (client, _) = talker(input, |_, _| {});
+    let log = Log::default();
+    pump(client, LineReceiver::new(Reader(log.clone()))).flush();
+    log.taken()
+}
+
+#[test]
+fn lines_arrive_one_by_one_however_they_are_cut() {
+    assert_eq!(read(b"a\r\n\r\nbc\r\nno end"), ["a", "", "bc"]);
+    for capacity in 1..10 {
+        let (client, _) = talker(b"one\r\ntwo\rx\r\nraw\r\nr\r\nw.three\r\n", |_, _| {});
+        let log = Log::default();
+        let reader = LineReceiver::new(Reader(log.clone()));
+        IoPump::connect(client, reader, &Clock::new(), capacity).flush();
+        let heard = log.taken();
+        let raw: String = heard.iter().filter_map(|words| words.strip_prefix("raw ")).collect();
+        let lines: Vec<&String> = heard.iter().filter(|words| !words.starts_with("raw ")).collect();
+        assert_eq!(lines, ["one", "two\rx", "raw", "three"], "{capacity} bytes at a time");
+        assert_eq!(raw, "r\r\nw");
+    }
+}
+
+#[test]
+fn a_line_of_max_length_is_a_line_and_one_byte_more_is_too_much() {
+    assert_eq!(read(b"12345678\r\nx\r\n"), ["12345678", "x"]);
+    assert_eq!(read(b"123456789\r\nx\r\n"), ["too long: 14"]);
+}
+
+#[test]
+fn a_line_that_does_not_end_is_given_up_when_it_is_too_long() {
+    let (client, _) = talker(&[b'x'; 5000], |_, _| {});
+    let log = Log::default();
+    let reader = LineReceiver::new(Reader(log.clone()));
+    IoPump::connect(client, reader, &Clock::new(), 4).flush();
+    assert_eq!(log.taken(), ["too long: 12"]);
+}
+
+#[test]
+fn no_line_is_handed_on_after_lose_connection() {
+    assert_eq!(read(b"a\r\nbye\r\nafter\r\n"), ["a", "bye"]);
+}
+
+#[test]
+fn lines_that_are_there_already_wait_while_paused_and_come_when_resumed() {
+    struct Pauses(Log, Rc<RefCell<Option<Transport>>>);
+    impl LineProtocol for Pauses {
+        fn line_received(&mut self, lines: &Lines, line: &[u8]) {
+            self.0.note(String::from_utf8_lossy(line));
+            lines.pause_producing();
+            *self.1.borrow_mut() = Some(Transport::clone(lines));
+        }
+    }
+
+    let (client, _) = talker(b"1\r\n2\r\n3\r\n", |_, _| {});
+    let (log, transport) = (Log::default(), Rc::default());
+    let reader = LineReceiver::new(Pauses(log.clone(), Rc::clone(&transport)));
+    let mut pump = pump(client, reader);
+    for n in ["1", "2", "3"] {
+        pump.flush();
+        assert_eq!(log.taken(), [n]);
+        transport.borrow().as_ref().expect("a line was there").resume_producing();
+    }
+}
+
+#[test]
+fn send_line_adds_the_delimiter() {
+    let (client, heard) = talker(b"echo\r\nbye\r\n", |_, _| {});
+    pump(client, LineReceiver::new(Reader(Log::default()))).flush();
+    assert_eq!(heard.taken(), ["echoed\r\n", "closed"]);
+}
