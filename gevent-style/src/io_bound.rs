@@ -1,0 +1,74 @@
+//! io-bound: fetch every page at the same time.
+//! One greenlet a page, all on one thread: each call that would block switches to the hub.
+//! Run it: cargo run -p gevent-style -- io-bound
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
+use std::vec::IntoIter;
+
+use common::BUFFER;
+use common::http::client::Get;
+use common::workload::io_bound::{Job, Outcome};
+
+use crate::greenlet;
+
+pub fn run(jobs: Vec<Job>) -> Vec<Outcome> {
+    let mut tasks = Vec::new();
+    for job in jobs {
+        tasks.push(greenlet::spawn(move || fetch(job)));
+    }
+    let mut outcomes = Vec::new();
+    for task in tasks {
+        outcomes.push(task.join().expect("fetch catches its errors"));
+    }
+    outcomes
+}
+
+fn fetch(job: Job) -> Outcome {
+    let mut get = Get::new(job);
+    let result = exchange(&mut get);
+    get.outcome(result)
+}
+
+fn exchange(get: &mut Get) -> io::Result<()> {
+    let patience = get.patience()?;
+    let mut socket = TcpStream::connect_timeout(&get.address(), patience)?;
+    socket.write_all(get.request())?;
+    let mut buf = [0; BUFFER];
+    while get.wants_more() {
+        // What is left of the page's time: a timeout a read would start anew with each byte.
+        socket.set_read_timeout(Some(get.patience()?))?;
+        let n = socket.read(&mut buf)?;
+        get.received(&buf[..n])?;
+    }
+    Ok(())
+}
+
+/// The same with `at_once` workers that take their jobs from one queue.
+pub fn bounded(jobs: Vec<Job>, at_once: usize) -> Vec<Outcome> {
+    let queue = Arc::new(Mutex::new(jobs.into_iter()));
+    let mut tasks = Vec::new();
+    for _ in 0..at_once {
+        let queue = Arc::clone(&queue);
+        tasks.push(greenlet::spawn(move || work(&queue)));
+    }
+    let mut outcomes = Vec::new();
+    for task in tasks {
+        outcomes.extend(task.join().expect("fetch catches its errors"));
+    }
+    outcomes.sort_by_key(|outcome: &Outcome| outcome.task);
+    outcomes
+}
+
+fn work(queue: &Mutex<IntoIter<Job>>) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    loop {
+        // The lock is let go at the end of this statement, before the page is fetched.
+        let job = queue.lock().expect("nobody panics with the lock").next();
+        match job {
+            Some(job) => outcomes.push(fetch(job)),
+            None => return outcomes,
+        }
+    }
+}
