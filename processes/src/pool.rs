@@ -115,8 +115,8 @@ where
         all.into_iter().map(|(_, result)| result).collect()
     }
 
-    /// Does all jobs; each result comes when it is there, with the number of its job. Jobs under way
-    /// are called off when the iterator is dropped.
+    /// Does all jobs; each result comes when it is there, with the number of its job. Jobs under
+    /// way are called off when the iterator is dropped.
     pub fn imap_unordered(&mut self, jobs: impl IntoIterator<Item = J>) -> Unordered<'_, 'w, J, R> {
         let mut waiting = VecDeque::new();
         let mut done = VecDeque::new();
@@ -152,8 +152,8 @@ where
     pub fn close(mut self) {
         let farewell = to_frame(&Order::<J>::Close).expect("a word fits into a frame");
         for worker in &mut self.workers {
-            // Said in so many words: a process that somebody else has forked since may hold a copy of
-            // this end, and the end of file would wait for it.
+            // Said in so many words: a process that somebody else has forked since may hold a copy
+            // of this end, and the end of file would wait for it.
             let _ = worker.jobs.write_all(&farewell);
         }
         for mut worker in mem::take(&mut self.workers) {
@@ -243,8 +243,8 @@ where
         self.pool.pids()
     }
 
-    /// How many jobs wait for a worker or are with one. If there are none and results are missing, they
-    /// will never come ([`OnDeath::Hang`]).
+    /// How many jobs wait for a worker or are with one. If there are none and results are missing,
+    /// they will never come ([`OnDeath::Hang`]).
     pub fn under_way(&self) -> usize {
         self.waiting.len() + self.pool.workers.iter().filter(|w| w.job.is_some()).count()
     }

@@ -295,8 +295,8 @@ impl Child {
     #[expect(unsafe_code, reason = "the child starts with a copy of everything")]
     pub fn fork(body: impl FnOnce() -> i32) -> io::Result<Self> {
         assert_single_threaded()?;
-        // SAFETY: this thread is the only one, so no other can have left a lock taken or a structure
-        // half changed in the copy. The child may do what it likes.
+        // SAFETY: this thread is the only one, so no other can have left a lock taken or a
+        // structure half changed in the copy. The child may do what it likes.
         unsafe { Self::fork_beside_threads(body) }
     }
 

@@ -60,8 +60,9 @@ mod word {
 
 /// A lock between processes: made before the fork, held by one of them at a time.
 ///
-/// A lock of std knows only the threads of one process. This is a mutex of the C library, in
-/// shared memory, `PTHREAD_PROCESS_SHARED` and `PTHREAD_MUTEX_ROBUST` (`man 3 pthread_mutexattr_setrobust`).
+/// A lock of std knows only the threads of one process. This is a mutex of the C library, in shared
+/// memory, `PTHREAD_PROCESS_SHARED` and `PTHREAD_MUTEX_ROBUST` (`man 3
+/// pthread_mutexattr_setrobust`).
 #[derive(Debug)]
 pub struct SharedLock {
     mutex: Mapping<Mutex>,
@@ -130,8 +131,8 @@ pub struct SharedGuard<'a> {
 
 impl SharedGuard<'_> {
     /// Whether the last holder died inside the critical section, as a poisoned `std::sync::Mutex`
-    /// would say. What the lock protects may be half changed; whoever gets to know has to repair it,
-    /// as nobody will be told again.
+    /// would say. What the lock protects may be half changed; whoever gets to know has to repair
+    /// it, as nobody will be told again.
     pub fn holder_died(&self) -> bool {
         self.holder_died
     }

@@ -2,13 +2,13 @@
 //!
 //! | method | the child is | what it can be given |
 //! |---|---|---|
-//! | `fork` | a copy of this process | anything: [`process::spawn`](crate::process::spawn) |
-//! | `forkserver` | a copy of a small process that was started for this, [`ForkServer`] | a [`Call`] |
+//! | `fork` | a copy of this process | anything: [`process::spawn`] |
+//! | `forkserver` | a copy of a small process started for this, [`ForkServer`] | a [`Call`] |
 //! | `spawn` | this program, started from the beginning, [`Spawned`] | a [`Call`] |
 //!
 //! A copy is cheap, knows everything, and has inherited every lock that another thread held at that
-//! moment, for good. The other two know nothing but what they are told, and are safe to start at any
-//! time. Python's default on Linux was `fork`, and is `forkserver` since 3.14.
+//! moment, for good. The other two know nothing but what they are told, and are safe to start at
+//! any time. Python's default on Linux was `fork`, and is `forkserver` since 3.14.
 
 use std::collections::HashMap;
 use std::env;
@@ -119,8 +119,8 @@ fn take_home() -> Option<OwnedFd> {
     if TAKEN.swap(1, Relaxed) == 1 {
         return None;
     }
-    // SAFETY: a process marked in its first argument gets descriptor 0 for this purpose, nobody else
-    // in it reads its standard input, and it is taken once.
+    // SAFETY: a process marked in its first argument gets descriptor 0 for this purpose, nobody
+    // else in it reads its standard input, and it is taken once.
     Some(unsafe { OwnedFd::from_raw_fd(0) })
 }
 
@@ -212,8 +212,8 @@ impl ForkServer {
         Ok(Self { server: another("forkserver", theirs, None)?, socket })
     }
 
-    /// Starts a call in a process that the server forks. The call has to fit into a message of about
-    /// 200 KiB.
+    /// Starts a call in a process that the server forks. The call has to fit into a message of
+    /// about 200 KiB.
     ///
     /// # Errors
     /// No process or no descriptor left, there or here; or the server is gone.
@@ -400,12 +400,12 @@ fn show(section: &mut Section) -> Result<(), ProcessError> {
         ("forkserver", &forkserver, beside.forkserver_got_it),
         ("spawn", &spawn, beside.spawn_got_it),
     ];
-    let mut medians = Vec::new();
+    let mut all = Vec::new();
     for (name, start, got_it) in methods {
-        let beside_a_thread = if got_it { "done" } else { "hangs" };
+        let then = if got_it { "done" } else { "hangs" };
         let remembered = start(Call::new("remembered", 0))?;
         section.answer.push(format!(
-            "{name:<10} remembers {remembered:>2}; beside a thread that holds a lock: {beside_a_thread}"
+            "{name:<10} remembers {remembered:>2}; beside a thread that holds a lock: {then}"
         ));
         let mut times = Times::default();
         for n in 0..STARTS {
@@ -414,15 +414,18 @@ fn show(section: &mut Section) -> Result<(), ProcessError> {
             }
         }
         section.measure(&format!("{name}: seconds"), times.median().into());
-        medians.push((name, times.median()));
+        all.push((name, times));
     }
     section.answer.push(format!("refused: {}", beside.refusal));
 
-    section.shown.push(format!("  started, asked, joined: the median of {STARTS}"));
-    let longest = medians.iter().map(|(_, median)| *median).fold(f64::MIN_POSITIVE, f64::max);
-    for (name, median) in medians {
-        let bar = "█".repeat((median / longest * 40.0).round().max(1.0) as usize);
-        section.shown.push(format!("  {name:<10} {:>8.2} ms  {bar}", median * 1e3));
+    section.shown.push(format!("  started, asked, joined: median of {STARTS}, and spread"));
+    let longest = all.iter().map(|(_, times)| times.median()).fold(f64::MIN_POSITIVE, f64::max);
+    for (name, times) in all {
+        let ms = times.median() * 1e3;
+        let low = times.seconds.iter().copied().fold(f64::MAX, f64::min) * 1e3;
+        let high = times.seconds.iter().copied().fold(0.0, f64::max) * 1e3;
+        let bar = "█".repeat((ms / longest / 1e3 * 32.0).round().max(1.0) as usize);
+        section.shown.push(format!("  {name:<10} {ms:>6.2} ms  {bar:<32}  {low:.2}–{high:.2}"));
     }
     let before: f64 = first.seconds.iter().sum();
     section.shown.push(format!("  and once, the server itself: {:.2} ms", before * 1e3));
