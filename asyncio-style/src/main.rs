@@ -19,6 +19,7 @@ const ON_TOKIO: Chapter = Chapter {
     io_bound: |jobs| on_tokio::run(on_tokio::io_bound::run(jobs)),
     io_bound_bounded: |jobs, n| on_tokio::run(on_tokio::io_bound::bounded(jobs, n)),
     cpu_bound: |counts| on_tokio::run(on_tokio::cpu_bound::run(counts)),
+    early_results: |jobs, to| on_tokio::run(on_tokio::early_results::run(jobs, to)),
     asides: &[],
     claims: &[
         Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
@@ -33,6 +34,7 @@ const ON_ASYNC_STD: Chapter = Chapter {
     io_bound: |jobs| on_async_std::run(on_async_std::io_bound::run(jobs)),
     io_bound_bounded: |jobs, n| on_async_std::run(on_async_std::io_bound::bounded(jobs, n)),
     cpu_bound: |counts| on_async_std::run(on_async_std::cpu_bound::run(counts)),
+    early_results: |jobs, to| on_async_std::run(on_async_std::early_results::run(jobs, to)),
     ..ON_TOKIO
 };
 
@@ -41,6 +43,7 @@ const ON_SMOL: Chapter = Chapter {
     io_bound: |jobs| on_smol::run(on_smol::io_bound::run(jobs)),
     io_bound_bounded: |jobs, n| on_smol::run(on_smol::io_bound::bounded(jobs, n)),
     cpu_bound: |counts| on_smol::run(on_smol::cpu_bound::run(counts)),
+    early_results: |jobs, to| on_smol::run(on_smol::early_results::run(jobs, to)),
     ..ON_TOKIO
 };
 

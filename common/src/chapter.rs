@@ -11,6 +11,7 @@ use crate::report::{Judged, Report, Section, Verdict};
 use crate::site::Site;
 use crate::timeline::{Span, chrome_trace};
 use crate::workload::cpu_bound::{self, Count, Counted};
+use crate::workload::early_results::{self, Arrivals};
 use crate::workload::io_bound::{self, Job, Outcome};
 
 /// One style of the talk: what it is called, how it waits, and its version of every workload.
@@ -27,6 +28,7 @@ pub struct Chapter {
     pub io_bound: fn(Vec<Job>) -> Vec<Outcome>,
     pub io_bound_bounded: fn(Vec<Job>, usize) -> Vec<Outcome>,
     pub cpu_bound: fn(Vec<Count>) -> Vec<Counted>,
+    pub early_results: fn(Vec<Job>, &mut Arrivals),
     pub asides: &'static [Aside],
     pub claims: &'static [Claim],
 }
@@ -46,6 +48,7 @@ pub struct Claim(pub &'static str, pub Seen);
 pub enum Seen {
     IoBound(fn(&io_bound::Measured) -> Verdict),
     CpuBound(fn(&cpu_bound::Measured) -> Verdict),
+    EarlyResults(fn(&early_results::Measured) -> Verdict),
     IoAndCpu(fn(&io_bound::Measured, &cpu_bound::Measured) -> Verdict),
     /// The aside's name.
     Aside(&'static str, fn(&Section) -> Verdict),
@@ -58,6 +61,7 @@ pub enum Seen {
 struct Measurements {
     io_bound: Option<io_bound::Measured>,
     cpu_bound: Option<cpu_bound::Measured>,
+    early_results: Option<early_results::Measured>,
     asides: Vec<(&'static str, Section)>,
 }
 
@@ -67,6 +71,7 @@ impl Seen {
         match self {
             Seen::IoBound(judge) => measured.io_bound.as_ref().map(judge),
             Seen::CpuBound(judge) => measured.cpu_bound.as_ref().map(judge),
+            Seen::EarlyResults(judge) => measured.early_results.as_ref().map(judge),
             Seen::IoAndCpu(judge) => {
                 let both = measured.io_bound.as_ref().zip(measured.cpu_bound.as_ref());
                 both.map(|(io, cpu)| judge(io, cpu))
@@ -85,16 +90,18 @@ impl Seen {
 pub enum Workload {
     IoBound,
     CpuBound,
+    EarlyResults,
 }
 
 impl Workload {
     /// In the talk's order.
-    pub const ALL: [Workload; 2] = [Workload::IoBound, Workload::CpuBound];
+    pub const ALL: [Workload; 3] = [Workload::IoBound, Workload::CpuBound, Workload::EarlyResults];
 
     pub fn name(self) -> &'static str {
         match self {
             Workload::IoBound => "io-bound",
             Workload::CpuBound => "cpu-bound",
+            Workload::EarlyResults => "early-results",
         }
     }
 
@@ -102,6 +109,7 @@ impl Workload {
         match self {
             Workload::IoBound => "3, 7-8, 17, 28",
             Workload::CpuBound => "3, 9-11, 18-20, 24-26",
+            Workload::EarlyResults => "27",
         }
     }
 
@@ -109,6 +117,7 @@ impl Workload {
         match self {
             Workload::IoBound => "fetch pages, all at once",
             Workload::CpuBound => "count primes, several counts at once",
+            Workload::EarlyResults => "take pages as they come, call the rest off",
         }
     }
 
@@ -117,6 +126,7 @@ impl Workload {
         match self {
             Workload::IoBound => flags.io_bound.title(),
             Workload::CpuBound => flags.cpu_bound.title(),
+            Workload::EarlyResults => flags.early_results.title(),
         }
     }
 }
@@ -224,6 +234,11 @@ impl Chapter {
                 Workload::CpuBound => {
                     let (section, seen) = cpu_bound::conduct(&mut stage)?;
                     measured.cpu_bound = Some(seen);
+                    section
+                }
+                Workload::EarlyResults => {
+                    let (section, seen) = early_results::conduct(&mut stage)?;
+                    measured.early_results = Some(seen);
                     section
                 }
             };

@@ -11,7 +11,7 @@ use crate::chapter::{Chapter, Workload};
 use crate::load::Load;
 use crate::machine::Machine;
 use crate::workload::io_bound::Job;
-use crate::workload::{cpu_bound, io_bound};
+use crate::workload::{cpu_bound, early_results, io_bound};
 
 /// What to do.
 pub enum Command {
@@ -41,6 +41,7 @@ pub struct Flags {
     /// The jobs for the URLs given, their names resolved.
     pub jobs: Vec<Job>,
     pub cpu_bound: cpu_bound::Args,
+    pub early_results: early_results::Args,
 }
 
 /// How the report looks.
@@ -151,10 +152,10 @@ fn check(flags: &Flags, chapter: &Chapter, machine: &Machine) -> Result<(), Erro
     if pages > room {
         return beyond(format!("{pages} pages, one descriptor each"), room);
     }
-    let tasks = flags.cpu_bound.tasks as usize;
-    if tasks > chapter.at_most {
-        let limit = chapter.at_most;
-        return Err(Error::Usage(format!("{tasks} tasks: {style} holds {limit} at once")));
+    let sizes = [(flags.cpu_bound.tasks, "tasks"), (flags.early_results.pages, "pages")];
+    let limit = chapter.at_most;
+    if let Some((n, things)) = sizes.into_iter().find(|(n, _)| *n as usize > limit) {
+        return Err(Error::Usage(format!("{n} {things}: {style} holds {limit} at once")));
     }
     if let Some(cores) = flags.cores.filter(|&n| n > machine.cores) {
         let have = machine.cores;
@@ -178,6 +179,7 @@ fn flags(
         io_bound: args(name, sub, Workload::IoBound)?,
         jobs: Vec::new(),
         cpu_bound: args(name, sub, Workload::CpuBound)?,
+        early_results: args(name, sub, Workload::EarlyResults)?,
     })
 }
 
@@ -221,6 +223,7 @@ fn clap_command(chapters: &[Chapter]) -> clap::Command {
         clap = clap.subcommand(match workload {
             Workload::IoBound => io_bound::Args::augment_args(sub),
             Workload::CpuBound => cpu_bound::Args::augment_args(sub),
+            Workload::EarlyResults => early_results::Args::augment_args(sub),
         });
     }
     for aside in chapter.asides {

@@ -213,7 +213,8 @@ impl Report {
     /// Says what comes now.
     pub fn title(&self, name: &str, about: &str, slides: &str) {
         let left = format!("{name} · {about}");
-        let right = format!("slides {slides}");
+        let several = slides.contains([',', '-']);
+        let right = format!("slide{} {slides}", if several { "s" } else { "" });
         let gap = 79_usize.saturating_sub(left.chars().count() + right.chars().count()).max(1);
         self.show(&format!("\n{TITLE}{left}{TITLE:#}{:gap$}{right}", ""));
     }

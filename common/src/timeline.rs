@@ -160,6 +160,45 @@ fn legend(spans: &[Span], threads: usize) -> String {
     format!("        {signs:<57} {place}").trim_end().to_string()
 }
 
+/// A row of a [`ladder`]: something that took from here to there, and how it ended.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub name: String,
+    pub from_us: u64,
+    pub to_us: u64,
+    /// Drawn at its end.
+    pub sign: char,
+}
+
+/// Rows of text in the order given, 80 columns at most: each waits, then ends with its sign. A
+/// line is drawn through all of them at `mark`.
+pub fn ladder(steps: &[Step], mark: Option<u64>) -> Vec<String> {
+    const STEPS: usize = 12;
+    let Some(from) = steps.iter().map(|s| s.from_us).min() else {
+        return Vec::new();
+    };
+    let ends = steps.iter().map(|s| s.to_us).chain(mark);
+    let scale = (ends.max().unwrap_or(from) - from).max(1) as f64 / (COLUMNS - 1) as f64;
+    let column = |at: u64| (at.saturating_sub(from) as f64 / scale).round() as usize;
+    let mut lines = Vec::new();
+    for step in steps.iter().take(STEPS) {
+        let (begin, end) = (column(step.from_us), column(step.to_us));
+        let sign = |at: usize| match at {
+            _ if at == end => step.sign,
+            _ if Some(at) == mark.map(column) => '│',
+            _ if (begin..end).contains(&at) => '─',
+            _ => ' ',
+        };
+        let row: String = (0..COLUMNS).map(sign).collect();
+        let seconds = (step.to_us - from) as f64 / 1e6;
+        lines.push(format!("  {:<12} {row} {seconds:.3}", step.name));
+    }
+    if steps.len() > STEPS {
+        lines.push(format!("               … and {} more", steps.len() - STEPS));
+    }
+    lines
+}
+
 /// A short name for each thread, in the order in which they appear.
 fn lanes(spans: &[Span]) -> HashMap<(i32, i32), String> {
     let mut order: Vec<&Span> = spans.iter().collect();
@@ -237,6 +276,17 @@ mod tests {
             assert_eq!(row.matches('█').count(), COLUMNS / 4, "{row}");
         }
         assert!(rows[5].ends_with("all on one thread"));
+    }
+
+    #[test]
+    fn a_ladder_shows_who_ended_when() {
+        let step = |from_us, to_us| Step { name: "/page/0".into(), from_us, to_us, sign: '●' };
+        let rows = ladder(&[step(0, 110), step(110, 220)], Some(220));
+        assert_eq!(rows[0].matches('─').count(), COLUMNS / 2, "{}", rows[0]);
+        assert!(rows[0].contains('│') && rows[0].contains('●'), "{}", rows[0]);
+        assert!(rows[1].contains("●") && !rows[1].contains('│'), "{}", rows[1]);
+        assert!(rows.iter().all(|row| row.chars().count() <= 80));
+        assert!(ladder(&vec![step(0, 1); 20], None).last().unwrap().contains("8 more"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use common::workload::cpu_bound as cpu;
 mod cpu_bound;
 #[allow(dead_code)]
 mod delegation;
+mod early_results;
 #[allow(dead_code)]
 mod generators;
 #[allow(dead_code)]
@@ -26,6 +27,7 @@ const COROUTINES: Chapter = Chapter {
     io_bound: |jobs| scheduler::run(|| io_bound::run(jobs)),
     io_bound_bounded: |jobs, n| scheduler::run(|| io_bound::bounded(jobs, n)),
     cpu_bound: |counts| scheduler::run(|| cpu_bound::run(counts)),
+    early_results: |jobs, to| scheduler::run(|| early_results::run(jobs, to)),
     asides: &[],
     claims: &[
         Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),

@@ -7,6 +7,7 @@ use common::chapter::{Aside, Chapter, Claim, Seen};
 use common::workload::{cpu_bound as cpu, io_bound as io};
 
 mod cpu_bound;
+mod early_results;
 mod io_bound;
 mod pool;
 #[allow(dead_code)]
@@ -24,6 +25,7 @@ const PROCESSES: Chapter = Chapter {
     io_bound: io_bound::run,
     io_bound_bounded: io_bound::bounded,
     cpu_bound: cpu_bound::run,
+    early_results: early_results::run,
     asides: &[
         Aside {
             name: "pool",

@@ -8,6 +8,7 @@ use common::workload::{cpu_bound as cpu, io_bound as io};
 
 mod cpu_bound;
 mod deadlock;
+mod early_results;
 mod gil;
 mod io_bound;
 mod rayon_pool;
@@ -21,6 +22,7 @@ const THREADS: Chapter = Chapter {
     io_bound: io_bound::run,
     io_bound_bounded: io_bound::bounded,
     cpu_bound: cpu_bound::run,
+    early_results: early_results::run,
     asides: &[
         Aside {
             name: "gil",

@@ -24,7 +24,7 @@ pub fn run(jobs: Vec<Job>) -> Vec<Outcome> {
     outcomes.expect("fetch catches its errors")
 }
 
-fn fetch(reactor: &Reactor, job: Job) -> Deferred<Outcome> {
+pub fn fetch(reactor: &Reactor, job: Job) -> Deferred<Outcome> {
     let get = Get::new(job);
     let result = exchange(reactor, get);
     result.add_callback(|(get, result)| Ok(get.outcome(result)))
@@ -36,8 +36,8 @@ type Ended = (Get, io::Result<()>);
 fn exchange(reactor: &Reactor, get: Get) -> Deferred<Ended> {
     let (done, result) = Deferred::new();
     let (address, patience) = (get.address(), get.patience().unwrap_or_default());
-    reactor.connect_tcp(address, Page(Some((get, done))), patience);
-    result
+    let connection = reactor.connect_tcp(address, Page(Some((get, done))), patience);
+    result.with_canceller(move || connection.disconnect())
 }
 
 /// A page on its way, and whom to tell when it has arrived.

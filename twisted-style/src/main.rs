@@ -11,6 +11,7 @@ mod clock;
 mod cpu_bound;
 #[allow(dead_code)]
 mod deferred;
+mod early_results;
 mod io_bound;
 #[allow(dead_code)]
 mod protocol;
@@ -26,6 +27,7 @@ const TWISTED_STYLE: Chapter = Chapter {
     io_bound: io_bound::run,
     io_bound_bounded: io_bound::bounded,
     cpu_bound: cpu_bound::run,
+    early_results: early_results::run,
     asides: &[],
     claims: &[
         Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),

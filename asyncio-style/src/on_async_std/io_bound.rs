@@ -28,7 +28,7 @@ pub async fn run(jobs: Vec<Job>) -> Vec<Outcome> {
     outcomes
 }
 
-async fn fetch(job: Job) -> Outcome {
+pub async fn fetch(job: Job) -> Outcome {
     let mut get = Get::new(job);
     let patience = get.deadline().saturating_duration_since(Instant::now());
     let result = timeout(patience, exchange(&mut get)).await;

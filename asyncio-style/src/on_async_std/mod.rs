@@ -2,6 +2,7 @@
 //! (RUSTSEC-2025-0052), kept here because the comparison of three loops is the point.
 
 pub mod cpu_bound;
+pub mod early_results;
 pub mod io_bound;
 
 /// Runs the loop until `main` is done, as `asyncio.run(main)` does: one thread, this one.

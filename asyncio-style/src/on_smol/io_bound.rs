@@ -31,7 +31,7 @@ pub async fn run(jobs: Vec<Job>) -> Vec<Outcome> {
     outcomes
 }
 
-async fn fetch(job: Job) -> Outcome {
+pub async fn fetch(job: Job) -> Outcome {
     let mut get = Get::new(job);
     let deadline = get.deadline();
     let result = exchange(&mut get).or(late(deadline)).await;

@@ -3,6 +3,7 @@
 use smol::{LocalExecutor, Task};
 
 pub mod cpu_bound;
+pub mod early_results;
 pub mod io_bound;
 
 thread_local! {

@@ -28,7 +28,7 @@ pub async fn run(jobs: Vec<Job>) -> Vec<Outcome> {
     outcomes
 }
 
-async fn fetch(job: Job) -> Outcome {
+pub async fn fetch(job: Job) -> Outcome {
     let mut get = Get::new(job);
     let deadline = get.deadline().into();
     let result = timeout_at(deadline, exchange(&mut get)).await;

@@ -3,6 +3,7 @@
 use tokio::runtime::{Builder, LocalOptions};
 
 pub mod cpu_bound;
+pub mod early_results;
 pub mod io_bound;
 
 /// Runs the loop until `main` is done, as `asyncio.run(main)` does: one thread, this one.

@@ -158,10 +158,7 @@ enum Expected {
 impl Expected {
     fn is(self, result: &Result<Page, String>) -> bool {
         match (self, result) {
-            (Expected::Page(n), Ok(page)) => {
-                let (length, crc32) = site::facts(n);
-                *page == Page { status: 200, length, crc32 }
-            }
+            (Expected::Page(n), Ok(page)) => *page == sites_page(n),
             (Expected::Status(status), Ok(page)) => page.status == status,
             (Expected::Failure(words), Err(said)) => words == said,
             _ => false,
@@ -169,7 +166,19 @@ impl Expected {
     }
 }
 
-fn own_job(task: usize, address: SocketAddr, page: String, url: String, timeout: Duration) -> Job {
+/// What page `n` of the own site has to be.
+pub(crate) fn sites_page(n: u64) -> Page {
+    let (length, crc32) = site::facts(n);
+    Page { status: 200, length, crc32 }
+}
+
+pub(crate) fn own_job(
+    task: usize,
+    address: SocketAddr,
+    page: String,
+    url: String,
+    timeout: Duration,
+) -> Job {
     Job { task, url, address, page, timeout }
 }
 

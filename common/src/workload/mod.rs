@@ -2,4 +2,5 @@
 //! the claims of the talk that it decides.
 
 pub mod cpu_bound;
+pub mod early_results;
 pub mod io_bound;

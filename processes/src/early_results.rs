@@ -1,0 +1,43 @@
+//! early-results: take each page the moment it is there, and call the rest off.
+//! One process a page. A process can be killed, whatever it does: its sockets close with it.
+//! Run it: cargo run -p processes -- early-results
+
+use std::os::fd::AsFd;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+
+use common::workload::early_results::Arrivals;
+use common::workload::io_bound::{Job, Outcome};
+
+use crate::io_bound::fetch;
+use crate::process::{self, Process, retry};
+
+pub fn run(jobs: Vec<Job>, arrivals: &mut Arrivals) {
+    let mut tasks = Vec::new();
+    for job in jobs {
+        tasks.push(process::spawn(move || fetch(job)));
+    }
+    while !tasks.is_empty() {
+        let task = tasks.swap_remove(first_finished(&tasks));
+        let outcome = task.join().expect("fetch catches its errors");
+        if arrivals.push(outcome).is_break() {
+            break;
+        }
+    }
+    for task in tasks {
+        task.kill(Signal::SIGKILL).expect("it is our child");
+        // Only when this returns is the process gone; what it had to say is not wanted any more.
+        let _ = task.join();
+    }
+}
+
+fn first_finished(tasks: &[Process<Outcome>]) -> usize {
+    let mut results = Vec::new();
+    for task in tasks {
+        results.push(PollFd::new(task.as_fd(), PollFlags::POLLIN));
+    }
+    retry(|| poll(&mut results, PollTimeout::NONE)).expect("pipes can be polled");
+    let first = results.iter().position(|result| result.any() == Some(true));
+    first.expect("without a timeout poll returns when one is readable")
+}

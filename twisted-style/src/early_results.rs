@@ -1,0 +1,50 @@
+//! early-results: take each page the moment it is there, and call the rest off.
+//! One Deferred a page. A Deferred can be cancelled: its canceller aborts the connection.
+//! Run it: cargo run -p twisted-style -- early-results
+
+use std::cell::{Cell, RefCell};
+use std::mem;
+use std::rc::Rc;
+
+use common::workload::early_results::Arrivals;
+use common::workload::io_bound::{Job, Outcome};
+
+use crate::deferred::{Deferred, Resolver, gather_results, race};
+use crate::io_bound::fetch;
+use crate::reactor::Reactor;
+
+pub fn run(jobs: Vec<Job>, arrivals: &mut Arrivals) {
+    let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
+    let (enough, had_enough) = Deferred::new();
+    // A callback owns what it uses: the consumer moves in, and out again at the end.
+    let consumer = Rc::new(Consumer {
+        arrivals: RefCell::new(mem::take(arrivals)),
+        enough: Cell::new(Some(enough)),
+    });
+    let mut tasks = Vec::new();
+    for job in jobs {
+        let consumer = Rc::clone(&consumer);
+        let task = fetch(&reactor, job);
+        tasks.push(task.add_callback(move |outcome| consumer.take(outcome)));
+    }
+    let all = gather_results(tasks).add_callback(|_| ());
+    // The one that fires first cancels the other: all pages that are still under way.
+    let ended = race(vec![all, had_enough]);
+    reactor.run_until(ended).expect("fetch catches its errors");
+    *arrivals = consumer.arrivals.take();
+}
+
+struct Consumer {
+    arrivals: RefCell<Arrivals>,
+    enough: Cell<Option<Resolver<()>>>,
+}
+
+impl Consumer {
+    fn take(&self, outcome: Outcome) {
+        if self.arrivals.borrow_mut().push(outcome).is_break()
+            && let Some(enough) = self.enough.take()
+        {
+            enough.callback(());
+        }
+    }
+}
