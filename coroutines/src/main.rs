@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use common::chapter::{Chapter, Claim, Seen};
-use common::workload::cpu_bound as cpu;
+use common::workload::{cpu_bound as cpu, early_results as early};
 
 mod cpu_bound;
 #[allow(dead_code)]
@@ -33,6 +33,7 @@ const COROUTINES: Chapter = Chapter {
         Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
         Claim("C2", Seen::IoAndCpu(cpu::baselines_are_sums)),
         Claim("K6", Seen::CpuBound(cpu::no_faster_on_one_thread)),
+        Claim("K7", Seen::EarlyResults(early::long_before_the_last)),
     ],
 };
 
