@@ -25,7 +25,7 @@ pub fn run(jobs: Vec<Job>) -> Vec<Outcome> {
     outcomes
 }
 
-fn fetch(job: Job) -> Outcome {
+pub fn fetch(job: Job) -> Outcome {
     let mut get = Get::new(job);
     let result = exchange(&mut get);
     get.outcome(result)

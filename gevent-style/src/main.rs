@@ -7,6 +7,7 @@ use common::chapter::{Chapter, Claim, Seen};
 use common::workload::{cpu_bound as cpu, io_bound as io};
 
 mod cpu_bound;
+mod early_results;
 #[allow(dead_code)]
 mod futex;
 #[allow(dead_code)]
@@ -31,6 +32,7 @@ const GEVENT_STYLE: Chapter = Chapter {
     io_bound: |jobs| greenlet::run(|| io_bound::run(jobs)),
     io_bound_bounded: |jobs, n| greenlet::run(|| io_bound::bounded(jobs, n)),
     cpu_bound: |counts| greenlet::run(|| cpu_bound::run(counts)),
+    early_results: |jobs, to| greenlet::run(|| early_results::run(jobs, to)),
     asides: &[],
     claims: &[
         Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
