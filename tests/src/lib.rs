@@ -5,8 +5,10 @@
 //! | [`programs`] | every version by name; built once; run, or started and interrupted |
 //! | [`traces`] | what a program may leave behind: processes, sockets |
 //! | [`foreign`] | a web server that shares no line with the programs it is fetched from |
+//! | [`peers`] | the peers of a server, well-behaved and not |
 
 pub mod foreign;
+pub mod peers;
 pub mod programs;
 pub mod traces;
 

@@ -1,0 +1,156 @@
+//! Tries the suite of peers itself: a good server passes, and each way to be broken is found.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use common::http::server::{Conn, REQUEST_PATIENCE, Wants};
+use common::site;
+use tests::peers::{self, Full};
+
+/// What is wrong with a server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Nothing,
+    /// One failed connection ends it.
+    DiesOfAnError,
+    /// It serves one connection after another.
+    OneByOne,
+    /// It closes behind a refusal, without reading what is still coming.
+    DoesNotDrain,
+    /// It closes instead of a refusal.
+    RefusesInSilence,
+    /// It waits for as long as a peer likes.
+    Patient,
+    /// Each byte of a request renews its patience.
+    Forgetful,
+    /// It takes what comes with a request for a part of that request.
+    NoPipeline,
+    /// It gives everybody the same page.
+    OnePage,
+}
+
+/// A server in its simplest form, a thread a connection, in a thread of its own.
+fn start(fault: Fault, room: usize) -> SocketAddr {
+    let listener = site::listen(0).expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let open = Arc::new(AtomicUsize::new(0));
+    let dead = Arc::new(AtomicBool::new(false));
+    thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            if dead.load(Ordering::SeqCst) {
+                return;
+            }
+            let too_many = open.fetch_add(1, Ordering::SeqCst) >= room;
+            let conn = if too_many { Conn::too_many() } else { Conn::new() };
+            let (open, dead) = (open.clone(), dead.clone());
+            let connection = thread::spawn(move || {
+                let failed = serve(socket, conn, fault).is_err();
+                if failed && fault == Fault::DiesOfAnError {
+                    dead.store(true, Ordering::SeqCst);
+                }
+                open.fetch_sub(1, Ordering::SeqCst);
+            });
+            if fault == Fault::OneByOne {
+                connection.join().expect("it catches its errors");
+            }
+        }
+    });
+    address
+}
+
+fn serve(mut socket: TcpStream, mut conn: Conn, fault: Fault) -> io::Result<()> {
+    let mut buf = [0; 4096];
+    loop {
+        let patience = match fault {
+            Fault::Patient => None,
+            Fault::Forgetful => Some(REQUEST_PATIENCE),
+            _ => Some(conn.patience()),
+        };
+        socket.set_read_timeout(patience)?;
+        socket.set_write_timeout(patience)?;
+        let refusal = conn.output().starts_with(b"HTTP/1.1 4");
+        let result = match conn.wants() {
+            Wants::Read => socket.read(&mut buf).map(|n| {
+                let head = buf[..n].windows(4).position(|four| four == b"\r\n\r\n");
+                match (fault, head) {
+                    (Fault::NoPipeline, Some(end)) => conn.received(&buf[..end + 4]),
+                    (Fault::OnePage, Some(_)) => {
+                        conn.received(b"GET /page/1 HTTP/1.1\r\nhost: h\r\n\r\n");
+                    }
+                    _ => conn.received(&buf[..n]),
+                }
+            }),
+            Wants::Write if refusal && fault == Fault::RefusesInSilence => return Ok(()),
+            Wants::Write => socket.write(conn.output()).map(|n| conn.sent(n)),
+            Wants::Wait(pause) => {
+                thread::sleep(pause);
+                Ok(())
+            }
+            Wants::Drain if fault == Fault::DoesNotDrain => return Ok(()),
+            Wants::Drain => {
+                let _ = socket.shutdown(Shutdown::Write);
+                socket.read(&mut buf).map(|n| conn.received(&buf[..n]))
+            }
+            Wants::Close => return Ok(()),
+        };
+        match result {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => conn.timed_out(),
+            result => result?,
+        }
+    }
+}
+
+#[test]
+fn a_good_server_passes() {
+    let server = start(Fault::Nothing, 1000);
+    assert_eq!(peers::suite(server, 1000, &|| Ok(())), Vec::<String>::new());
+}
+
+#[test]
+fn a_dead_program_is_noticed() {
+    let server = start(Fault::Nothing, 1000);
+    let wrong = peers::quick(server, 1000, &|| Err("it is dead".into()));
+    assert_eq!(wrong.len(), peers::GOOD.len() + peers::BAD.len() + 2);
+}
+
+#[test]
+fn one_connection_too_many() {
+    assert_eq!(peers::one_too_many(start(Fault::Nothing, 20), 20), Ok(Full::Told));
+    // This one has more room than is said.
+    assert!(peers::one_too_many(start(Fault::Nothing, 21), 20).is_err());
+}
+
+/// The suite must find this fault: these peers see it.
+fn found(fault: Fault, names: &[&str]) {
+    for name in names {
+        let seen = peers::play(name, start(fault, 1000));
+        assert!(seen.is_err(), "{name:?} sees nothing wrong");
+    }
+}
+
+#[test]
+fn faults_are_found() {
+    found(Fault::DiesOfAnError, &["resets in a request", "resets in a long page"]);
+    found(Fault::DoesNotDrain, &["sends a head of 40 kB", "sends a long body"]);
+    found(Fault::RefusesInSilence, &["sends NUL bytes", "asks for unknown paths"]);
+    found(Fault::NoPipeline, &["pipelines"]);
+    found(Fault::OnePage, &["keeps alive", "names no host"]);
+}
+
+#[test]
+fn faults_that_take_long_are_found() {
+    let patient = || found(Fault::Patient, &["sends half a request"]);
+    let forgetful = || found(Fault::Forgetful, &["drips a request"]);
+    let one_by_one = || {
+        let seen = peers::waiting_crowd(start(Fault::OneByOne, 10), 1);
+        assert!(seen.is_err(), "one by one, and nobody sees it");
+    };
+    thread::scope(|scope| {
+        scope.spawn(patient);
+        scope.spawn(forgetful);
+        scope.spawn(one_by_one);
+    });
+}
