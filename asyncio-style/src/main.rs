@@ -4,7 +4,8 @@
 use std::process::ExitCode;
 
 use common::chapter::{Chapter, Claim, Seen};
-use common::workload::{cpu_bound as cpu, io_bound as io};
+use common::workload::shared_state::Version;
+use common::workload::{cpu_bound as cpu, interactivity as heart, io_bound as io};
 
 mod on_async_std;
 mod on_smol;
@@ -19,11 +20,24 @@ const ON_TOKIO: Chapter = Chapter {
     io_bound: |jobs| on_tokio::run(on_tokio::io_bound::run(jobs)),
     io_bound_bounded: |jobs, n| on_tokio::run(on_tokio::io_bound::bounded(jobs, n)),
     cpu_bound: |counts| on_tokio::run(on_tokio::cpu_bound::run(counts)),
+    ordering: |all| on_tokio::run(on_tokio::ordering::run(all)),
+    shared_state_careless: |bank| on_tokio::run(on_tokio::shared_state::careless(bank)),
+    shared_state_careful: |bank| on_tokio::run(on_tokio::shared_state::careful(bank)),
+    shared_state_also: &[Version::locked(|bank| {
+        on_tokio::run(on_tokio::shared_state::locked(bank))
+    })],
+    interactivity_careless: |count, heart| {
+        on_tokio::run(on_tokio::interactivity::careless(count, heart))
+    },
+    interactivity_careful: |count, heart| {
+        on_tokio::run(on_tokio::interactivity::careful(count, heart))
+    },
     early_results: |jobs, to| on_tokio::run(on_tokio::early_results::run(jobs, to)),
     asides: &[],
     claims: &[
         Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
         Claim("C2", Seen::IoAndCpu(cpu::baselines_are_sums)),
+        Claim("A1", Seen::Interactivity(heart::one_stalls_everybody)),
         Claim("A2", Seen::IoBound(io::one_thread_many_connections)),
         Claim("S4", Seen::Read("Cargo.toml: the language has async, a crate brings the loop")),
     ],
@@ -34,6 +48,18 @@ const ON_ASYNC_STD: Chapter = Chapter {
     io_bound: |jobs| on_async_std::run(on_async_std::io_bound::run(jobs)),
     io_bound_bounded: |jobs, n| on_async_std::run(on_async_std::io_bound::bounded(jobs, n)),
     cpu_bound: |counts| on_async_std::run(on_async_std::cpu_bound::run(counts)),
+    ordering: |all| on_async_std::run(on_async_std::ordering::run(all)),
+    shared_state_careless: |bank| on_async_std::run(on_async_std::shared_state::careless(bank)),
+    shared_state_careful: |bank| on_async_std::run(on_async_std::shared_state::careful(bank)),
+    shared_state_also: &[Version::locked(|bank| {
+        on_async_std::run(on_async_std::shared_state::locked(bank))
+    })],
+    interactivity_careless: |count, heart| {
+        on_async_std::run(on_async_std::interactivity::careless(count, heart))
+    },
+    interactivity_careful: |count, heart| {
+        on_async_std::run(on_async_std::interactivity::careful(count, heart))
+    },
     early_results: |jobs, to| on_async_std::run(on_async_std::early_results::run(jobs, to)),
     ..ON_TOKIO
 };
@@ -43,6 +69,16 @@ const ON_SMOL: Chapter = Chapter {
     io_bound: |jobs| on_smol::run(on_smol::io_bound::run(jobs)),
     io_bound_bounded: |jobs, n| on_smol::run(on_smol::io_bound::bounded(jobs, n)),
     cpu_bound: |counts| on_smol::run(on_smol::cpu_bound::run(counts)),
+    ordering: |all| on_smol::run(on_smol::ordering::run(all)),
+    shared_state_careless: |bank| on_smol::run(on_smol::shared_state::careless(bank)),
+    shared_state_careful: |bank| on_smol::run(on_smol::shared_state::careful(bank)),
+    shared_state_also: &[Version::locked(|bank| on_smol::run(on_smol::shared_state::locked(bank)))],
+    interactivity_careless: |count, heart| {
+        on_smol::run(on_smol::interactivity::careless(count, heart))
+    },
+    interactivity_careful: |count, heart| {
+        on_smol::run(on_smol::interactivity::careful(count, heart))
+    },
     early_results: |jobs, to| on_smol::run(on_smol::early_results::run(jobs, to)),
     ..ON_TOKIO
 };

@@ -12,7 +12,10 @@ use crate::site::Site;
 use crate::timeline::{Span, chrome_trace};
 use crate::workload::cpu_bound::{self, Count, Counted};
 use crate::workload::early_results::{self, Arrivals};
+use crate::workload::interactivity::{self, Beats, Heart};
 use crate::workload::io_bound::{self, Job, Outcome};
+use crate::workload::ordering::{self, Steps};
+use crate::workload::shared_state::{self, Bank, Totals, Version};
 
 /// One style of the talk: what it is called, how it waits, and its version of every workload.
 #[derive(Clone, Copy)]
@@ -28,6 +31,12 @@ pub struct Chapter {
     pub io_bound: fn(Vec<Job>) -> Vec<Outcome>,
     pub io_bound_bounded: fn(Vec<Job>, usize) -> Vec<Outcome>,
     pub cpu_bound: fn(Vec<Count>) -> Vec<Counted>,
+    pub ordering: fn(Vec<Steps>) -> String,
+    pub shared_state_careless: fn(&Bank) -> Totals,
+    pub shared_state_careful: fn(&Bank) -> Totals,
+    pub shared_state_also: &'static [Version],
+    pub interactivity_careless: fn(Count, Heart) -> Beats,
+    pub interactivity_careful: fn(Count, Heart) -> Beats,
     pub early_results: fn(Vec<Job>, &mut Arrivals),
     pub asides: &'static [Aside],
     pub claims: &'static [Claim],
@@ -50,6 +59,9 @@ pub enum Seen {
     CpuBound(fn(&cpu_bound::Measured) -> Verdict),
     EarlyResults(fn(&early_results::Measured) -> Verdict),
     IoAndCpu(fn(&io_bound::Measured, &cpu_bound::Measured) -> Verdict),
+    Ordering(fn(&ordering::Measured) -> Verdict),
+    SharedState(fn(&shared_state::Measured) -> Verdict),
+    Interactivity(fn(&interactivity::Measured) -> Verdict),
     /// The aside's name.
     Aside(&'static str, fn(&Section) -> Verdict),
     /// No number decides it: the file and function to look at.
@@ -61,6 +73,9 @@ pub enum Seen {
 struct Measurements {
     io_bound: Option<io_bound::Measured>,
     cpu_bound: Option<cpu_bound::Measured>,
+    ordering: Option<ordering::Measured>,
+    shared_state: Option<shared_state::Measured>,
+    interactivity: Option<interactivity::Measured>,
     early_results: Option<early_results::Measured>,
     asides: Vec<(&'static str, Section)>,
 }
@@ -76,6 +91,9 @@ impl Seen {
                 let both = measured.io_bound.as_ref().zip(measured.cpu_bound.as_ref());
                 both.map(|(io, cpu)| judge(io, cpu))
             }
+            Seen::Ordering(judge) => measured.ordering.as_ref().map(judge),
+            Seen::SharedState(judge) => measured.shared_state.as_ref().map(judge),
+            Seen::Interactivity(judge) => measured.interactivity.as_ref().map(judge),
             Seen::Aside(name, judge) => {
                 let mut run = measured.asides.iter().filter(|(run, _)| run == name);
                 run.next().map(|(_, section)| judge(section))
@@ -90,17 +108,30 @@ impl Seen {
 pub enum Workload {
     IoBound,
     CpuBound,
+    Ordering,
+    SharedState,
+    Interactivity,
     EarlyResults,
 }
 
 impl Workload {
     /// In the talk's order.
-    pub const ALL: [Workload; 3] = [Workload::IoBound, Workload::CpuBound, Workload::EarlyResults];
+    pub const ALL: [Workload; 6] = [
+        Workload::IoBound,
+        Workload::CpuBound,
+        Workload::Ordering,
+        Workload::SharedState,
+        Workload::Interactivity,
+        Workload::EarlyResults,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             Workload::IoBound => "io-bound",
             Workload::CpuBound => "cpu-bound",
+            Workload::Ordering => "ordering",
+            Workload::SharedState => "shared-state",
+            Workload::Interactivity => "interactivity",
             Workload::EarlyResults => "early-results",
         }
     }
@@ -109,6 +140,9 @@ impl Workload {
         match self {
             Workload::IoBound => "3, 7-8, 17, 28",
             Workload::CpuBound => "3, 9-11, 18-20, 24-26",
+            Workload::Ordering => "6, 16, 22",
+            Workload::SharedState => "15, 21",
+            Workload::Interactivity => "15, 28, 33",
             Workload::EarlyResults => "27",
         }
     }
@@ -117,6 +151,9 @@ impl Workload {
         match self {
             Workload::IoBound => "fetch pages, all at once",
             Workload::CpuBound => "count primes, several counts at once",
+            Workload::Ordering => "in which order tasks run, run after run",
+            Workload::SharedState => "move money between the same accounts",
+            Workload::Interactivity => "a heart beats while somebody computes",
             Workload::EarlyResults => "take pages as they come, call the rest off",
         }
     }
@@ -126,6 +163,9 @@ impl Workload {
         match self {
             Workload::IoBound => flags.io_bound.title(),
             Workload::CpuBound => flags.cpu_bound.title(),
+            Workload::Ordering => flags.ordering.title(),
+            Workload::SharedState => flags.shared_state.title(),
+            Workload::Interactivity => flags.interactivity.title(),
             Workload::EarlyResults => flags.early_results.title(),
         }
     }
@@ -234,6 +274,21 @@ impl Chapter {
                 Workload::CpuBound => {
                     let (section, seen) = cpu_bound::conduct(&mut stage)?;
                     measured.cpu_bound = Some(seen);
+                    section
+                }
+                Workload::Ordering => {
+                    let (section, seen) = ordering::conduct(&mut stage)?;
+                    measured.ordering = Some(seen);
+                    section
+                }
+                Workload::SharedState => {
+                    let (section, seen) = shared_state::conduct(&mut stage)?;
+                    measured.shared_state = Some(seen);
+                    section
+                }
+                Workload::Interactivity => {
+                    let (section, seen) = interactivity::conduct(&mut stage)?;
+                    measured.interactivity = Some(seen);
                     section
                 }
                 Workload::EarlyResults => {

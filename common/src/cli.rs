@@ -11,7 +11,7 @@ use crate::chapter::{Chapter, Workload};
 use crate::load::Load;
 use crate::machine::Machine;
 use crate::workload::io_bound::Job;
-use crate::workload::{cpu_bound, early_results, io_bound};
+use crate::workload::{cpu_bound, early_results, interactivity, io_bound, ordering, shared_state};
 
 /// What to do.
 pub enum Command {
@@ -41,6 +41,9 @@ pub struct Flags {
     /// The jobs for the URLs given, their names resolved.
     pub jobs: Vec<Job>,
     pub cpu_bound: cpu_bound::Args,
+    pub ordering: ordering::Args,
+    pub shared_state: shared_state::Args,
+    pub interactivity: interactivity::Args,
     pub early_results: early_results::Args,
 }
 
@@ -179,6 +182,9 @@ fn flags(
         io_bound: args(name, sub, Workload::IoBound)?,
         jobs: Vec::new(),
         cpu_bound: args(name, sub, Workload::CpuBound)?,
+        ordering: args(name, sub, Workload::Ordering)?,
+        shared_state: args(name, sub, Workload::SharedState)?,
+        interactivity: args(name, sub, Workload::Interactivity)?,
         early_results: args(name, sub, Workload::EarlyResults)?,
     })
 }
@@ -223,6 +229,9 @@ fn clap_command(chapters: &[Chapter]) -> clap::Command {
         clap = clap.subcommand(match workload {
             Workload::IoBound => io_bound::Args::augment_args(sub),
             Workload::CpuBound => cpu_bound::Args::augment_args(sub),
+            Workload::Ordering => ordering::Args::augment_args(sub),
+            Workload::SharedState => shared_state::Args::augment_args(sub),
+            Workload::Interactivity => interactivity::Args::augment_args(sub),
             Workload::EarlyResults => early_results::Args::augment_args(sub),
         });
     }

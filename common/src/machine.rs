@@ -55,6 +55,14 @@ pub fn profile() -> &'static str {
     if cfg!(debug_assertions) { "debug" } else { "release" }
 }
 
+/// How often the kernel took a core away from this process, its threads or its reaped children,
+/// although they had not offered it (`man 2 getrusage`, `ru_nivcsw`).
+pub fn preemptions() -> u64 {
+    let both = [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN];
+    let usages = both.into_iter().filter_map(|who| getrusage(who).ok());
+    usages.map(|u| u.involuntary_context_switches() as u64).sum()
+}
+
 /// Seconds of CPU that this process, its threads and its reaped children have used.
 pub fn cpu_seconds() -> f64 {
     let both = [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN];

@@ -4,7 +4,10 @@
 use std::process::ExitCode;
 
 use common::chapter::{Chapter, Claim, Seen};
-use common::workload::{cpu_bound as cpu, early_results as early};
+use common::workload::shared_state::Version;
+use common::workload::{
+    cpu_bound as cpu, early_results as early, interactivity as heart, ordering as order,
+};
 
 mod cpu_bound;
 #[allow(dead_code)]
@@ -14,9 +17,12 @@ mod early_results;
 mod generators;
 #[allow(dead_code)]
 mod greenlets;
+mod interactivity;
 mod io_bound;
+mod ordering;
 #[allow(dead_code)]
 mod scheduler;
+mod shared_state;
 
 const COROUTINES: Chapter = Chapter {
     style: "coroutines",
@@ -27,11 +33,19 @@ const COROUTINES: Chapter = Chapter {
     io_bound: |jobs| scheduler::run(|| io_bound::run(jobs)),
     io_bound_bounded: |jobs, n| scheduler::run(|| io_bound::bounded(jobs, n)),
     cpu_bound: |counts| scheduler::run(|| cpu_bound::run(counts)),
+    ordering: |all| scheduler::run(|| ordering::run(all)),
+    shared_state_careless: |bank| scheduler::run(|| shared_state::careless(bank)),
+    shared_state_careful: |bank| scheduler::run(|| shared_state::careful(bank)),
+    shared_state_also: &[Version::locked(|bank| scheduler::run(|| shared_state::locked(bank)))],
+    interactivity_careless: |count, heart| scheduler::run(|| interactivity::careless(count, heart)),
+    interactivity_careful: |count, heart| scheduler::run(|| interactivity::careful(count, heart)),
     early_results: |jobs, to| scheduler::run(|| early_results::run(jobs, to)),
     asides: &[],
     claims: &[
         Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
         Claim("C2", Seen::IoAndCpu(cpu::baselines_are_sums)),
+        Claim("K1", Seen::Ordering(order::order_is_the_same)),
+        Claim("K2", Seen::Interactivity(heart::nothing_runs_until_one_yields)),
         Claim("K6", Seen::CpuBound(cpu::no_faster_on_one_thread)),
         Claim("K7", Seen::EarlyResults(early::long_before_the_last)),
     ],

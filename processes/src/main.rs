@@ -4,16 +4,21 @@
 use std::process::ExitCode;
 
 use common::chapter::{Aside, Chapter, Claim, Seen};
+use common::workload::shared_state::{Leaves, Version};
 use common::workload::{cpu_bound as cpu, io_bound as io};
+use common::workload::{ordering as order, shared_state as state};
 
 mod cpu_bound;
 mod early_results;
+mod interactivity;
 mod io_bound;
+mod ordering;
 mod pool;
 #[allow(dead_code)]
 mod process;
 #[allow(dead_code)]
 mod shared_memory;
+mod shared_state;
 mod start_methods;
 
 const PROCESSES: Chapter = Chapter {
@@ -25,6 +30,15 @@ const PROCESSES: Chapter = Chapter {
     io_bound: io_bound::run,
     io_bound_bounded: io_bound::bounded,
     cpu_bound: cpu_bound::run,
+    ordering: ordering::run,
+    shared_state_careless: shared_state::careless,
+    shared_state_careful: shared_state::careful,
+    shared_state_also: &[
+        Version { name: "unshared", run: shared_state::unshared, leaves: Leaves::Untouched },
+        Version { name: "orphaned", run: shared_state::orphaned, leaves: Leaves::Exact },
+    ],
+    interactivity_careless: interactivity::careless,
+    interactivity_careful: interactivity::careful,
     early_results: early_results::run,
     asides: &[
         Aside {
@@ -44,9 +58,12 @@ const PROCESSES: Chapter = Chapter {
         Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
         Claim("C2", Seen::IoAndCpu(cpu::baselines_are_sums)),
         Claim("P1", Seen::Read("processes/src/io_bound.rs, exchange")),
+        Claim("P2", Seen::Ordering(order::preempted)),
+        Claim("P3", Seen::Ordering(order::order_differs)),
         Claim("P4", Seen::IoBound(io::waits_overlap)),
         Claim("P5", Seen::CpuBound(cpu::as_fast_as_the_cores)),
         Claim("P6", Seen::CpuBound(cpu::as_fast_as_the_cores)),
+        Claim("P8", Seen::SharedState(state::only_what_is_shared_gets_lost)),
     ],
 };
 

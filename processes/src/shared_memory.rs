@@ -195,6 +195,53 @@ fn unlock(mutex: *mut libc::pthread_mutex_t) {
     unsafe { libc::pthread_mutex_unlock(mutex) };
 }
 
+/// A line that so many processes wait at until all are there (`multiprocessing.Barrier`): made
+/// before the fork, `PTHREAD_PROCESS_SHARED` as the lock is.
+#[derive(Debug)]
+pub struct SharedBarrier(Mapping<Barrier>);
+
+#[derive(Debug)]
+#[repr(transparent)]
+struct Barrier(std::cell::UnsafeCell<mem::MaybeUninit<libc::pthread_barrier_t>>);
+
+impl SharedBarrier {
+    /// # Errors
+    /// No memory left; nobody to wait for (`EINVAL`).
+    pub fn new(processes: usize) -> io::Result<Self> {
+        let barrier = Barrier(mem::MaybeUninit::uninit().into());
+        let barrier = Self(Mapping::new(vec![barrier])?);
+        make_shared_barrier(barrier.barrier(), processes as u32)?;
+        Ok(barrier)
+    }
+
+    fn barrier(&self) -> *mut libc::pthread_barrier_t {
+        self.0.values()[0].0.get().cast()
+    }
+
+    /// Waits until as many processes wait as were announced.
+    #[expect(unsafe_code, reason = "std has no barrier between processes")]
+    pub fn wait(&self) {
+        // SAFETY: the barrier is initialized, and mapped for as long as this lives.
+        unsafe { libc::pthread_barrier_wait(self.barrier()) };
+    }
+}
+
+#[expect(unsafe_code, reason = "std has no barrier between processes")]
+fn make_shared_barrier(barrier: *mut libc::pthread_barrier_t, processes: u32) -> io::Result<()> {
+    let mut attributes = mem::MaybeUninit::uninit();
+    let attributes = attributes.as_mut_ptr();
+    // SAFETY: the attributes are initialized by the first call, used by the others and destroyed by
+    // the last; none of these can fail. The barrier is memory that nobody else knows of yet.
+    let code = unsafe {
+        libc::pthread_barrierattr_init(attributes);
+        libc::pthread_barrierattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED);
+        let code = libc::pthread_barrier_init(barrier, attributes, processes);
+        libc::pthread_barrierattr_destroy(attributes);
+        code
+    };
+    if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(code)) }
+}
+
 /// Values in anonymous memory that stays the same memory across a fork.
 #[derive(Debug)]
 struct Mapping<T> {

@@ -4,14 +4,18 @@
 use std::process::ExitCode;
 
 use common::chapter::{Aside, Chapter, Claim, Seen};
-use common::workload::{cpu_bound as cpu, io_bound as io};
+use common::workload::{cpu_bound as cpu, interactivity as heart, io_bound as io};
+use common::workload::{ordering as order, shared_state as state};
 
 mod cpu_bound;
 mod deadlock;
 mod early_results;
 mod gil;
+mod interactivity;
 mod io_bound;
+mod ordering;
 mod rayon_pool;
+mod shared_state;
 
 const THREADS: Chapter = Chapter {
     style: "threads",
@@ -22,6 +26,12 @@ const THREADS: Chapter = Chapter {
     io_bound: io_bound::run,
     io_bound_bounded: io_bound::bounded,
     cpu_bound: cpu_bound::run,
+    ordering: ordering::run,
+    shared_state_careless: shared_state::careless,
+    shared_state_careful: shared_state::careful,
+    shared_state_also: &[],
+    interactivity_careless: interactivity::careless,
+    interactivity_careful: interactivity::careful,
     early_results: early_results::run,
     asides: &[
         Aside {
@@ -47,12 +57,16 @@ const THREADS: Chapter = Chapter {
         Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
         Claim("C2", Seen::IoAndCpu(cpu::baselines_are_sums)),
         Claim("T1", Seen::Read("threads/src/io_bound.rs, exchange")),
+        Claim("T2", Seen::Ordering(order::preempted)),
+        Claim("T3", Seen::Ordering(order::order_differs)),
         Claim("T4", Seen::IoBound(io::waits_overlap)),
         Claim("T5", Seen::CpuBound(cpu::no_faster_for_a_lock)),
         Claim("T6", Seen::Aside("gil", gil::one_runs_at_a_time)),
         Claim("T7", Seen::Aside("gil", gil::one_loses_nothing)),
         Claim("T8", Seen::Aside("gil", gil::three_gain_nothing)),
         Claim("T9", Seen::CpuBound(cpu::no_faster_for_a_lock)),
+        Claim("T10", Seen::Interactivity(heart::others_go_on)),
+        Claim("T11", Seen::SharedState(state::updates_get_lost)),
     ],
 };
 

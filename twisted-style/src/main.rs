@@ -4,7 +4,8 @@
 use std::process::ExitCode;
 
 use common::chapter::{Chapter, Claim, Seen};
-use common::workload::{cpu_bound as cpu, io_bound as io};
+use common::workload::shared_state::Version;
+use common::workload::{cpu_bound as cpu, interactivity as heart, io_bound as io};
 
 #[allow(dead_code)] // all of it is in use when the asides are there
 mod clock;
@@ -12,11 +13,14 @@ mod cpu_bound;
 #[allow(dead_code)]
 mod deferred;
 mod early_results;
+mod interactivity;
 mod io_bound;
+mod ordering;
 #[allow(dead_code)]
 mod protocol;
 #[allow(dead_code)]
 mod reactor;
+mod shared_state;
 
 const TWISTED_STYLE: Chapter = Chapter {
     style: "twisted-style",
@@ -27,12 +31,20 @@ const TWISTED_STYLE: Chapter = Chapter {
     io_bound: io_bound::run,
     io_bound_bounded: io_bound::bounded,
     cpu_bound: cpu_bound::run,
+    ordering: ordering::run,
+    shared_state_careless: shared_state::careless,
+    shared_state_careful: shared_state::careful,
+    shared_state_also: &[Version::locked(shared_state::locked)],
+    interactivity_careless: interactivity::careless,
+    interactivity_careful: interactivity::careful,
     early_results: early_results::run,
     asides: &[],
     claims: &[
         Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
         Claim("C2", Seen::IoAndCpu(cpu::baselines_are_sums)),
+        Claim("A1", Seen::Interactivity(heart::one_stalls_everybody)),
         Claim("A2", Seen::IoBound(io::one_thread_many_connections)),
+        Claim("W4", Seen::Interactivity(heart::deferred_to_a_thread)),
     ],
 };
 

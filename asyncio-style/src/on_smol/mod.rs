@@ -4,7 +4,10 @@ use smol::{LocalExecutor, Task};
 
 pub mod cpu_bound;
 pub mod early_results;
+pub mod interactivity;
 pub mod io_bound;
+pub mod ordering;
+pub mod shared_state;
 
 thread_local! {
     // smol's executor is a value, not a place: one for this thread takes the part that the

@@ -4,7 +4,10 @@ use tokio::runtime::{Builder, LocalOptions};
 
 pub mod cpu_bound;
 pub mod early_results;
+pub mod interactivity;
 pub mod io_bound;
+pub mod ordering;
+pub mod shared_state;
 
 /// Runs the loop until `main` is done, as `asyncio.run(main)` does: one thread, this one.
 pub fn run<T>(main: impl Future<Output = T>) -> T {

@@ -3,4 +3,7 @@
 
 pub mod cpu_bound;
 pub mod early_results;
+pub mod interactivity;
 pub mod io_bound;
+pub mod ordering;
+pub mod shared_state;

@@ -1,0 +1,340 @@
+//! shared-state: tasks move money between the same accounts. Slides 15, 21.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::Error;
+use crate::chapter::Stage;
+use crate::report::{Bar, Section, Times, Verdict, bars};
+
+const TASKS: u64 = 4;
+const ACCOUNTS: usize = 10;
+
+/// What every account holds at first.
+const BALANCE: i64 = 10_000;
+
+/// How long it takes to think. Without it next to nothing would ever be lost; with it, the
+/// transfers of one task outlast the turn that an operating system gives it on one core.
+const THOUGHT: Duration = Duration::from_micros(2);
+
+/// Ten accounts, and what four tasks are to do with them.
+#[derive(Clone, Debug)]
+pub struct Bank {
+    transfers: u64,
+}
+
+impl Bank {
+    /// Every task makes so many transfers.
+    pub fn new(transfers: u64) -> Bank {
+        Bank { transfers }
+    }
+
+    /// What the accounts hold at first.
+    pub fn balances(&self) -> Vec<i64> {
+        vec![BALANCE; ACCOUNTS]
+    }
+
+    /// The transfers of each task.
+    pub fn tasks(&self) -> Vec<Transfers> {
+        let tasks = 1..=TASKS;
+        tasks.map(|task| Transfers { left: self.transfers, random: task }).collect()
+    }
+
+    /// What the accounts hold in the end if no transfer is lost, in whatever order they are made.
+    fn expected(&self) -> Vec<i64> {
+        let mut balances = self.balances();
+        for Transfer { from, to, amount } in self.tasks().into_iter().flatten() {
+            balances[from] -= amount;
+            balances[to] += amount;
+        }
+        balances
+    }
+}
+
+/// What one task is to do; the same on every run.
+#[derive(Clone, Debug)]
+pub struct Transfers {
+    left: u64,
+    random: u64,
+}
+
+/// Some money, from one account to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    pub from: usize,
+    pub to: usize,
+    pub amount: i64,
+}
+
+impl Iterator for Transfers {
+    type Item = Transfer;
+
+    fn next(&mut self) -> Option<Transfer> {
+        self.left = self.left.checked_sub(1)?;
+        // Knuth's MMIX generator, whose upper half is random enough.
+        self.random = self
+            .random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let random = (self.random >> 33) as usize;
+        let from = random % ACCOUNTS;
+        let to = (from + 1 + random / ACCOUNTS % (ACCOUNTS - 1)) % ACCOUNTS;
+        let amount = 1 + (random / 1000 % 9) as i64;
+        Some(Transfer { from, to, amount })
+    }
+}
+
+/// Thinks about a transfer, for about two microseconds of computing.
+pub fn think() {
+    let end = Instant::now() + THOUGHT;
+    while Instant::now() < end {}
+}
+
+/// What the accounts hold in the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Totals {
+    balances: Vec<i64>,
+}
+
+impl FromIterator<i64> for Totals {
+    fn from_iter<I: IntoIterator<Item = i64>>(balances: I) -> Totals {
+        Totals { balances: balances.into_iter().collect() }
+    }
+}
+
+/// One more version, beside the careless and the careful one.
+pub struct Version {
+    pub name: &'static str,
+    pub run: fn(&Bank) -> Totals,
+    pub leaves: Leaves,
+}
+
+impl Version {
+    /// A lock of the style's own, held across a wait.
+    pub const fn locked(run: fn(&Bank) -> Totals) -> Version {
+        Version { name: "locked", run, leaves: Leaves::Exact }
+    }
+}
+
+/// How a version leaves the accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaves {
+    /// All transfers have been made.
+    Exact,
+    /// None has: every task had accounts of its own.
+    Untouched,
+}
+
+/// How much is transferred.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// How many transfers each task makes
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub transfers: u64,
+}
+
+impl Args {
+    /// What is done, in a few words.
+    pub fn title(&self) -> String {
+        format!("{TASKS} tasks, {} transfers each", self.transfers)
+    }
+}
+
+/// What one or several runs showed.
+pub struct Measured {
+    /// Of all tasks together.
+    pub transfers: u64,
+    /// Of each careless run, by how much each balance was wrong.
+    pub errors: Vec<Vec<i64>>,
+    pub careless: Times,
+    pub careful: Times,
+    /// Whether the accounts were left as they should be by careful and the other versions.
+    pub as_told: bool,
+    /// Whether tasks that share nothing left the accounts as they were; none if not tried.
+    pub untouched: Option<bool>,
+}
+
+impl Measured {
+    /// How many careless runs have lost something.
+    fn lost(&self) -> usize {
+        self.errors.iter().filter(|errors| errors.iter().any(|&error| error != 0)).count()
+    }
+}
+
+/// Runs the workload and says what it showed.
+///
+/// # Errors
+///
+/// None so far: the work needs no partner.
+pub fn conduct(stage: &mut Stage) -> Result<(Section, Measured), Error> {
+    let bank = Bank::new(stage.flags.shared_state.transfers);
+    let expected = bank.expected();
+    let also = stage.chapter.shared_state_also;
+    let mut section = Section::default();
+    let mut measured = Measured {
+        transfers: TASKS * stage.flags.shared_state.transfers,
+        errors: Vec::new(),
+        careless: Times::default(),
+        careful: Times::default(),
+        as_told: true,
+        untouched: None,
+    };
+    let mut times: Vec<Times> = also.iter().map(|_| Times::default()).collect();
+    for _ in 0..stage.flags.repeat {
+        let careless = measured.careless.time(|| (stage.chapter.shared_state_careless)(&bank));
+        let errors = careless.balances.iter().zip(&expected).map(|(is, should)| is - should);
+        measured.errors.push(errors.collect());
+        let careful = measured.careful.time(|| (stage.chapter.shared_state_careful)(&bank));
+        section.answers(answer(&measured, &careful));
+        measured.as_told &= careful.balances == expected;
+        for (version, times) in also.iter().zip(&mut times) {
+            let Totals { balances } = times.time(|| (version.run)(&bank));
+            let as_told = match version.leaves {
+                Leaves::Exact => balances == expected,
+                Leaves::Untouched => balances == bank.balances(),
+            };
+            measured.as_told &= as_told;
+            if version.leaves == Leaves::Untouched {
+                measured.untouched = Some(as_told && measured.untouched.unwrap_or(true));
+            }
+            if !as_told {
+                section.wrong = Some(format!("{} left {balances:?}", version.name));
+            }
+        }
+        if careful.balances != expected {
+            section.wrong = Some(format!("careful left {:?}", careful.balances));
+        }
+    }
+    describe(stage, &mut section, &measured, &times);
+    Ok((section, measured))
+}
+
+fn answer(m: &Measured, Totals { balances }: &Totals) -> Vec<String> {
+    let total: i64 = balances.iter().sum();
+    let before = BALANCE * ACCOUNTS as i64;
+    vec![format!("careful: {before} before, {total} after {} transfers", m.transfers)]
+}
+
+fn describe(stage: &Stage, section: &mut Section, m: &Measured, times: &[Times]) {
+    let careless = m.careless.median();
+    let longer = |times: &Times| format!("{:.1} × as long", times.median() / careless);
+    let mut rows = vec![
+        Bar::new("careless", careless, &m.careless.note(&stage.machine)),
+        Bar::new("careful", m.careful.median(), &longer(&m.careful)),
+    ];
+    for (version, times) in stage.chapter.shared_state_also.iter().zip(times) {
+        rows.push(Bar::new(version.name, times.median(), &longer(times)));
+        section.measure(&format!("{}_s", version.name), json!(times.seconds));
+    }
+    section.wall_s = Some(m.careful.median());
+    section.shown = bars(&rows);
+    section.shown.push("  by how much each account is wrong afterwards:".into());
+    section.shown.push(table("careless", &m.errors[m.errors.len() - 1]));
+    if m.as_told {
+        section.shown.push(table("careful", &[0; ACCOUNTS]));
+    }
+    section.shown.push(format!("  careless: {}", in_words(m)));
+    section.measure("careless_s", json!(m.careless.seconds));
+    section.measure("careful_s", json!(m.careful.seconds));
+    section.measure("careless_errors", json!(m.errors));
+    section.measure("careless_lost", json!(m.lost()));
+    section.measure("untouched", m.untouched.map_or(Value::Null, Value::Bool));
+}
+
+/// A row with a number for each account; 80 columns at most.
+fn table(name: &str, errors: &[i64]) -> String {
+    let cell = |&error: &i64| match error {
+        0 => format!("{:>6}", 0),
+        -9999..=9999 => format!("{error:>+6}"),
+        _ => format!("{:>+5}k", error / 1000),
+    };
+    format!("  {name:<13}{}", errors.iter().map(cell).collect::<String>())
+}
+
+/// What the last careless run has lost.
+fn in_words(m: &Measured) -> String {
+    let errors = &m.errors[m.errors.len() - 1];
+    let wrong = errors.iter().filter(|&&error| error != 0).count();
+    let total = match errors.iter().sum::<i64>() {
+        0 => "although the total is right".to_string(),
+        more @ 1.. => format!("{more} too much in all"),
+        less => format!("{} missing in all", -less),
+    };
+    match (wrong, m.errors.len()) {
+        (0, 1) => "nothing was lost this time".into(),
+        (_, 1) => format!("{wrong} of {ACCOUNTS} balances are wrong, {total}"),
+        (_, runs) => format!("updates were lost in {} of {runs} runs", m.lost()),
+    }
+}
+
+/// T11: updates of shared state get lost.
+pub fn updates_get_lost(m: &Measured) -> Verdict {
+    if !m.as_told {
+        return Verdict::Fails("careful is wrong too".into());
+    }
+    if m.lost() == 0 {
+        return Verdict::NotMeasurable(format!("{} transfers are too few", m.transfers));
+    }
+    Verdict::Holds(format!("careless: {}; careful: none", in_words(m)))
+}
+
+/// P8: nothing is shared unless asked for; and what is shared loses updates.
+pub fn only_what_is_shared_gets_lost(m: &Measured) -> Verdict {
+    match (m.untouched, updates_get_lost(m)) {
+        (Some(true), Verdict::Holds(said)) => Verdict::Holds(format!(
+            "the parent's own accounts never changed; in shared memory {said}"
+        )),
+        (Some(true), other) => other,
+        (Some(false), _) => Verdict::Fails("a child changed the parent's own accounts".into()),
+        (None, _) => Verdict::NotMeasurable("tasks without shared memory were not tried".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transfers_neither_make_money_nor_go_nowhere() {
+        let bank = Bank::new(1000);
+        let all: Vec<Transfer> = bank.tasks().into_iter().flatten().collect();
+        assert_eq!(all.len(), 4000);
+        assert!(all.iter().all(|t| t.from != t.to && t.from < ACCOUNTS && t.to < ACCOUNTS));
+        assert!(all.iter().all(|t| (1..10).contains(&t.amount)));
+        let expected = bank.expected();
+        assert_eq!(expected.iter().sum::<i64>(), BALANCE * ACCOUNTS as i64);
+        // Every account is in use, by every task: otherwise nothing could be lost there.
+        assert!(expected.iter().all(|&balance| balance != BALANCE), "{expected:?}");
+        assert_ne!(bank.tasks()[0].next(), bank.tasks()[1].next());
+    }
+
+    fn measured(errors: &[&[i64]], as_told: bool, untouched: Option<bool>) -> Measured {
+        let errors = errors.iter().map(|errors| errors.to_vec()).collect();
+        let (careless, careful) = (Times::default(), Times::default());
+        Measured { transfers: 4, errors, careless, careful, as_told, untouched }
+    }
+
+    #[test]
+    fn verdicts_follow_the_balances() {
+        let lost = measured(&[&[5, -5]], true, None);
+        assert_eq!(updates_get_lost(&lost).word(), "holds");
+        assert_eq!(only_what_is_shared_gets_lost(&lost).word(), "not measurable here");
+        let nothing = measured(&[&[0, 0]], true, Some(true));
+        assert_eq!(updates_get_lost(&nothing).word(), "not measurable here");
+        assert_eq!(only_what_is_shared_gets_lost(&nothing).word(), "not measurable here");
+        let shared = measured(&[&[5, -6]], true, Some(true));
+        assert_eq!(only_what_is_shared_gets_lost(&shared).word(), "holds");
+        let leaked = measured(&[&[5, -6]], true, Some(false));
+        assert_eq!(only_what_is_shared_gets_lost(&leaked).word(), "does not hold");
+        let wrong = measured(&[&[5, -6]], false, Some(true));
+        assert_eq!(updates_get_lost(&wrong).word(), "does not hold");
+    }
+
+    #[test]
+    fn a_row_fits_whatever_was_lost() {
+        let row = table("careless", &[i64::from(i32::MIN), 0, 9999, -9999, 10_000, 1, 2, 3, 4, 5]);
+        assert!(row.chars().count() <= 80, "{row}");
+        assert!(row.contains("     0 +9999 -9999  +10k    +1"), "{row}");
+    }
+}

@@ -1,0 +1,72 @@
+//! shared-state: four tasks move money between the same accounts.
+//! All on one thread: only a yield between a read and the write after it lets others in.
+//! Run it: cargo run -p coroutines -- shared-state
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use common::workload::shared_state::{Bank, Totals, Transfer, think};
+
+use crate::scheduler::{self, Lock};
+
+struct Accounts {
+    balances: Vec<Cell<i64>>,
+    lock: Lock,
+}
+
+pub fn careless(bank: &Bank) -> Totals {
+    run(bank, read_think_write)
+}
+
+pub fn careful(bank: &Bank) -> Totals {
+    run(bank, all_at_once)
+}
+
+/// Whoever writes after a yield writes what has not been true for long.
+fn read_think_write(accounts: &Accounts, Transfer { from, to, amount }: Transfer) {
+    let payer = accounts.balances[from].get();
+    let payee = accounts.balances[to].get();
+    think();
+    scheduler::yield_now();
+    accounts.balances[from].set(payer - amount);
+    accounts.balances[to].set(payee + amount);
+}
+
+/// No lock: nothing else runs between two yields.
+fn all_at_once(accounts: &Accounts, Transfer { from, to, amount }: Transfer) {
+    let payer = accounts.balances[from].get();
+    let payee = accounts.balances[to].get();
+    think();
+    accounts.balances[from].set(payer - amount);
+    accounts.balances[to].set(payee + amount);
+    scheduler::yield_now();
+}
+
+fn run(bank: &Bank, make: fn(&Accounts, Transfer)) -> Totals {
+    let balances = bank.balances().into_iter().map(Cell::new).collect();
+    let accounts = Rc::new(Accounts { balances, lock: Lock::new() });
+    let mut tasks = Vec::new();
+    for transfers in bank.tasks() {
+        let accounts = Rc::clone(&accounts);
+        tasks.push(scheduler::spawn(move || {
+            for transfer in transfers {
+                make(&accounts, transfer);
+            }
+        }));
+    }
+    for task in tasks {
+        task.join().expect("a transfer does not panic");
+    }
+    accounts.balances.iter().map(Cell::get).collect()
+}
+
+/// Where there has to be a yield in between, the scheduler's own lock keeps the others out: one
+/// of std's would block the thread that is to release it.
+pub fn locked(bank: &Bank) -> Totals {
+    run(bank, with_the_lock)
+}
+
+fn with_the_lock(accounts: &Accounts, transfer: Transfer) {
+    let _held = accounts.lock.acquire().expect("whoever holds the lock goes on");
+    read_think_write(accounts, transfer);
+}

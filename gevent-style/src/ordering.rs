@@ -1,0 +1,30 @@
+//! ordering: three tasks write what they do into one log.
+//! All on one thread: whose turn it is changes only where a greenlet waits or yields.
+//! Run it: cargo run -p gevent-style -- ordering
+
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use common::workload::ordering::Steps;
+
+use crate::greenlet;
+
+pub fn run(all: Vec<Steps>) -> String {
+    let log = Arc::new(Mutex::new(String::new()));
+    let mut tasks = Vec::new();
+    for steps in all {
+        let log = Arc::clone(&log);
+        tasks.push(greenlet::spawn(move || walk(steps, &log)));
+    }
+    for task in tasks {
+        task.join().expect("a step does not panic");
+    }
+    log.lock().expect("nobody panics with the lock").clone()
+}
+
+fn walk(mut steps: Steps, log: &Mutex<String>) {
+    while let Some(step) = steps.step() {
+        log.lock().expect("nobody panics with the lock").push_str(&step);
+        thread::yield_now();
+    }
+}

@@ -1,0 +1,37 @@
+//! ordering: three tasks write what they do into one log.
+//! One process a task: the OS takes turns between them whenever and wherever it likes.
+//! Run it: cargo run -p processes -- ordering
+
+use std::io::{self, PipeWriter, Read, Write};
+
+use common::workload::ordering::Steps;
+
+use crate::process;
+use crate::shared_memory::SharedBarrier;
+
+pub fn run(all: Vec<Steps>) -> String {
+    let (mut log, writer) = io::pipe().expect("there are descriptors left");
+    let start = SharedBarrier::new(all.len()).expect("there is a page of memory left");
+    let mut tasks = Vec::new();
+    for steps in all {
+        let (writer, start) = (&writer, &start);
+        tasks.push(process::spawn(move || walk(steps, writer, start)));
+    }
+    for task in tasks {
+        task.join().expect("a step does not panic");
+    }
+    drop(writer); // or the log would never end
+    let mut written = String::new();
+    log.read_to_string(&mut written).expect("the log is text");
+    written
+}
+
+fn walk(mut steps: Steps, mut log: &PipeWriter, start: &SharedBarrier) {
+    // Nobody starts before all are there: starting one takes longer than a step.
+    start.wait();
+    // Nobody has to yield here: the OS preempts.
+    while let Some(step) = steps.step() {
+        // What is shorter than a page goes into a pipe in one piece.
+        log.write_all(step.as_bytes()).expect("the parent reads it");
+    }
+}

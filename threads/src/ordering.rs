@@ -1,0 +1,31 @@
+//! ordering: three tasks write what they do into one log.
+//! One thread a task: the OS takes turns between them whenever and wherever it likes.
+//! Run it: cargo run -p threads -- ordering
+
+use std::sync::{Arc, Barrier, Mutex};
+use std::thread;
+
+use common::workload::ordering::Steps;
+
+pub fn run(all: Vec<Steps>) -> String {
+    let log = Arc::new(Mutex::new(String::new()));
+    let start = Arc::new(Barrier::new(all.len()));
+    let mut tasks = Vec::new();
+    for steps in all {
+        let (log, start) = (Arc::clone(&log), Arc::clone(&start));
+        tasks.push(thread::spawn(move || walk(steps, &log, &start)));
+    }
+    for task in tasks {
+        task.join().expect("a step does not panic");
+    }
+    log.lock().expect("nobody panics with the lock").clone()
+}
+
+fn walk(mut steps: Steps, log: &Mutex<String>, start: &Barrier) {
+    // Nobody starts before all are there: starting one takes longer than a step.
+    start.wait();
+    // Nobody has to yield here: the OS preempts.
+    while let Some(step) = steps.step() {
+        log.lock().expect("nobody panics with the lock").push_str(&step);
+    }
+}

@@ -1,0 +1,55 @@
+//! interactivity: a heart beats while a count goes on.
+//! All on one thread: as long as a callback does not return, the reactor calls nobody.
+//! Run it: cargo run -p twisted-style -- interactivity
+
+use std::time::Duration;
+
+use common::workload::cpu_bound::{Count, Counted};
+use common::workload::interactivity::{Beats, Heart};
+
+use crate::deferred::{Deferred, succeed};
+use crate::reactor::Reactor;
+
+/// Blocks the reactor: no callback is called while another one counts.
+pub fn careless(count: Count, heart: Heart) -> Beats {
+    let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
+    let heart = beat(reactor.clone(), heart);
+    let count = sleep(&reactor, Duration::ZERO).add_callback(|()| Ok(primes(count)));
+    let beats = count.add_callback(|counted| both(heart, counted));
+    let beats = reactor.run_until(beats);
+    beats.expect("counting does not panic")
+}
+
+/// The same call in a thread of the reactor's pool.
+pub fn careful(count: Count, heart: Heart) -> Beats {
+    let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
+    let heart = beat(reactor.clone(), heart);
+    let count = reactor.defer_to_thread(|| primes(count));
+    let beats = count.add_callback(|counted| both(heart, counted));
+    let beats = reactor.run_until(beats);
+    beats.expect("counting does not panic")
+}
+
+fn both(heart: Deferred<Heart>, counted: Counted) -> Deferred<Beats> {
+    heart.add_callback(|heart| Ok(heart.finish(counted)))
+}
+
+fn beat(reactor: Reactor, mut heart: Heart) -> Deferred<Heart> {
+    if !heart.beat() {
+        return succeed(heart);
+    }
+    let pause = sleep(&reactor, heart.pause());
+    pause.add_callback(|()| beat(reactor, heart))
+}
+
+/// Fires when the time has passed (`task.deferLater`).
+fn sleep(reactor: &Reactor, time: Duration) -> Deferred<()> {
+    let (done, slept) = Deferred::new();
+    reactor.call_later(time, || done.callback(()));
+    slept
+}
+
+fn primes(mut count: Count) -> Counted {
+    while count.slice() {}
+    count.finish()
+}

@@ -1,0 +1,32 @@
+//! ordering: three tasks write what they do into one log.
+//! All on one thread: whose turn it is changes only where a callback returns to the reactor.
+//! Run it: cargo run -p twisted-style -- ordering
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use common::workload::ordering::Steps;
+
+use crate::deferred::{Deferred, Resolver, gather_results};
+use crate::reactor::Reactor;
+
+pub fn run(all: Vec<Steps>) -> String {
+    let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
+    let log = Rc::new(RefCell::new(String::new()));
+    let mut tasks = Vec::new();
+    for steps in all {
+        let (done, task) = Deferred::new();
+        walk(reactor.clone(), steps, Rc::clone(&log), done);
+        tasks.push(task);
+    }
+    let ended = reactor.run_until(gather_results(tasks));
+    ended.expect("a step does not panic");
+    log.take()
+}
+
+fn walk(reactor: Reactor, mut steps: Steps, log: Rc<RefCell<String>>, done: Resolver<()>) {
+    let Some(step) = steps.step() else { return done.callback(()) };
+    log.borrow_mut().push_str(&step);
+    let again = reactor.clone();
+    reactor.call_when_running(|| walk(again, steps, log, done));
+}

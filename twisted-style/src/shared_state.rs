@@ -1,0 +1,92 @@
+//! shared-state: four tasks move money between the same accounts.
+//! All on one thread: only two callbacks, one that reads and one that writes, let others in.
+//! Run it: cargo run -p twisted-style -- shared-state
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use common::workload::shared_state::{Bank, Totals, Transfer, Transfers, think};
+
+use crate::deferred::{Deferred, DeferredLock, Resolver, gather_results};
+use crate::reactor::Reactor;
+
+struct Accounts {
+    reactor: Reactor,
+    balances: Vec<Cell<i64>>,
+    lock: DeferredLock,
+}
+
+pub fn careless(bank: &Bank) -> Totals {
+    run(bank, read_think_write)
+}
+
+pub fn careful(bank: &Bank) -> Totals {
+    run(bank, all_at_once)
+}
+
+/// Whoever writes in a later callback writes what has not been true for long.
+fn read_think_write(accounts: Rc<Accounts>, transfer: Transfer) -> Deferred<()> {
+    let Transfer { from, to, amount } = transfer;
+    let payer = accounts.balances[from].get();
+    let payee = accounts.balances[to].get();
+    think();
+    next_turn(&accounts.reactor).add_callback(move |()| {
+        accounts.balances[from].set(payer - amount);
+        accounts.balances[to].set(payee + amount);
+    })
+}
+
+/// No lock: nothing else runs until this returns.
+fn all_at_once(accounts: Rc<Accounts>, transfer: Transfer) -> Deferred<()> {
+    let Transfer { from, to, amount } = transfer;
+    let payer = accounts.balances[from].get();
+    let payee = accounts.balances[to].get();
+    think();
+    accounts.balances[from].set(payer - amount);
+    accounts.balances[to].set(payee + amount);
+    next_turn(&accounts.reactor)
+}
+
+/// Fires when everybody else has had a turn (`task.deferLater` with no delay).
+fn next_turn(reactor: &Reactor) -> Deferred<()> {
+    let (done, turn) = Deferred::new();
+    reactor.call_when_running(|| done.callback(()));
+    turn
+}
+
+/// What makes one transfer.
+type Make = fn(Rc<Accounts>, Transfer) -> Deferred<()>;
+
+fn run(bank: &Bank, make: Make) -> Totals {
+    let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
+    let balances = bank.balances().into_iter().map(Cell::new).collect();
+    let lock = DeferredLock::new();
+    let accounts = Rc::new(Accounts { reactor, balances, lock });
+    let mut tasks = Vec::new();
+    for transfers in bank.tasks() {
+        let (done, task) = Deferred::new();
+        work(Rc::clone(&accounts), transfers, make, done);
+        tasks.push(task);
+    }
+    let ended = accounts.reactor.run_until(gather_results(tasks));
+    ended.expect("a transfer does not panic");
+    accounts.balances.iter().map(Cell::get).collect()
+}
+
+fn work(accounts: Rc<Accounts>, mut transfers: Transfers, make: Make, done: Resolver<()>) {
+    let Some(transfer) = transfers.next() else { return done.callback(()) };
+    let made = make(Rc::clone(&accounts), transfer);
+    // `done` tells the end: one chain for all transfers would grow with each of them.
+    drop(made.add_callback(move |()| work(accounts, transfers, make, done)));
+}
+
+/// Where there has to be a callback in between, a lock keeps the others out: one that is waited
+/// for by a Deferred. One of std's would block the thread that is to release it.
+pub fn locked(bank: &Bank) -> Totals {
+    run(bank, with_the_lock)
+}
+
+fn with_the_lock(accounts: Rc<Accounts>, transfer: Transfer) -> Deferred<()> {
+    let lock = accounts.lock.clone();
+    lock.run(move || read_think_write(accounts, transfer))
+}
