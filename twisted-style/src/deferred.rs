@@ -176,6 +176,11 @@ trait Origin {
     fn pending(&self) -> bool;
     fn upstream(&self) -> Option<Rc<dyn Origin>>;
     fn call_off(&self);
+
+    /// Whether it is a canceller that has been called.
+    fn called_off(&self) -> bool {
+        false
+    }
 }
 
 impl<T> Core<T> {
@@ -201,6 +206,12 @@ impl<T> Core<T> {
         pending
     }
 
+    fn origin(&self) -> Option<Rc<dyn Origin>> {
+        let origin = self.origin.take();
+        self.origin.set(origin.clone());
+        origin
+    }
+
     /// Hands the result to `callback`: now, or when it comes.
     fn when_fired(&self, callback: Callback<T>) {
         match self.state.replace(State::Spent) {
@@ -217,13 +228,11 @@ impl<T> Origin for Core<T> {
     }
 
     fn upstream(&self) -> Option<Rc<dyn Origin>> {
-        let origin = self.origin.take();
-        self.origin.set(origin.clone());
-        origin.filter(|origin| origin.pending())
+        self.origin().filter(|origin| origin.pending())
     }
 
     fn call_off(&self) {
-        if let Some(origin) = self.origin.take() {
+        if let Some(origin) = self.origin() {
             origin.call_off();
         }
         self.fire(Err(CancelledError.into()));
@@ -255,6 +264,13 @@ impl Origin for Canceller {
         if let Some(canceller) = self.0.take() {
             canceller();
         }
+    }
+
+    fn called_off(&self) -> bool {
+        let canceller = self.0.take();
+        let called = canceller.is_none();
+        self.0.set(canceller);
+        called
     }
 }
 
@@ -291,7 +307,10 @@ impl<T> Resolver<T> {
 impl<T> Drop for Resolver<T> {
     fn drop(&mut self) {
         if self.0.is_pending() {
-            self.0.fire(Err(AbandonedError.into()));
+            // A canceller that drops what would have fired the Deferred has cancelled it.
+            let cancelled = self.0.origin().is_some_and(|origin| origin.called_off());
+            let failure = if cancelled { CancelledError.into() } else { AbandonedError.into() };
+            self.0.fire(Err(failure));
         }
     }
 }
@@ -878,6 +897,11 @@ fn report_unhandled(failure: &Failure) {
         None => eprintln!("Unhandled error in Deferred: {failure}"),
     }
 }
+
+/// The aside that shows `inline_callbacks`.
+pub mod inline;
+/// The aside that shows the rest.
+pub mod tour;
 
 #[cfg(test)]
 mod tests;

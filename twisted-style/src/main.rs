@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use common::chapter::{Chapter, Claim, Seen};
+use common::chapter::{Aside, Chapter, Claim, Seen};
 use common::workload::shared_state::Version;
 use common::workload::{cpu_bound as cpu, interactivity as heart, io_bound as io};
 
@@ -38,12 +38,33 @@ const TWISTED_STYLE: Chapter = Chapter {
     interactivity_careless: interactivity::careless,
     interactivity_careful: interactivity::careful,
     early_results: early_results::run,
-    asides: &[],
+    asides: &[
+        Aside {
+            name: "reactor",
+            slides: "33",
+            about: "the explicit loop, call by call",
+            run: reactor::tour::aside,
+        },
+        Aside {
+            name: "deferreds",
+            slides: "33",
+            about: "values and errors on their way down a chain",
+            run: deferred::tour::aside,
+        },
+        Aside {
+            name: "inline-callbacks",
+            slides: "29, 33",
+            about: "the same chain as an async block",
+            run: deferred::inline::aside,
+        },
+    ],
     claims: &[
         Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
         Claim("C2", Seen::IoAndCpu(cpu::baselines_are_sums)),
         Claim("A1", Seen::Interactivity(heart::one_stalls_everybody)),
         Claim("A2", Seen::IoBound(io::one_thread_many_connections)),
+        Claim("W1", Seen::Aside("reactor", reactor::tour::explicit_loop)),
+        Claim("W3", Seen::Aside("deferreds", deferred::tour::chains)),
         Claim("W4", Seen::Interactivity(heart::deferred_to_a_thread)),
     ],
 };

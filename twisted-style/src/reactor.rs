@@ -742,5 +742,8 @@ fn is_out_of_something(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS | ENOMEM))
 }
 
+/// The aside that shows all of this.
+pub mod tour;
+
 #[cfg(test)]
 mod tests;

@@ -198,6 +198,16 @@ fn a_canceller_may_fire_the_deferred_itself() {
 }
 
 #[test]
+fn a_canceller_that_drops_the_resolver_has_cancelled_it() {
+    let clock = Clock::new();
+    let (resolver, deferred) = Deferred::<i32>::new();
+    let deferred =
+        deferred.with_canceller(move || drop(resolver)).add_timeout(Duration::from_secs(3), &clock);
+    clock.advance(Duration::from_secs(3));
+    assert_eq!(result_of(deferred), "failed: timed out");
+}
+
+#[test]
 fn cancel_does_nothing_to_a_deferred_that_has_fired() {
     let log = Log::default();
     let cancelled = log.clone();

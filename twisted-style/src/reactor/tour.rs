@@ -1,0 +1,337 @@
+//! The aside `reactor`: what each of its calls does, in nine steps, each on a reactor of its own.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::{Arc, Barrier, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::cli::Flags;
+use common::report::{Section, Verdict};
+
+use super::{Reactor, SystemEvent};
+use crate::deferred::{Deferred, Resolver, gather_results};
+use crate::protocol::{Protocol, Transport};
+
+const SOON: Duration = Duration::from_millis(1);
+
+/// A net, for what cannot fail to come.
+const NET: Duration = Duration::from_secs(10);
+
+pub fn aside(_: &Flags) -> Section {
+    let mut section = Section::default();
+    if let Err(error) = climb(&mut section) {
+        section.wrong = Some(error.to_string());
+    }
+    section
+}
+
+fn climb(section: &mut Section) -> io::Result<()> {
+    let (before, inside) = run_and_stop()?;
+    section.measure("calls_before_run", before.into());
+    section.measure("calls_in_run", inside.into());
+    let went_on = went_on_beside_a_thread_that_blocks()?;
+    section.measure("went_on_beside_a_blocked_thread", went_on.into());
+    let steps = [
+        ("run, stop", format!("{before} calls before run, {inside} in it, then it returns")),
+        ("call_when_running", in_the_order_asked_for()?),
+        ("call_later", in_the_order_of_time()?),
+        ("listen_tcp, connect_tcp", both_ends_on_one_thread()?),
+        ("call_from_thread", on_the_thread_of_the_reactor()?),
+        ("defer_to_thread", said(went_on, "the thread blocks, the reactor goes on")),
+        ("suggest_thread_pool_size", so_many_threads()?),
+        ("add_system_event_trigger", last_wishes()?),
+        ("a panic in a protocol", one_connection_less()?),
+    ];
+    for (n, (call, does)) in steps.into_iter().enumerate() {
+        section.answer.push(format!("{} {call:<25} {does}", n + 1));
+    }
+    costs(section)
+}
+
+fn said(right: bool, words: &str) -> String {
+    if right { words.to_string() } else { format!("NOT: {words}") }
+}
+
+/// W1: the loop is explicit. Nothing happens before `run`, and nothing after `stop`.
+pub fn explicit_loop(section: &Section) -> Verdict {
+    let figure = |name| section.measured.get(name).and_then(serde_json::Value::as_u64);
+    match (figure("calls_before_run"), figure("calls_in_run")) {
+        (Some(0), Some(n)) if n > 0 => Verdict::Holds(format!(
+            "no call before reactor.run(), {n} in it; reactor.stop() made it return"
+        )),
+        (before, inside) => {
+            Verdict::Fails(format!("calls before run: {before:?}, in it: {inside:?}"))
+        }
+    }
+}
+
+/// What happened, in order.
+#[derive(Clone, Default)]
+struct Log(Rc<RefCell<Vec<String>>>);
+
+impl Log {
+    fn note(&self, words: impl ToString) {
+        self.0.borrow_mut().push(words.to_string());
+    }
+
+    fn words(&self) -> String {
+        self.0.borrow().join(", ")
+    }
+}
+
+/// 1: how many calls were made before `run`, and in it.
+fn run_and_stop() -> io::Result<(usize, usize)> {
+    let reactor = Reactor::new()?;
+    let calls = Rc::new(Cell::new(0));
+    let (seen, stop) = (calls.clone(), reactor.clone());
+    reactor.call_when_running(move || {
+        seen.set(seen.get() + 1);
+        stop.stop();
+    });
+    let before = calls.get();
+    reactor.run();
+    Ok((before, calls.get() - before))
+}
+
+/// 2
+fn in_the_order_asked_for() -> io::Result<String> {
+    let (reactor, log) = (Reactor::new()?, Log::default());
+    for name in ["first", "second", "third"] {
+        let log = log.clone();
+        reactor.call_when_running(move || log.note(name));
+    }
+    let stop = reactor.clone();
+    reactor.call_when_running(move || stop.stop());
+    reactor.run();
+    Ok(log.words())
+}
+
+/// 3
+fn in_the_order_of_time() -> io::Result<String> {
+    let (reactor, log) = (Reactor::new()?, Log::default());
+    let mut calls = Vec::new();
+    for ms in [5, 3, 2, 1] {
+        let log = log.clone();
+        calls.push(reactor.call_later(SOON * ms, move || log.note(format!("{ms} ms"))));
+    }
+    calls[1].cancel();
+    calls[0].reset(SOON * 4);
+    let stop = reactor.clone();
+    reactor.call_later(SOON * 6, move || stop.stop());
+    reactor.run();
+    Ok(format!("{} (3 ms cancelled)", log.words()))
+}
+
+fn listen() -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+/// Sends back what it gets.
+struct Echo;
+
+impl Protocol for Echo {
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        assert!(data != b"panic", "on purpose");
+        transport.write(data);
+    }
+}
+
+/// Says its words, keeps the answer, and closes.
+struct Ask(&'static str, Option<Resolver<String>>);
+
+impl Protocol for Ask {
+    fn connection_made(&mut self, transport: &Transport) {
+        transport.write(self.0.as_bytes());
+    }
+
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        transport.lose_connection();
+        if let Some(answer) = self.1.take() {
+            answer.callback(String::from_utf8_lossy(data).into_owned());
+        }
+    }
+
+    fn connection_lost(&mut self, reason: io::Result<()>) {
+        if let Some(answer) = self.1.take() {
+            let words = reason.map_or_else(|error| error.to_string(), |()| "closed".to_string());
+            answer.callback(words);
+        }
+    }
+}
+
+fn ask(reactor: &Reactor, address: SocketAddr, words: &'static str) -> Deferred<String> {
+    let (resolver, answer) = Deferred::new();
+    reactor.connect_tcp(address, Ask(words, Some(resolver)), NET);
+    answer
+}
+
+fn failed(failure: crate::deferred::Failure) -> io::Error {
+    failure.into()
+}
+
+/// 4
+fn both_ends_on_one_thread() -> io::Result<String> {
+    let (reactor, (listener, address)) = (Reactor::new()?, listen()?);
+    reactor.listen_tcp(listener, |_| Some(Echo))?;
+    let answer = reactor.run_until(ask(&reactor, address, "hello")).map_err(failed)?;
+    Ok(format!("\"{answer}\" came back, from the same thread"))
+}
+
+/// 5
+fn on_the_thread_of_the_reactor() -> io::Result<String> {
+    let reactor = Reactor::new()?;
+    let from_threads = reactor.for_threads();
+    let (sender, called_on) = mpsc::channel();
+    let caller = thread::spawn(move || {
+        from_threads.call_from_thread(move |reactor| {
+            // Fails only if nobody wants to know.
+            let _ = sender.send(thread::current().id());
+            reactor.stop();
+        });
+    });
+    reactor.run();
+    caller.join().map_err(|_| io::Error::other("a thread panicked that only calls"))?;
+    let here = called_on.try_iter().all(|id| id == thread::current().id());
+    Ok(said(here, "asked for in a thread, called on the reactor's"))
+}
+
+/// 6: the thread waits for a word that only the reactor can give it.
+fn went_on_beside_a_thread_that_blocks() -> io::Result<bool> {
+    let reactor = Reactor::new()?;
+    let (word, blocked) = mpsc::channel();
+    reactor.call_later(SOON, move || {
+        // Fails only if the job has given up.
+        let _ = word.send(());
+    });
+    let job = reactor.defer_to_thread(move || blocked.recv_timeout(NET).is_ok());
+    reactor.run_until(job).map_err(failed)
+}
+
+/// 7: each job waits for another one beside it, so two do run at once; more never do.
+fn so_many_threads() -> io::Result<String> {
+    let reactor = Reactor::new()?;
+    reactor.suggest_thread_pool_size(2);
+    let pair = Arc::new(Barrier::new(2));
+    let mut jobs = Vec::new();
+    for _ in 0..8 {
+        let pair = pair.clone();
+        jobs.push(reactor.defer_to_thread(move || {
+            pair.wait();
+            format!("{:?}", thread::current().id())
+        }));
+    }
+    let mut threads = reactor.run_until(gather_results(jobs)).map_err(failed)?;
+    let jobs = threads.len();
+    threads.sort();
+    threads.dedup();
+    Ok(format!("{jobs} jobs, two at once, on {} threads", threads.len()))
+}
+
+/// 8
+fn last_wishes() -> io::Result<String> {
+    let (reactor, log) = (Reactor::new()?, Log::default());
+    let (before, after) = (log.clone(), log.clone());
+    let later = reactor.clone();
+    reactor.add_system_event_trigger(SystemEvent::BeforeShutdown, move || {
+        let (resolver, deferred) = Deferred::new();
+        later.call_later(SOON, move || resolver.callback(()));
+        deferred.add_callback(move |()| before.note("waited for a Deferred"))
+    });
+    reactor.add_system_event_trigger(SystemEvent::AfterShutdown, move || after.note("ended"));
+    let stop = reactor.clone();
+    reactor.call_when_running(move || stop.stop());
+    reactor.run();
+    Ok(log.words())
+}
+
+/// 9
+fn one_connection_less() -> io::Result<String> {
+    let (reactor, (listener, address)) = (Reactor::new()?, listen()?);
+    reactor.listen_tcp(listener, |_| Some(Echo))?;
+    let asked = ["panic", "hello"].map(|words| ask(&reactor, address, words));
+    let quiet = Quiet::begin();
+    let answers = reactor.run_until(gather_results(asked.into())).map_err(failed);
+    drop(quiet);
+    Ok(format!("that one is {}", answers?.join(", the next one says ")))
+}
+
+/// No message on stderr for a panic that is wanted.
+struct Quiet(Option<Hook>);
+
+type Hook = Box<dyn Fn(&std::panic::PanicHookInfo<'_>) + Sync + Send>;
+
+impl Quiet {
+    fn begin() -> Quiet {
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| ()));
+        Quiet(Some(hook))
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        if let Some(hook) = self.0.take() {
+            std::panic::set_hook(hook);
+        }
+    }
+}
+
+/// What these calls cost, from making the call to the return from what was called.
+fn costs(section: &mut Section) -> io::Result<()> {
+    const CALLS: u32 = 10_000;
+    const TRIPS: u32 = 200;
+
+    fn chain(reactor: Reactor, left: u32) {
+        let next = reactor.clone();
+        reactor.call_when_running(move || match left {
+            0 => next.stop(),
+            left => chain(next, left - 1),
+        });
+    }
+
+    fn trip(reactor: Reactor, left: u32) -> Deferred<()> {
+        reactor.defer_to_thread(|| ()).add_callback(move |()| match left {
+            0 => crate::deferred::succeed(()),
+            left => trip(reactor, left - 1),
+        })
+    }
+
+    let reactor = Reactor::new()?;
+    chain(reactor.clone(), CALLS);
+    let start = Instant::now();
+    reactor.run();
+    let turn = start.elapsed() / CALLS;
+
+    let reactor = Reactor::new()?;
+    for _ in 0..CALLS {
+        reactor.call_later(Duration::ZERO, || ());
+    }
+    let stop = reactor.clone();
+    let start = Instant::now();
+    reactor.call_later(Duration::ZERO, move || stop.stop());
+    reactor.run();
+    let timer = start.elapsed() / CALLS;
+
+    let reactor = Reactor::new()?;
+    let start = Instant::now();
+    reactor.run_until(trip(reactor.clone(), TRIPS)).map_err(failed)?;
+    let to_thread = start.elapsed() / TRIPS;
+
+    let nanoseconds = |duration: Duration| duration.as_nanos() as u64;
+    section.measure("turn_ns", nanoseconds(turn).into());
+    section.measure("timer_ns", nanoseconds(timer).into());
+    section.measure("defer_to_thread_ns", nanoseconds(to_thread).into());
+    section.shown.push(format!("  a turn of the loop                 {:>7} ns", turn.as_nanos()));
+    section
+        .shown
+        .push(format!("  a timer that is due, of {CALLS}      {:>7} ns", timer.as_nanos()));
+    section
+        .shown
+        .push(format!("  to a thread and back               {:>7} ns", to_thread.as_nanos()));
+    Ok(())
+}
