@@ -3,10 +3,14 @@
 
 use std::process::ExitCode;
 
-use common::chapter::{Chapter, Claim, Seen};
+use common::chapter::{Aside, Chapter, Claim, Seen};
 use common::workload::shared_state::Version;
 use common::workload::{cpu_bound as cpu, interactivity as heart, io_bound as io};
 
+mod callbacks;
+mod event_loop;
+mod loops;
+mod many_threads;
 mod on_async_std;
 mod on_smol;
 mod on_tokio;
@@ -33,12 +37,34 @@ const ON_TOKIO: Chapter = Chapter {
         on_tokio::run(on_tokio::interactivity::careful(count, heart))
     },
     early_results: |jobs, to| on_tokio::run(on_tokio::early_results::run(jobs, to)),
-    asides: &[],
+    asides: &[
+        Aside {
+            name: "callbacks",
+            slides: "36",
+            about: "two APIs, one loop: callbacks and coroutines",
+            run: callbacks::run,
+        },
+        Aside {
+            name: "loops",
+            slides: "36",
+            about: "what differs between tokio, async-std and smol",
+            run: loops::run,
+        },
+        Aside {
+            name: "many-threads",
+            slides: "36",
+            about: "tokio on several threads: faster, no order",
+            run: many_threads::run,
+        },
+    ],
     claims: &[
         Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
         Claim("C2", Seen::IoAndCpu(cpu::baselines_are_sums)),
         Claim("A1", Seen::Interactivity(heart::one_stalls_everybody)),
         Claim("A2", Seen::IoBound(io::one_thread_many_connections)),
+        Claim("S1", Seen::Aside("callbacks", callbacks::callbacks_suffice)),
+        Claim("S2", Seen::Aside("callbacks", callbacks::coroutines_are_callbacks)),
+        Claim("S3", Seen::Aside("loops", loops::replaceable)),
         Claim("S4", Seen::Read("Cargo.toml: the language has async, a crate brings the loop")),
     ],
 };

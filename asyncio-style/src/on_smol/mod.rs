@@ -20,6 +20,7 @@ pub fn run<T>(main: impl Future<Output = T>) -> T {
     EXECUTOR.with(|executor| smol::block_on(executor.run(main)))
 }
 
-fn spawn_local<T: 'static>(task: impl Future<Output = T> + 'static) -> Task<T> {
+/// Starts a task on this thread's executor (`asyncio.create_task`).
+pub fn spawn_local<T: 'static>(task: impl Future<Output = T> + 'static) -> Task<T> {
     EXECUTOR.with(|executor| executor.spawn(task))
 }

@@ -1,0 +1,261 @@
+//! callbacks: the two APIs of asyncio on one loop of our own, and that the second is built on the first.
+//! A callback is called when something has happened; an await ends in one that asks for the next step.
+//! Run it: cargo run -p asyncio-style -- callbacks
+
+use std::cell::RefCell;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::BUFFER;
+use common::cli::Flags;
+use common::http::client::Get;
+use common::report::{Section, Verdict};
+use common::site::Site;
+use common::workload::io_bound::{Job, Outcome};
+use serde_json::json;
+
+use crate::event_loop::{EventLoop, Exception, Future, Protocol, Transport};
+
+/// How many pages each half fetches.
+const PAGES: usize = 5;
+
+pub fn run(_flags: &Flags) -> Section {
+    let mut section = Section::default();
+    match both(&mut section) {
+        Ok(()) => {}
+        Err(error) => section.wrong = Some(error.to_string()),
+    }
+    section
+}
+
+fn both(section: &mut Section) -> io::Result<()> {
+    section.answer.push(format!("the loop alone: {}", alone()?.join(", ")));
+    section.answer.push(format!("both in one program: {}", together()?));
+    let mut site = Site::start()?;
+    for (name, half) in [("callbacks", with_callbacks as Half), ("coroutines", with_coroutines)] {
+        site.reset()?;
+        let event_loop = EventLoop::new()?;
+        let outcomes = half(&event_loop, jobs(&site));
+        let (calls, steps) = event_loop.counts();
+        let most_open = site.stats()?.most_open;
+        section.answer.push(format!("with {name}:"));
+        section.answer.extend(outcomes.iter().map(|o| format!("  {}", o.line(7))));
+        if outcomes.len() != PAGES || outcomes.iter().any(|o| o.result.is_err()) {
+            section.wrong = Some(format!("not all pages came with {name}"));
+        }
+        section.shown.push(format!(
+            "  {name:<11} {calls:>3} callbacks called by the loop, {steps:>2} of them steps of a \
+             task; {most_open} pages open"
+        ));
+        section.measure(name, json!({"calls": calls, "steps": steps, "most_open": most_open}));
+        section.spans = outcomes.into_iter().flat_map(|o| o.spans).collect();
+    }
+    section.draw();
+    Ok(())
+}
+
+/// The loop's own calls, in the order in which they come: turns first, then times; what is
+/// cancelled does not come; another thread has one door.
+fn alone() -> io::Result<Vec<&'static str>> {
+    let event_loop = EventLoop::new()?;
+    let said = Rc::new(RefCell::new(Vec::new()));
+    let say = |word| {
+        let said = Rc::clone(&said);
+        move || said.borrow_mut().push(word)
+    };
+    let moment = Duration::from_millis(2);
+    event_loop.call_later(2 * moment, say("call_later 4 ms"));
+    event_loop.call_at(Instant::now() + moment, say("call_at in 2 ms"));
+    event_loop.call_later(moment, say("a cancelled timer")).cancel();
+    event_loop.call_soon(say("a cancelled call")).cancel();
+    event_loop.call_soon(say("call_soon"));
+    let door = event_loop.threadsafe();
+    event_loop.call_later(3 * moment, move || {
+        thread::spawn(move || door.call_soon_threadsafe(EventLoop::stop));
+    });
+    event_loop.run_forever();
+    say("stopped by a thread")();
+    Ok(said.take())
+}
+
+/// A server of callbacks and a client of coroutines, served by the same loop.
+fn together() -> io::Result<String> {
+    let event_loop = EventLoop::new()?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let server = event_loop.create_server(listener, Upper::default)?;
+    let talk = event_loop.create_task(talk(event_loop.clone(), address));
+    let waits = event_loop.clone();
+    let patience = Duration::from_secs(10);
+    let task = event_loop.create_task(async move { waits.wait_for(talk, patience).await });
+    let line = event_loop.run_until_complete(&task);
+    server.close();
+    line.flatten().flatten().map_err(|error| io::Error::other(error.to_string()))
+}
+
+async fn talk(event_loop: EventLoop, address: SocketAddr) -> Result<String, Exception> {
+    let socket = event_loop.open_connection(address).await?;
+    socket.write(b"a line ");
+    event_loop.sleep(Duration::from_millis(1)).await?;
+    socket.write(b"for a protocol\n");
+    let (mut line, mut buf) = (Vec::new(), [0; BUFFER]);
+    while !line.ends_with(b"\n") {
+        let n = socket.read(&mut buf).await?;
+        line.extend_from_slice(&buf[..n]);
+        if n == 0 {
+            break;
+        }
+    }
+    Ok(String::from_utf8_lossy(&line).trim_end().to_string())
+}
+
+/// Says everything again, louder, until it has said a line.
+#[derive(Default)]
+struct Upper(Option<Transport>);
+
+impl Protocol for Upper {
+    fn connection_made(&mut self, transport: &Transport) {
+        self.0 = Some(transport.clone());
+    }
+
+    fn data_received(&mut self, data: &[u8]) {
+        let Some(transport) = &self.0 else { return };
+        transport.write(&data.to_ascii_uppercase());
+        if data.ends_with(b"\n") {
+            transport.close();
+        }
+    }
+
+    fn connection_lost(&mut self, _error: Option<io::Error>) {
+        self.0 = None;
+    }
+}
+
+type Half = fn(&EventLoop, Vec<Job>) -> Vec<Outcome>;
+
+fn jobs(site: &Site) -> Vec<Job> {
+    let job = |task| Job {
+        task,
+        url: format!("http://{}/page/{task}?delay=50", site.address()),
+        address: site.address(),
+        page: format!("/page/{task}"),
+        timeout: Duration::from_secs(10),
+    };
+    (0..PAGES).map(job).collect()
+}
+
+// First act: callbacks. Each page is a protocol; what it says comes back through a future.
+
+fn with_callbacks(event_loop: &EventLoop, jobs: Vec<Job>) -> Vec<Outcome> {
+    let mut tasks = Vec::new();
+    for job in jobs {
+        let done = event_loop.create_future();
+        let page = Page { exchange: Some((Get::new(job), done.clone())), transport: None };
+        let address = page.exchange.as_ref().expect("it was just made").0.address();
+        event_loop.create_connection(address, page);
+        tasks.push(done);
+    }
+    let mut outcomes = Vec::new();
+    for task in tasks {
+        let outcome = event_loop.run_until_complete(&task);
+        outcomes.extend(outcome.map(Rc::unwrap_or_clone));
+    }
+    outcomes
+}
+
+/// A page on its way, and the future to tell.
+struct Page {
+    exchange: Option<(Get, Future<Rc<Outcome>>)>,
+    transport: Option<Transport>,
+}
+
+impl Protocol for Page {
+    fn connection_made(&mut self, transport: &Transport) {
+        if let Some((get, _)) = &self.exchange {
+            transport.write(get.request());
+        }
+        self.transport = Some(transport.clone());
+    }
+
+    fn data_received(&mut self, data: &[u8]) {
+        let Some((get, _)) = &mut self.exchange else { return };
+        let result = get.received(data);
+        if result.is_err() || !get.wants_more() {
+            self.finish(result);
+        }
+    }
+
+    fn connection_lost(&mut self, error: Option<io::Error>) {
+        let Some((get, _)) = &mut self.exchange else { return };
+        let result = error.map_or_else(|| get.received(&[]), Err);
+        self.finish(result);
+    }
+}
+
+impl Page {
+    fn finish(&mut self, result: io::Result<()>) {
+        if let Some((get, done)) = self.exchange.take() {
+            done.set_result(Rc::new(get.outcome(result)));
+        }
+        if let Some(transport) = &self.transport {
+            transport.close();
+        }
+    }
+}
+
+// Second act: coroutines, on the same loop. Each page is a task; each await ends in a callback.
+
+fn with_coroutines(event_loop: &EventLoop, jobs: Vec<Job>) -> Vec<Outcome> {
+    let mut tasks = Vec::new();
+    for job in jobs {
+        tasks.push(event_loop.create_task(fetch(event_loop.clone(), job)));
+    }
+    let mut outcomes = Vec::new();
+    for task in tasks {
+        let outcome = event_loop.run_until_complete(&task);
+        outcomes.extend(outcome.map(Rc::unwrap_or_clone));
+    }
+    outcomes
+}
+
+async fn fetch(event_loop: EventLoop, job: Job) -> Rc<Outcome> {
+    let mut get = Get::new(job);
+    let result = exchange(&event_loop, &mut get).await;
+    Rc::new(get.outcome(result.map_err(|error| io::Error::other(error.to_string()))))
+}
+
+async fn exchange(event_loop: &EventLoop, get: &mut Get) -> Result<(), Exception> {
+    let socket = event_loop.open_connection(get.address()).await?;
+    socket.write(get.request());
+    let mut buf = [0; BUFFER];
+    while get.wants_more() {
+        let n = socket.read(&mut buf).await?;
+        get.received(&buf[..n])?;
+    }
+    Ok(())
+}
+
+fn figure(section: &Section, half: &str, name: &str) -> u64 {
+    section.measured[half][name].as_u64().unwrap_or(0)
+}
+
+/// S1: a callback API.
+pub fn callbacks_suffice(section: &Section) -> Verdict {
+    let open = figure(section, "callbacks", "most_open");
+    let steps = figure(section, "callbacks", "steps");
+    let said = format!("{open} pages open at once by callbacks alone, {steps} steps of tasks");
+    if open > 1 && steps == 0 { Verdict::Holds(said) } else { Verdict::Fails(said) }
+}
+
+/// S2: a coroutine API, over the same loop.
+pub fn coroutines_are_callbacks(section: &Section) -> Verdict {
+    let open = figure(section, "coroutines", "most_open");
+    let (calls, steps) =
+        (figure(section, "coroutines", "calls"), figure(section, "coroutines", "steps"));
+    let said =
+        format!("{open} pages open at once; {steps} of the loop's {calls} callbacks were steps");
+    if open > 1 && steps > 0 && steps < calls { Verdict::Holds(said) } else { Verdict::Fails(said) }
+}
