@@ -1,0 +1,293 @@
+//! What greenlets.rs promises, a test each.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::*;
+
+type Log = Rc<RefCell<Vec<String>>>;
+
+struct Finally(Log, &'static str);
+
+impl Drop for Finally {
+    fn drop(&mut self) {
+        note(&self.0, self.1);
+    }
+}
+
+fn note(log: &Log, what: impl Into<String>) {
+    log.borrow_mut().push(what.into());
+}
+
+fn logged(log: &Log) -> String {
+    log.borrow().join(", ")
+}
+
+#[test]
+fn switches_go_to_whom_they_name_and_carry_values_both_ways() -> Result<(), Raised> {
+    let log = Log::default();
+    let main = Greenlet::main();
+    let (of_ping, of_pong) = (log.clone(), log.clone());
+    main.greenlet("ping", move |me, x: u32| {
+        note(&of_ping, format!("ping {x}"));
+        let y = me.switch("pong", x + 1)?;
+        note(&of_ping, format!("ping {y}"));
+        me.switch(MAIN, y + 1)
+    })?;
+    main.greenlet("pong", move |me, x| {
+        note(&of_pong, format!("pong {x}"));
+        me.switch("ping", x + 1)
+    })?;
+    assert_eq!(main.switch("ping", 1)?, 4);
+    assert_eq!(logged(&log), "ping 1, pong 2, ping 3");
+    assert!(!main.dead("ping") && !main.dead("pong"));
+    Ok(())
+}
+
+#[test]
+fn a_greenlet_starts_with_the_first_switch_and_not_before() -> Result<(), Raised> {
+    let log = Log::default();
+    let main = Greenlet::main();
+    let inner = log.clone();
+    main.greenlet("child", move |me, first: u32| {
+        note(&inner, format!("{} got {first}", me.name()));
+        Ok(first)
+    })?;
+    assert!(log.borrow().is_empty());
+    assert!(!main.dead("child"));
+    main.switch("child", 7)?;
+    assert_eq!(logged(&log), "child got 7");
+    Ok(())
+}
+
+#[test]
+fn the_result_goes_to_the_parent_whoever_switched_last() -> Result<(), Raised> {
+    let log = Log::default();
+    let main = Greenlet::main();
+    let inner = log.clone();
+    main.greenlet("parent", move |me, _: u32| {
+        me.greenlet("child", |me, _| {
+            me.switch("stranger", 0)?;
+            Ok(42)
+        })?;
+        let result = me.switch("child", 0)?;
+        note(&inner, format!("parent got {result}"));
+        Ok(1)
+    })?;
+    main.greenlet("stranger", |me, _| me.switch("child", 0))?;
+    assert_eq!(main.switch("parent", 0)?, 1);
+    assert_eq!(logged(&log), "parent got 42");
+    assert!(main.dead("child") && main.dead("parent") && !main.dead("stranger"));
+    assert_eq!(main.parent("child"), Some("parent"));
+    assert_eq!(main.parent(MAIN), None);
+    Ok(())
+}
+
+#[test]
+fn an_error_that_is_not_handled_is_raised_in_the_parent() -> Result<(), Raised> {
+    let main = Greenlet::main();
+    main.greenlet("parent", |me, _: u32| {
+        me.greenlet("child", |_, _| Err("spilled milk".into()))?;
+        match me.switch("child", 0) {
+            Err(raised) if raised.to_string() == "spilled milk" => Ok(1),
+            other => other,
+        }
+    })?;
+    assert_eq!(main.switch("parent", 0)?, 1);
+    Ok(())
+}
+
+#[test]
+fn an_error_that_nobody_handles_climbs_the_whole_tree_to_main() -> Result<(), Raised> {
+    let main = Greenlet::main();
+    main.greenlet("a", |me, _: u32| {
+        me.greenlet("b", |me, _| {
+            me.greenlet("c", |_, _| Err("from the bottom".into()))?;
+            me.switch("c", 0)
+        })?;
+        me.switch("b", 0)
+    })?;
+    let raised = main.switch("a", 0).expect_err("nobody handles it");
+    assert_eq!(raised.to_string(), "from the bottom");
+    assert!(main.dead("a") && main.dead("b") && main.dead("c"));
+    Ok(())
+}
+
+#[test]
+fn throw_raises_where_the_greenlet_switched_away() -> Result<(), Raised> {
+    let main = Greenlet::main();
+    main.greenlet("child", |me, _| match me.switch(MAIN, 1) {
+        Err(raised) if raised.to_string() == "come back" => Ok(2),
+        other => other,
+    })?;
+    assert_eq!(main.switch("child", 0)?, 1);
+    assert_eq!(main.throw("child", "come back")?, 2);
+    Ok(())
+}
+
+#[test]
+fn throw_into_one_that_has_not_started_is_raised_in_its_parent() -> Result<(), Raised> {
+    let log = Log::default();
+    let main = Greenlet::main();
+    let inner = log.clone();
+    main.greenlet("child", move |_, value: u32| {
+        note(&inner, "ran");
+        Ok(value)
+    })?;
+    let raised = main.throw("child", "too early").expect_err("it has no line yet");
+    assert_eq!(raised.to_string(), "too early");
+    assert!(main.dead("child") && log.borrow().is_empty());
+    Ok(())
+}
+
+#[test]
+fn greenlet_exit_kills_quietly_and_destructors_run() -> Result<(), Raised> {
+    let log = Log::default();
+    let main = Greenlet::main();
+    let inner = log.clone();
+    main.greenlet("child", move |me, _: u32| {
+        let _finally = Finally(inner, "finally");
+        me.switch(MAIN, 1)
+    })?;
+    main.switch("child", 0)?;
+    assert_eq!(main.throw("child", GreenletExit)?, 0); // not an error
+    assert!(main.dead("child"));
+    assert_eq!(logged(&log), "finally");
+    Ok(())
+}
+
+#[test]
+fn what_is_sent_to_the_dead_goes_to_their_nearest_living_ancestor() -> Result<(), Raised> {
+    let main = Greenlet::main();
+    main.greenlet("parent", |me, _: u32| {
+        me.greenlet("child", |_, _| Ok(0))?;
+        me.switch("child", 0)
+    })?;
+    main.switch("parent", 0)?;
+    assert!(main.dead("parent") && main.dead("child"));
+    assert_eq!(main.switch("child", 5)?, 5);
+    let raised = main.throw("child", "a letter").expect_err("it is for main now");
+    assert_eq!(raised.to_string(), "a letter");
+    assert_eq!(main.throw("child", GreenletExit)?, 0);
+    Ok(())
+}
+
+#[test]
+fn a_switch_to_oneself_returns_at_once() -> Result<(), Raised> {
+    let main = Greenlet::main();
+    main.greenlet("child", |me, value| me.switch("child", value + 1))?;
+    assert_eq!(main.switch("child", 1)?, 2);
+    assert_eq!(main.switch(MAIN, 3)?, 3);
+    Ok(())
+}
+
+#[test]
+fn a_switch_to_nobody_is_an_error_of_whoever_switches() -> Result<(), Raised> {
+    let main = Greenlet::main();
+    main.greenlet("child", |me, _| match me.switch("nobody", 0) {
+        Err(raised) if raised.is::<Misnamed>() => Ok(1),
+        other => other,
+    })?;
+    assert_eq!(main.switch("child", 0)?, 1);
+    let raised = main.switch("nobody", 0).expect_err("nobody has that name");
+    assert_eq!(raised.to_string(), "greenlet \"nobody\" is nobody's name");
+    Ok(())
+}
+
+#[test]
+fn a_name_is_given_once() -> Result<(), Raised> {
+    let main: Greenlet<u32> = Greenlet::main();
+    main.greenlet("child", |_, value| Ok(value))?;
+    for taken in ["child", MAIN] {
+        main.greenlet(taken, |_, value| Ok(value)).expect_err("the name is taken");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_greenlet_may_be_given_another_parent_but_not_itself() -> Result<(), Raised> {
+    let main: Greenlet<u32> = Greenlet::main();
+    main.greenlet("a", |me, value| me.switch(MAIN, value))?;
+    main.greenlet("b", |_, value| Ok(value))?;
+    main.set_parent("b", "a")?;
+    let raised = main.set_parent("a", "b").expect_err("b is below a");
+    assert_eq!(raised.to_string(), "greenlet \"a\" would be its own ancestor");
+    main.set_parent("a", "a").expect_err("nobody is its own parent");
+    main.set_parent("a", "nobody").expect_err("nobody has that name");
+    // b's result goes to a, which hands it to main as its own.
+    main.switch("a", 0)?;
+    assert_eq!(main.switch("b", 9)?, 9);
+    assert!(main.dead("a") && main.dead("b"));
+    Ok(())
+}
+
+#[test]
+fn dropping_main_unwinds_who_is_suspended() -> Result<(), Raised> {
+    let log = Log::default();
+    let main = Greenlet::main();
+    for name in ["a", "b"] {
+        let inner = log.clone();
+        main.greenlet(name, move |me, _: u32| {
+            let _finally = Finally(inner, name);
+            me.switch(MAIN, 0)
+        })?;
+        main.switch(name, 0)?;
+    }
+    let owned = Finally(log.clone(), "never started");
+    main.greenlet("c", move |_, _| {
+        let _owned = owned;
+        Ok(0)
+    })?;
+    drop(main);
+    assert_eq!(logged(&log), "a, b, never started");
+    Ok(())
+}
+
+#[test]
+fn who_is_being_unwound_cannot_switch() -> Result<(), Raised> {
+    struct Switches<'a>(Log, &'a Greenlet<'a, u32>);
+    impl Drop for Switches<'_> {
+        fn drop(&mut self) {
+            let raised = self.1.switch(MAIN, 0).expect_err("unwinding");
+            note(&self.0, raised.to_string());
+        }
+    }
+    let log = Log::default();
+    let main = Greenlet::main();
+    let inner = log.clone();
+    main.greenlet("child", move |me, _: u32| {
+        let _switches = Switches(inner, me);
+        me.switch(MAIN, 0)
+    })?;
+    main.switch("child", 0)?;
+    drop(main);
+    assert_eq!(logged(&log), "a greenlet that is being unwound cannot switch");
+    Ok(())
+}
+
+#[test]
+fn a_panic_reaches_main() -> Result<(), Raised> {
+    let main = Greenlet::main();
+    main.greenlet("child", |_, _: u32| panic!("on purpose"))?;
+    let result = catch_unwind(AssertUnwindSafe(|| main.switch("child", 0)));
+    result.expect_err("it panicked");
+    main.greenlet("other", |_, value| Ok(value))?;
+    assert_eq!(main.switch("other", 2)?, 2);
+    assert!(main.dead("child"));
+    Ok(())
+}
+
+#[test]
+fn a_ring_of_greenlets_hands_a_token_round() -> Result<(), Raised> {
+    const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+    let main = Greenlet::main();
+    for (i, name) in NAMES.into_iter().enumerate() {
+        main.greenlet(name, move |me, mut token: u32| {
+            loop {
+                let next = if token == 1000 { MAIN } else { NAMES[(i + 1) % 5] };
+                token = me.switch(next, token + 1)?;
+            }
+        })?;
+    }
+    assert_eq!(main.switch("a", 0)?, 1001);
+    Ok(())
+}
