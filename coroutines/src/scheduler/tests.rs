@@ -495,6 +495,29 @@ fn a_thread_can_run_again_after_a_run_that_panicked() {
 }
 
 #[test]
+fn a_thread_can_run_again_after_a_run_that_left_tasks_in_line() {
+    for _ in 0..3 {
+        let sum = run(|| {
+            let mut spinners = Vec::new();
+            for _ in 0..5 {
+                spinners.push(spawn(|| {
+                    loop {
+                        yield_now();
+                    }
+                }));
+            }
+            yield_now();
+            spinners[3].close();
+            current().unpark();
+            1 + spawn(|| 1).join().expect("no panic")
+        });
+        assert_eq!(sum, 2);
+    }
+    let error = run(park).expect_err("unparked in another run");
+    assert_eq!(error.kind(), io::ErrorKind::Deadlock);
+}
+
+#[test]
 fn a_generator_may_wait_and_only_its_task_waits_with_it() {
     fn slowly(n: u32) -> Generator<(), u32, ()> {
         Generator::new(move |yielder| {
