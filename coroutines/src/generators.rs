@@ -6,6 +6,8 @@
 //!
 //! The rules are those of PEP 342; `yield from` is in `delegation.rs`.
 
+pub mod aside;
+
 use std::error::Error;
 use std::fmt;
 

@@ -7,6 +7,8 @@
 //! corosensei's coroutines are generators too; a trampoline makes greenlets of them. To switch, a
 //! greenlet leaves a letter and drops back onto the trampoline, and the trampoline delivers it.
 
+pub mod aside;
+
 use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;

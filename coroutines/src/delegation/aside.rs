@@ -1,0 +1,166 @@
+//! delegation: one conversation, held with a generator and with one that delegates to it.
+//! If `yield from` lets everything through, the caller cannot tell the difference.
+//! Run it: cargo run -p coroutines -- delegation
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use common::cli::Flags;
+use common::report::{Section, Verdict};
+use serde_json::json;
+
+use super::yield_from;
+use crate::generators::aside::nanoseconds;
+use crate::generators::{Generator, GeneratorExit, Raised, Step};
+
+/// Is sent words, yields words, and returns some.
+type Waiter = Generator<&'static str, &'static str, &'static str>;
+
+/// What the waiter noticed.
+type Log = Rc<RefCell<Vec<String>>>;
+
+enum Ask {
+    Start,
+    Send(&'static str),
+    Throw(&'static str),
+    Close,
+}
+
+/// What has to pass through `yield from`, and a conversation in which it does.
+const WAYS: [(&str, &[Ask]); 6] = [
+    ("values out", &[Ask::Start, Ask::Send("tea"), Ask::Send("nothing")]),
+    ("values in", &[Ask::Start, Ask::Send("tea"), Ask::Send("cake")]),
+    ("errors in", &[Ask::Start, Ask::Throw("spilled"), Ask::Send("tea")]),
+    ("errors out", &[Ask::Start, Ask::Send("coffee")]),
+    ("the return value", &[Ask::Start, Ask::Send("the bill")]),
+    ("close", &[Ask::Start, Ask::Send("tea"), Ask::Close]),
+];
+
+/// How many generators there are between the caller and the waiter.
+const LEVELS: usize = 3;
+
+pub fn run(_flags: &Flags) -> Section {
+    let mut section = Section::default();
+    section.answer.push(row("passes through", "the caller gets", "the waiter notices"));
+    let mut same = 0;
+    for (way, asks) in WAYS {
+        let directly = hold(asks, 0);
+        let through = hold(asks, LEVELS);
+        same += usize::from(directly == through);
+        section.answer.push(row(way, &through.0, &through.1));
+    }
+    section.measure("ways", json!(WAYS.len()));
+    section.measure("same", json!(same));
+    if same < WAYS.len() {
+        section.wrong = Some("yield from changes what passes through it".into());
+    }
+    for levels in [0, 1, 10] {
+        let mut echo = delegate(levels, echo());
+        let started = echo.start().is_ok();
+        let ns = nanoseconds(|| echo.send(1));
+        section.measure(&format!("through_{levels}_ns"), json!(started.then_some(ns)));
+        let line = format!("  a value in and the next one out, {levels:>2} levels: {ns:>6.1} ns");
+        section.shown.push(line);
+    }
+    section
+}
+
+fn row(way: &str, caller: &str, waiter: &str) -> String {
+    format!("  {way:<16}  {caller:<33}  {waiter}").trim_end().to_string()
+}
+
+/// K4, from the conversations that came out the same with and without delegation.
+pub fn all_passes_through(section: &Section) -> Verdict {
+    let (ways, same) = (&section.measured["ways"], &section.measured["same"]);
+    let seen = format!("{same} of {ways} conversations go the same through {LEVELS} levels");
+    if ways == same { Verdict::Holds(seen) } else { Verdict::Fails(seen) }
+}
+
+/// What the caller gets and what the waiter notices.
+fn hold(asks: &[Ask], levels: usize) -> (String, String) {
+    let log = Log::default();
+    let mut waiter = delegate(levels, waiter(log.clone()));
+    let mut got = Vec::new();
+    for ask in asks {
+        got.push(match ask {
+            Ask::Start => told(waiter.start()),
+            Ask::Send(words) => told(waiter.send(words)),
+            Ask::Throw(words) => told(waiter.throw(*words)),
+            Ask::Close => match waiter.close() {
+                Ok(()) => "closed".into(),
+                Err(raised) => format!("raised: {raised}"),
+            },
+        });
+    }
+    (got.join(", "), log.take().join(", "))
+}
+
+fn told(step: Result<Step<&str, &str>, Raised>) -> String {
+    match step {
+        Ok(Step::Yielded(words)) => words.into(),
+        Ok(Step::Returned(words)) => format!("returned: {words}"),
+        Err(raised) => format!("raised: {raised}"),
+    }
+}
+
+/// `inner`, and between it and the caller so many that say `return (yield from inner)`.
+fn delegate<S: 'static, Y: 'static, R: 'static>(
+    levels: usize,
+    inner: Generator<S, Y, R>,
+) -> Generator<S, Y, R> {
+    if levels == 0 {
+        return inner;
+    }
+    let inner = delegate(levels - 1, inner);
+    Generator::new(move |yielder| yield_from(yielder, inner))
+}
+
+fn waiter(log: Log) -> Waiter {
+    let note = move |what: &str| log.borrow_mut().push(what.into());
+    Generator::new(move |yielder| {
+        let mut says = "welcome";
+        loop {
+            says = match yielder.suspend(says) {
+                Ok("coffee") => return Err("out of coffee".into()),
+                Ok("the bill") => return Ok("thank you"),
+                Ok("nothing") => "as you like",
+                Ok(order) => {
+                    note(order);
+                    "certainly"
+                }
+                Err(raised) if raised.is::<GeneratorExit>() => {
+                    note("closing time");
+                    return Err(raised);
+                }
+                Err(raised) => {
+                    note(&format!("{raised}!"));
+                    "no harm done"
+                }
+            };
+        }
+    })
+}
+
+fn echo() -> Generator<i64, i64, ()> {
+    Generator::new(|yielder| {
+        let mut value = 0;
+        loop {
+            value = yielder.suspend(value)?;
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_caller_cannot_tell_how_many_are_in_between() {
+        for (way, asks) in WAYS {
+            let directly = hold(asks, 0);
+            for levels in [1, 2, 20] {
+                assert_eq!(directly, hold(asks, levels), "{way}");
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! greenlets: who runs when, by name; what a parent hears; a tree of them.
+//! Nobody runs before it is switched to, and nobody runs on after it has switched away.
+//! Run it: cargo run -p coroutines -- greenlets
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use common::cli::Flags;
+use common::report::{Section, Verdict};
+use corosensei::Coroutine;
+use serde_json::json;
+
+use super::{Greenlet, GreenletExit, MAIN};
+use crate::generators::Raised;
+use crate::generators::aside::nanoseconds;
+
+type Log = Rc<RefCell<Vec<String>>>;
+
+pub fn run(_flags: &Flags) -> Section {
+    let mut section = Section::default();
+    let acts = switching(&mut section)
+        .and_then(|()| family(&mut section))
+        .and_then(|()| compare(&mut section));
+    section.wrong = acts.err().map(|raised| format!("a greenlet raised: {raised}"));
+    section
+}
+
+/// K5, from the order in which they ran and from what reached the parents.
+pub fn switch_and_climb(section: &Section) -> Verdict {
+    let seen = |name: &str| section.measured.get(name).and_then(|seen| seen.as_str()).unwrap_or("");
+    let (order, heard) = (seen("order"), seen("heard"));
+    let told = format!("they ran in the order named, {order}; the parents heard: {heard}");
+    let named = order == "ping pong ping pong main";
+    if named && heard == "5 pages, no paper" { Verdict::Holds(told) } else { Verdict::Fails(told) }
+}
+
+/// The example of the greenlet documentation: two that switch to each other.
+fn switching(section: &mut Section) -> Result<(), Raised> {
+    let log = Log::default();
+    let main = Greenlet::main();
+    let (pings, pongs) = (log.clone(), log.clone());
+    main.greenlet("ping", move |me, mut ball: u32| {
+        loop {
+            pings.borrow_mut().push(format!("{} {ball}", me.name()));
+            ball = me.switch("pong", ball + 1)?;
+        }
+    })?;
+    main.greenlet("pong", move |me, mut ball| {
+        loop {
+            pongs.borrow_mut().push(format!("{} {ball}", me.name()));
+            let next = if ball < 4 { "ping" } else { MAIN };
+            ball = me.switch(next, ball + 1)?;
+        }
+    })?;
+    let ball = main.switch("ping", 1)?;
+    log.borrow_mut().push(format!("{} {ball}", main.name()));
+    let log = log.take();
+    section.answer.push("  who has the ball:".into());
+    section.answer.push(format!("    {}", log.join(" → ")));
+    let order: Vec<&str> = log.iter().filter_map(|line| line.split(' ').next()).collect();
+    section.measure("order", json!(order.join(" ")));
+    Ok(())
+}
+
+/// Children that end in every way there is, and what their parents hear of it.
+fn family(section: &mut Section) -> Result<(), Raised> {
+    let heard = Log::default();
+    let main = Greenlet::main();
+    let inner = heard.clone();
+    main.greenlet("editor", move |me, _: u32| {
+        me.greenlet("author", |me, _| {
+            me.switch("editor", 2)?; // a first draft; the rest on demand
+            Ok(5)
+        })?;
+        me.greenlet("printer", |_, _| Err("no paper".into()))?;
+        me.switch("author", 0)?;
+        let pages = me.switch("author", 0)?;
+        inner.borrow_mut().push(format!("{pages} pages"));
+        if let Err(raised) = me.switch("printer", pages) {
+            inner.borrow_mut().push(raised.to_string());
+        }
+        me.switch(MAIN, pages)
+    })?;
+    main.greenlet("reader", |me, _| me.switch(MAIN, 0))?;
+    let pages = main.switch("editor", 0)?;
+    main.switch("reader", pages)?;
+    let mut draw = |title: &str| {
+        section.answer.push(format!("  {title}"));
+        for (name, branch) in [
+            ("editor", "├─ editor"),
+            ("author", "│  ├─ author"),
+            ("printer", "│  └─ printer"),
+            ("reader", "└─ reader"),
+        ] {
+            let state = if main.dead(name) { "dead" } else { "suspended" };
+            let parent = main.parent(name).unwrap_or("nobody");
+            section.answer.push(format!("    {branch:<14} {state:<10} its parent: {parent}"));
+        }
+    };
+    draw("main, after a result and an error went to the editor:");
+    main.throw("reader", GreenletExit)?;
+    main.throw("editor", GreenletExit)?;
+    draw("main, after a GreenletExit to each of the two that were left:");
+    let answer = main.switch("author", 7)?;
+    section.answer.push(format!("  what is sent to a dead one goes to its ancestor: {answer}"));
+    section.measure("heard", json!(heard.borrow().join(", ")));
+    Ok(())
+}
+
+fn compare(section: &mut Section) -> Result<(), Raised> {
+    let mut bare: Coroutine<i64, i64, ()> = Coroutine::new(|yielder, mut value| {
+        loop {
+            value = yielder.suspend(value);
+        }
+    });
+    let main = Greenlet::main();
+    main.greenlet("echo", |me, mut value: i64| {
+        loop {
+            value = me.switch(MAIN, value)?;
+        }
+    })?;
+    main.switch("echo", 0)?;
+    let bare = nanoseconds(|| bare.resume(1));
+    let ours = nanoseconds(|| main.switch("echo", 1));
+    section.measure("bare_ns", json!(bare));
+    section.measure("switch_ns", json!(ours));
+    let factor = ours / bare;
+    section.shown = vec![
+        format!("  there and back: corosensei {bare:>5.1} ns"),
+        format!("                  greenlets  {ours:>5.1} ns, {factor:.1} × as long"),
+    ];
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_acts_show_what_they_should() -> Result<(), Raised> {
+        let mut section = Section::default();
+        switching(&mut section)?;
+        family(&mut section)?;
+        assert!(matches!(switch_and_climb(&section), Verdict::Holds(_)));
+        assert_eq!(section.answer.iter().filter(|line| line.contains(" dead ")).count(), 6);
+        Ok(())
+    }
+}
