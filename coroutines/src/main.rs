@@ -72,6 +72,12 @@ const COROUTINES: Chapter = Chapter {
             about: "switch by name, parent and child",
             run: greenlets::aside::run,
         },
+        Aside {
+            name: "scheduler",
+            slides: "22-23",
+            about: "the ladder from turns to sockets",
+            run: scheduler::aside::run,
+        },
     ],
     claims: &[
         Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),

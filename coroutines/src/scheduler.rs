@@ -5,6 +5,8 @@
 //! takes the same turns on every run. Nothing here is `Send`, so the compiler proves that there is
 //! one thread.
 
+pub mod aside;
+
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -295,6 +297,15 @@ impl fmt::Debug for Failed {
 }
 
 impl std::error::Error for Failed {}
+
+impl From<Failed> for io::Error {
+    fn from(failed: Failed) -> io::Error {
+        match failed {
+            Failed::Stuck(error) => error,
+            failed => io::Error::other(failed.to_string()),
+        }
+    }
+}
 
 /// The words of a panic.
 pub fn said(payload: &(dyn Any + Send)) -> &str {

@@ -142,7 +142,7 @@ mod tests {
         switching(&mut section)?;
         family(&mut section)?;
         assert!(matches!(switch_and_climb(&section), Verdict::Holds(_)));
-        assert_eq!(section.answer.iter().filter(|line| line.contains(" dead ")).count(), 6);
+        assert_eq!(section.answer.iter().filter(|line| line.contains(" dead   ")).count(), 6);
         Ok(())
     }
 }
