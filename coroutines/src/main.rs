@@ -3,16 +3,11 @@
 
 use std::process::ExitCode;
 
-<<<<<<< HEAD
-use common::chapter::{Chapter, Claim, Seen};
+use common::chapter::{Aside, Chapter, Claim, Seen};
 use common::workload::shared_state::Version;
 use common::workload::{
     cpu_bound as cpu, early_results as early, interactivity as heart, ordering as order,
 };
-=======
-use common::chapter::{Aside, Chapter, Claim, Seen};
-use common::workload::cpu_bound as cpu;
->>>>>>> 3df3a33 (Add the asides on generators, delegation and greenlets)
 
 mod cpu_bound;
 #[allow(dead_code)]
@@ -38,7 +33,6 @@ const COROUTINES: Chapter = Chapter {
     io_bound: |jobs| scheduler::run(|| io_bound::run(jobs)),
     io_bound_bounded: |jobs, n| scheduler::run(|| io_bound::bounded(jobs, n)),
     cpu_bound: |counts| scheduler::run(|| cpu_bound::run(counts)),
-<<<<<<< HEAD
     ordering: |all| scheduler::run(|| ordering::run(all)),
     shared_state_careless: |bank| scheduler::run(|| shared_state::careless(bank)),
     shared_state_careful: |bank| scheduler::run(|| shared_state::careful(bank)),
@@ -46,13 +40,6 @@ const COROUTINES: Chapter = Chapter {
     interactivity_careless: |count, heart| scheduler::run(|| interactivity::careless(count, heart)),
     interactivity_careful: |count, heart| scheduler::run(|| interactivity::careful(count, heart)),
     early_results: |jobs, to| scheduler::run(|| early_results::run(jobs, to)),
-    asides: &[],
-    claims: &[
-        Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
-        Claim("C2", Seen::IoAndCpu(cpu::baselines_are_sums)),
-        Claim("K1", Seen::Ordering(order::order_is_the_same)),
-        Claim("K2", Seen::Interactivity(heart::nothing_runs_until_one_yields)),
-=======
     asides: &[
         Aside {
             name: "generators",
@@ -82,10 +69,11 @@ const COROUTINES: Chapter = Chapter {
     claims: &[
         Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
         Claim("C2", Seen::IoAndCpu(cpu::baselines_are_sums)),
+        Claim("K1", Seen::Ordering(order::order_is_the_same)),
+        Claim("K2", Seen::Interactivity(heart::nothing_runs_until_one_yields)),
         Claim("K3", Seen::Aside("generators", generators::aside::stop_in_the_middle)),
         Claim("K4", Seen::Aside("delegation", delegation::aside::all_passes_through)),
         Claim("K5", Seen::Aside("greenlets", greenlets::aside::switch_and_climb)),
->>>>>>> 3df3a33 (Add the asides on generators, delegation and greenlets)
         Claim("K6", Seen::CpuBound(cpu::no_faster_on_one_thread)),
         Claim("K7", Seen::EarlyResults(early::long_before_the_last)),
     ],

@@ -108,7 +108,7 @@ fn compare(section: &mut Section) {
         let polled = poll_crowd(&pairs)?;
         Ok((polled, scheduler::run(|| wake_from_crowd(pairs))?))
     });
-    section.shown.push(match crowd {
+    let line = match crowd {
         Ok((polled, woken)) => {
             section.measure("poll_us", json!(polled));
             section.measure("epoll_us", json!(woken));
@@ -118,7 +118,8 @@ fn compare(section: &mut Section) {
             )
         }
         Err(error) => format!("  no crowd of {CROWD} to wait: {error}"),
-    });
+    };
+    section.shown.push(line);
 }
 
 fn pairs() -> io::Result<Vec<(UnixStream, UnixStream)>> {
