@@ -300,6 +300,11 @@ impl Report {
     }
 }
 
+/// A piece of a picture that the eye is to find: in red, on a terminal.
+pub fn red(text: &str) -> String {
+    format!("{BAD}{text}{BAD:#}")
+}
+
 /// Breaks a sentence at spaces, `width` characters at most.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];

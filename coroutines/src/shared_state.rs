@@ -22,8 +22,15 @@ pub fn careful(bank: &Bank) -> Totals {
     run(bank, all_at_once)
 }
 
+/// Where there has to be a yield in between, the scheduler's own lock keeps the others out: one
+/// of std's would block the thread that is to release it.
+pub fn locked(bank: &Bank) -> Totals {
+    run(bank, with_the_lock)
+}
+
 /// Whoever writes after a yield writes what has not been true for long.
-fn read_think_write(accounts: &Accounts, Transfer { from, to, amount }: Transfer) {
+fn read_think_write(accounts: &Accounts, transfer: Transfer) {
+    let Transfer { from, to, amount } = transfer;
     let payer = accounts.balances[from].get();
     let payee = accounts.balances[to].get();
     think();
@@ -33,13 +40,19 @@ fn read_think_write(accounts: &Accounts, Transfer { from, to, amount }: Transfer
 }
 
 /// No lock: nothing else runs between two yields.
-fn all_at_once(accounts: &Accounts, Transfer { from, to, amount }: Transfer) {
+fn all_at_once(accounts: &Accounts, transfer: Transfer) {
+    let Transfer { from, to, amount } = transfer;
     let payer = accounts.balances[from].get();
     let payee = accounts.balances[to].get();
     think();
     accounts.balances[from].set(payer - amount);
     accounts.balances[to].set(payee + amount);
     scheduler::yield_now();
+}
+
+fn with_the_lock(accounts: &Accounts, transfer: Transfer) {
+    let _held = accounts.lock.acquire().expect("whoever holds the lock goes on");
+    read_think_write(accounts, transfer);
 }
 
 fn run(bank: &Bank, make: fn(&Accounts, Transfer)) -> Totals {
@@ -58,15 +71,4 @@ fn run(bank: &Bank, make: fn(&Accounts, Transfer)) -> Totals {
         task.join().expect("a transfer does not panic");
     }
     accounts.balances.iter().map(Cell::get).collect()
-}
-
-/// Where there has to be a yield in between, the scheduler's own lock keeps the others out: one
-/// of std's would block the thread that is to release it.
-pub fn locked(bank: &Bank) -> Totals {
-    run(bank, with_the_lock)
-}
-
-fn with_the_lock(accounts: &Accounts, transfer: Transfer) {
-    let _held = accounts.lock.acquire().expect("whoever holds the lock goes on");
-    read_think_write(accounts, transfer);
 }

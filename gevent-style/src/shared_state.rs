@@ -23,9 +23,16 @@ pub fn careful(bank: &Bank) -> Totals {
     run(bank, all_at_once)
 }
 
+/// Where there has to be a wait in between, a lock keeps the others out: std's own, patched. It
+/// parks the greenlet; unpatched it would block the thread that is to release it.
+pub fn locked(bank: &Bank) -> Totals {
+    run(bank, with_the_lock)
+}
+
 /// Whoever writes after a wait writes what has not been true for long. The one here is the
 /// shortest there is; patched, it is `gevent.sleep(0)`.
-fn read_think_write(accounts: &Accounts, Transfer { from, to, amount }: Transfer) {
+fn read_think_write(accounts: &Accounts, transfer: Transfer) {
+    let Transfer { from, to, amount } = transfer;
     let payer = accounts.balances[from].load(Relaxed);
     let payee = accounts.balances[to].load(Relaxed);
     think();
@@ -35,13 +42,19 @@ fn read_think_write(accounts: &Accounts, Transfer { from, to, amount }: Transfer
 }
 
 /// No lock: nothing else runs between two waits.
-fn all_at_once(accounts: &Accounts, Transfer { from, to, amount }: Transfer) {
+fn all_at_once(accounts: &Accounts, transfer: Transfer) {
+    let Transfer { from, to, amount } = transfer;
     let payer = accounts.balances[from].load(Relaxed);
     let payee = accounts.balances[to].load(Relaxed);
     think();
     accounts.balances[from].store(payer - amount, Relaxed);
     accounts.balances[to].store(payee + amount, Relaxed);
     thread::yield_now();
+}
+
+fn with_the_lock(accounts: &Accounts, transfer: Transfer) {
+    let _held = accounts.lock.lock().expect("nobody panics with the lock");
+    read_think_write(accounts, transfer);
 }
 
 fn run(bank: &Bank, make: fn(&Accounts, Transfer)) -> Totals {
@@ -60,15 +73,4 @@ fn run(bank: &Bank, make: fn(&Accounts, Transfer)) -> Totals {
         task.join().expect("a transfer does not panic");
     }
     accounts.balances.iter().map(|balance| balance.load(Relaxed)).collect()
-}
-
-/// Where there has to be a wait in between, a lock keeps the others out: std's own, patched. It
-/// parks the greenlet; unpatched it would block the thread that is to release it.
-pub fn locked(bank: &Bank) -> Totals {
-    run(bank, with_the_lock)
-}
-
-fn with_the_lock(accounts: &Accounts, transfer: Transfer) {
-    let _held = accounts.lock.lock().expect("nobody panics with the lock");
-    read_think_write(accounts, transfer);
 }

@@ -14,8 +14,11 @@ pub fn run(all: Vec<Steps>) -> String {
     let start = SharedBarrier::new(all.len()).expect("there is a page of memory left");
     let mut tasks = Vec::new();
     for steps in all {
-        let (writer, start) = (&writer, &start);
-        tasks.push(process::spawn(move || walk(steps, writer, start)));
+        tasks.push(process::spawn(|| {
+            // Nobody begins before all are there: starting one takes longer than a step.
+            start.wait();
+            walk(steps, &writer);
+        }));
     }
     for task in tasks {
         task.join().expect("a step does not panic");
@@ -26,9 +29,7 @@ pub fn run(all: Vec<Steps>) -> String {
     written
 }
 
-fn walk(mut steps: Steps, mut log: &PipeWriter, start: &SharedBarrier) {
-    // Nobody starts before all are there: starting one takes longer than a step.
-    start.wait();
+fn walk(mut steps: Steps, mut log: &PipeWriter) {
     // Nobody has to yield here: the OS preempts.
     while let Some(step) = steps.step() {
         // What is shorter than a page goes into a pipe in one piece.

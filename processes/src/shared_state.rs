@@ -27,7 +27,8 @@ pub fn careful(bank: &Bank) -> Totals {
 }
 
 /// Whoever writes after the OS took the core away writes what has not been true for long.
-fn read_think_write(accounts: &Accounts, Transfer { from, to, amount }: Transfer) {
+fn read_think_write(accounts: &Accounts, transfer: Transfer) {
+    let Transfer { from, to, amount } = transfer;
     let payer = accounts.balances[from].load(Relaxed);
     let payee = accounts.balances[to].load(Relaxed);
     think();

@@ -12,8 +12,13 @@ pub fn run(all: Vec<Steps>) -> String {
     let start = Arc::new(Barrier::new(all.len()));
     let mut tasks = Vec::new();
     for steps in all {
-        let (log, start) = (Arc::clone(&log), Arc::clone(&start));
-        tasks.push(thread::spawn(move || walk(steps, &log, &start)));
+        let log = Arc::clone(&log);
+        let start = Arc::clone(&start);
+        tasks.push(thread::spawn(move || {
+            // Nobody begins before all are there: starting one takes longer than a step.
+            start.wait();
+            walk(steps, &log);
+        }));
     }
     for task in tasks {
         task.join().expect("a step does not panic");
@@ -21,9 +26,7 @@ pub fn run(all: Vec<Steps>) -> String {
     log.lock().expect("nobody panics with the lock").clone()
 }
 
-fn walk(mut steps: Steps, log: &Mutex<String>, start: &Barrier) {
-    // Nobody starts before all are there: starting one takes longer than a step.
-    start.wait();
+fn walk(mut steps: Steps, log: &Mutex<String>) {
     // Nobody has to yield here: the OS preempts.
     while let Some(step) = steps.step() {
         log.lock().expect("nobody panics with the lock").push_str(&step);

@@ -24,7 +24,8 @@ pub fn careful(bank: &Bank) -> Totals {
 }
 
 /// Whoever writes after the OS took the core away writes what has not been true for long.
-fn read_think_write(accounts: &Accounts, Transfer { from, to, amount }: Transfer) {
+fn read_think_write(accounts: &Accounts, transfer: Transfer) {
+    let Transfer { from, to, amount } = transfer;
     let payer = accounts.balances[from].load(Relaxed);
     let payee = accounts.balances[to].load(Relaxed);
     think();
@@ -43,7 +44,8 @@ fn run(bank: &Bank, make: fn(&Accounts, Transfer)) -> Totals {
     let start = Arc::new(Barrier::new(bank.tasks().len()));
     let mut tasks = Vec::new();
     for transfers in bank.tasks() {
-        let (accounts, start) = (Arc::clone(&accounts), Arc::clone(&start));
+        let accounts = Arc::clone(&accounts);
+        let start = Arc::clone(&start);
         tasks.push(thread::spawn(move || {
             start.wait();
             for transfer in transfers {

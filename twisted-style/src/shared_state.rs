@@ -24,6 +24,12 @@ pub fn careful(bank: &Bank) -> Totals {
     run(bank, all_at_once)
 }
 
+/// Where there has to be a callback in between, a lock keeps the others out: one that is waited
+/// for by a Deferred. One of std's would block the thread that is to release it.
+pub fn locked(bank: &Bank) -> Totals {
+    run(bank, with_the_lock)
+}
+
 /// Whoever writes in a later callback writes what has not been true for long.
 fn read_think_write(accounts: Rc<Accounts>, transfer: Transfer) -> Deferred<()> {
     let Transfer { from, to, amount } = transfer;
@@ -45,6 +51,11 @@ fn all_at_once(accounts: Rc<Accounts>, transfer: Transfer) -> Deferred<()> {
     accounts.balances[from].set(payer - amount);
     accounts.balances[to].set(payee + amount);
     next_turn(&accounts.reactor)
+}
+
+fn with_the_lock(accounts: Rc<Accounts>, transfer: Transfer) -> Deferred<()> {
+    let lock = accounts.lock.clone();
+    lock.run(move || read_think_write(accounts, transfer))
 }
 
 /// Fires when everybody else has had a turn (`task.deferLater` with no delay).
@@ -78,15 +89,4 @@ fn work(accounts: Rc<Accounts>, mut transfers: Transfers, make: Make, done: Reso
     let made = make(Rc::clone(&accounts), transfer);
     // `done` tells the end: one chain for all transfers would grow with each of them.
     drop(made.add_callback(move |()| work(accounts, transfers, make, done)));
-}
-
-/// Where there has to be a callback in between, a lock keeps the others out: one that is waited
-/// for by a Deferred. One of std's would block the thread that is to release it.
-pub fn locked(bank: &Bank) -> Totals {
-    run(bank, with_the_lock)
-}
-
-fn with_the_lock(accounts: Rc<Accounts>, transfer: Transfer) -> Deferred<()> {
-    let lock = accounts.lock.clone();
-    lock.run(move || read_think_write(accounts, transfer))
 }

@@ -25,8 +25,15 @@ pub async fn careful(bank: &Bank) -> Totals {
     run(bank, all_at_once).await
 }
 
+/// Where there has to be an await in between, the loop's own lock keeps the others out: one of
+/// std's would block the thread that is to release it.
+pub async fn locked(bank: &Bank) -> Totals {
+    run(bank, with_the_lock).await
+}
+
 /// Whoever writes after an await writes what has not been true for long.
-async fn read_think_write(accounts: &Accounts, Transfer { from, to, amount }: Transfer) {
+async fn read_think_write(accounts: &Accounts, transfer: Transfer) {
+    let Transfer { from, to, amount } = transfer;
     let payer = accounts.balances[from].get();
     let payee = accounts.balances[to].get();
     think();
@@ -36,13 +43,19 @@ async fn read_think_write(accounts: &Accounts, Transfer { from, to, amount }: Tr
 }
 
 /// No lock: nothing else runs between two awaits.
-async fn all_at_once(accounts: &Accounts, Transfer { from, to, amount }: Transfer) {
+async fn all_at_once(accounts: &Accounts, transfer: Transfer) {
+    let Transfer { from, to, amount } = transfer;
     let payer = accounts.balances[from].get();
     let payee = accounts.balances[to].get();
     think();
     accounts.balances[from].set(payer - amount);
     accounts.balances[to].set(payee + amount);
     yield_now().await;
+}
+
+async fn with_the_lock(accounts: &Accounts, transfer: Transfer) {
+    let _held = accounts.lock.lock().await;
+    read_think_write(accounts, transfer).await;
 }
 
 async fn run(bank: &Bank, make: impl AsyncFn(&Accounts, Transfer) + Copy + 'static) -> Totals {
@@ -61,15 +74,4 @@ async fn run(bank: &Bank, make: impl AsyncFn(&Accounts, Transfer) + Copy + 'stat
         task.await;
     }
     accounts.balances.iter().map(Cell::get).collect()
-}
-
-/// Where there has to be an await in between, the loop's own lock keeps the others out: one of
-/// std's would block the thread that is to release it.
-pub async fn locked(bank: &Bank) -> Totals {
-    run(bank, with_the_lock).await
-}
-
-async fn with_the_lock(accounts: &Accounts, transfer: Transfer) {
-    let _held = accounts.lock.lock().await;
-    read_think_write(accounts, transfer).await;
 }

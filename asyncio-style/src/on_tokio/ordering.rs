@@ -25,6 +25,7 @@ pub async fn run(all: Vec<Steps>) -> String {
 async fn walk(mut steps: Steps, log: Rc<RefCell<String>>) {
     while let Some(step) = steps.step() {
         log.borrow_mut().push_str(&step);
+        // Predictable, but not in line: tokio wakes those who yielded last first.
         task::yield_now().await;
     }
 }

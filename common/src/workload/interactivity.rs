@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::Error;
 use crate::chapter::Stage;
-use crate::report::{Section, Times, Verdict};
+use crate::report::{Section, Times, Verdict, red};
 use crate::timeline::{Kind, Span, now};
 use crate::workload::cpu_bound::{Count, Counted};
 
@@ -132,7 +132,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub beats: u64,
     /// Count the primes below this number meanwhile
-    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 700_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub below: u64,
 }
 
@@ -229,7 +229,8 @@ fn strips(name: &str, beats: &Beats, scale: u64) -> [String; 2] {
     count[column(from)..=column(to)].fill('█');
     let row = |name: &str, strip: Vec<char>| {
         let strip: String = strip.into_iter().collect();
-        format!("  {name:<10}{strip}").trim_end().to_string()
+        let row = format!("  {name:<10}{strip}");
+        row.trim_end().replace('♥', &red("♥"))
     };
     [row(name, heart), row("", count)]
 }
@@ -325,6 +326,7 @@ mod tests {
         assert_eq!(one_stalls_everybody(&m).word(), "holds");
         assert_eq!(others_go_on(&m).word(), "does not hold");
         let [heart, count] = strips("careless", &frozen, INTERVAL / 2);
+        let heart = anstream::adapter::strip_str(&heart).to_string();
         assert_eq!(heart, "  careless  ♥ · · · ♥ ♥");
         assert_eq!(count, "            █████████");
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::Error;
 use crate::chapter::Stage;
-use crate::report::{Bar, Section, Times, Verdict, bars};
+use crate::report::{Bar, Section, Times, Verdict, bars, red};
 
 const TASKS: u64 = 4;
 const ACCOUNTS: usize = 10;
@@ -246,8 +246,8 @@ fn describe(stage: &Stage, section: &mut Section, m: &Measured, times: &[Times])
 fn table(name: &str, errors: &[i64]) -> String {
     let cell = |&error: &i64| match error {
         0 => format!("{:>6}", 0),
-        -9999..=9999 => format!("{error:>+6}"),
-        _ => format!("{:>+5}k", error / 1000),
+        -9999..=9999 => red(&format!("{error:>+6}")),
+        _ => red(&format!("{:>+5}k", error / 1000)),
     };
     format!("  {name:<13}{}", errors.iter().map(cell).collect::<String>())
 }
@@ -331,9 +331,13 @@ mod tests {
         assert_eq!(updates_get_lost(&wrong).word(), "does not hold");
     }
 
+    fn plain(name: &str, errors: &[i64]) -> String {
+        anstream::adapter::strip_str(&table(name, errors)).to_string()
+    }
+
     #[test]
     fn a_row_fits_whatever_was_lost() {
-        let row = table("careless", &[i64::from(i32::MIN), 0, 9999, -9999, 10_000, 1, 2, 3, 4, 5]);
+        let row = plain("careless", &[i64::from(i32::MIN), 0, 9999, -9999, 10_000, 1, 2, 3, 4, 5]);
         assert!(row.chars().count() <= 80, "{row}");
         assert!(row.contains("     0 +9999 -9999  +10k    +1"), "{row}");
     }
