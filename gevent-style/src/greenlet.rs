@@ -11,9 +11,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use may::coroutine::Builder;
+use may::coroutine::{self, Builder, JoinHandle};
 
+use crate::event::from_now;
 use crate::hub::{self, Life, OnKill, Waiter, Wake, locked, uncooperative};
+use crate::queue::Queue;
 
 /// The stack of the main greenlet, in machine words: 1 MiB, for whatever a `main` may do.
 const MAIN_STACK_WORDS: usize = 0x2_0000;
@@ -32,10 +34,13 @@ struct Shared<T> {
     outcome: Mutex<Outcome<T>>,
 }
 
+/// What is to be done when a greenlet has finished.
+type Link = Box<dyn FnOnce() + Send>;
+
 struct Outcome<T> {
     finished: bool,
     result: Option<thread::Result<T>>,
-    joining: Vec<Arc<Waiter>>,
+    links: Vec<Link>,
 }
 
 /// `gevent.spawn`: starts a greenlet. It runs as soon as the greenlet that spawned it waits.
@@ -122,16 +127,39 @@ fn outlive<'a>(f: Box<dyn FnOnce() + Send + 'a>) -> Box<dyn FnOnce() + Send> {
     unsafe { mem::transmute::<Box<dyn FnOnce() + Send + 'a>, Box<dyn FnOnce() + Send>>(f) }
 }
 
-#[expect(unsafe_code, reason = "may::coroutine::Builder::spawn is unsafe")]
+/// Starts a coroutine, behind all that can run now. `may` would put a new one behind a second
+/// queue, which it looks into when the first one is empty; then who is woken meanwhile overtakes
+/// it. So a greenlet enters the coroutine at once, has it park, and unparks it.
 fn start(builder: Builder, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    if coroutine::is_coroutine() {
+        let parked = enter(builder, || {
+            coroutine::park();
+            body();
+        });
+        parked.map(|parked| parked.coroutine().unpark())
+    } else {
+        spawn_outside(builder, body).map(drop)
+    }
+}
+
+type Started = io::Result<JoinHandle<()>>;
+
+#[expect(unsafe_code, reason = "may::coroutine::Builder::spawn_local is unsafe")]
+fn enter(builder: Builder, body: impl FnOnce() + Send + 'static) -> Started {
     // SAFETY: there is one worker, so a greenlet always finds the thread-locals it left; a stack
     // that overflows ends in a guard page.
-    let started = catch_unwind(AssertUnwindSafe(|| unsafe { builder.spawn(body) }));
-    match started {
-        Ok(started) => started.map(drop),
-        // `may` panics when the kernel gives it no stack.
-        Err(_) => Err(Place::none_left()),
-    }
+    or_no_stack(|| unsafe { builder.spawn_local(body) })
+}
+
+#[expect(unsafe_code, reason = "may::coroutine::Builder::spawn is unsafe")]
+fn spawn_outside(builder: Builder, body: impl FnOnce() + Send + 'static) -> Started {
+    // SAFETY: as in `enter`.
+    or_no_stack(|| unsafe { builder.spawn(body) })
+}
+
+/// `may` panics when the kernel gives it no stack.
+fn or_no_stack(spawn: impl FnOnce() -> Started) -> Started {
+    catch_unwind(AssertUnwindSafe(spawn)).unwrap_or_else(|_| Err(Place::none_left()))
 }
 
 /// `gevent.sleep`: parks the calling greenlet, `Duration::ZERO` lets everybody have a turn.
@@ -188,12 +216,30 @@ pub fn with_timeout<R>(duration: Duration, f: impl FnOnce() -> R) -> Result<R, T
     }
 }
 
+/// `gevent.joinall`: waits until all have finished, for so long at most; false when the time was
+/// up first. Their results are still there to be joined.
+pub fn joinall<T>(tasks: &[Greenlet<T>], timeout: Option<Duration>) -> bool {
+    let until = from_now(timeout);
+    tasks.iter().all(|task| task.wait(until))
+}
+
+/// `gevent.iwait`: the greenlets in the order in which they finish.
+pub fn iwait<T>(tasks: Vec<Greenlet<T>>) -> impl Iterator<Item = Greenlet<T>> {
+    let finished = Queue::new();
+    for (i, task) in tasks.iter().enumerate() {
+        let finished = finished.clone();
+        task.link(move || finished.put(i));
+    }
+    let mut left: Vec<_> = tasks.into_iter().map(Some).collect();
+    (0..left.len()).filter_map(move |_| left[finished.get()].take())
+}
+
 impl<T> Greenlet<T> {
     fn new() -> Self {
         Self {
             shared: Arc::new(Shared {
                 life: Arc::default(),
-                outcome: Mutex::new(Outcome { finished: false, result: None, joining: Vec::new() }),
+                outcome: Mutex::new(Outcome { finished: false, result: None, links: Vec::new() }),
             }),
         }
     }
@@ -218,19 +264,37 @@ impl<T> Greenlet<T> {
 
     /// Waits for the greenlet to finish, at most until then; false when it has not.
     pub fn wait(&self, until: Option<Instant>) -> bool {
+        if self.ready() {
+            return true;
+        }
         let waiter = Waiter::new();
-        let finished = locked(&self.shared.outcome, |outcome| {
+        let theirs = waiter.clone();
+        self.link(move || _ = theirs.wake());
+        wait(&waiter, until)
+    }
+
+    /// Has `f` called when the greenlet has finished, at once when it has: gevent's `link`.
+    /// `f` must not wait: it runs at the end of that greenlet, before anybody else does.
+    pub fn link(&self, f: impl FnOnce() + Send + 'static) {
+        let mut f: Option<Link> = Some(Box::new(f));
+        locked(&self.shared.outcome, |outcome| {
             if !outcome.finished {
-                outcome.joining.push(waiter.clone());
+                outcome.links.extend(f.take());
             }
-            outcome.finished
         });
-        finished || wait(&waiter, until)
+        if let Some(f) = f {
+            f();
+        }
     }
 
     /// Has it finished, whatever way?
     pub fn ready(&self) -> bool {
         locked(&self.shared.outcome, |outcome| outcome.finished)
+    }
+
+    /// What a group needs to kill it.
+    pub fn life(&self) -> Arc<Life> {
+        self.shared.life.clone()
     }
 
     /// Ends what the greenlet waits for, or will wait for next; delivered once. A call of std
@@ -244,13 +308,13 @@ impl<T> Greenlet<T> {
 
 impl<T> Shared<T> {
     fn finish(&self, result: thread::Result<T>) {
-        let joining = locked(&self.outcome, |outcome| {
+        let links = locked(&self.outcome, |outcome| {
             outcome.finished = true;
             outcome.result = Some(result);
-            mem::take(&mut outcome.joining)
+            mem::take(&mut outcome.links)
         });
-        for waiter in joining {
-            waiter.wake();
+        for link in links {
+            link();
         }
     }
 }

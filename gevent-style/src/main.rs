@@ -10,6 +10,8 @@ use common::workload::{cpu_bound as cpu, interactivity as heart, io_bound as io}
 mod cpu_bound;
 mod early_results;
 #[allow(dead_code)]
+mod event;
+#[allow(dead_code)]
 mod futex;
 #[allow(dead_code)]
 mod greenlet;
@@ -20,6 +22,10 @@ mod io_bound;
 #[allow(dead_code)]
 mod monkey;
 mod ordering;
+#[allow(dead_code)]
+mod pool;
+#[allow(dead_code)]
+mod queue;
 mod shared_state;
 
 #[cfg(test)]

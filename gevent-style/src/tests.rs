@@ -14,15 +14,16 @@ use std::sync::{Arc, Barrier, Condvar, LazyLock, Mutex, Once, RwLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use crate::greenlet::{self, GreenletExit, Timeout, with_timeout};
+use crate::event::Event;
+use crate::greenlet::{self, Greenlet, GreenletExit, Timeout, iwait, joinall, with_timeout};
 use crate::hub;
 use crate::monkey;
 
 /// A net under a test that would hang: nothing is measured with it.
-const NET: Duration = Duration::from_mins(1);
+pub const NET: Duration = Duration::from_mins(1);
 
 /// Runs `f` as a main greenlet, patched.
-fn greenlets<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
+pub fn greenlets<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
     monkey::patch_all();
     let (done, result) = mpsc::channel();
     let main = thread::spawn(move || {
@@ -366,6 +367,40 @@ mod greenlets {
             })
         });
         assert_eq!(result, Err(Timeout));
+    }
+
+    #[test]
+    fn joinall_waits_for_all_or_for_so_long() {
+        let (all, in_time) = greenlets(|| {
+            let short = [(); 3].map(|()| greenlet::spawn(|| greenlet::sleep(Duration::ZERO)));
+            let long = [greenlet::spawn(|| greenlet::sleep(2 * NET))];
+            let all = joinall(&short, None) && short.iter().all(Greenlet::ready);
+            (all, joinall(&long, Some(Duration::from_millis(1))))
+        });
+        assert!(all);
+        assert!(!in_time);
+    }
+
+    #[test]
+    fn iwait_gives_them_in_the_order_they_finish() {
+        let order: Vec<usize> = greenlets(|| {
+            let gates = [(); 3].map(|()| Event::new());
+            let tasks = (0..3).map(|i| {
+                let gate = gates[i].clone();
+                greenlet::spawn(move || {
+                    gate.wait();
+                    i
+                })
+            });
+            let mut finished = iwait(tasks.collect());
+            [2, 0, 1]
+                .map(|i| {
+                    gates[i].set();
+                    finished.next().unwrap().join().unwrap()
+                })
+                .into()
+        });
+        assert_eq!(order, [2, 0, 1]);
     }
 
     #[test]

@@ -1,0 +1,317 @@
+//! What greenlets tell each other: gevent's `Event` and `AsyncResult`; and what these, the queue
+//! and the pool are made of: a list of waiters beside the state they wait for.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::greenlet;
+use crate::hub::{Waiter, locked};
+
+/// Those who wait for the same thing: first come, first served.
+#[derive(Default)]
+pub struct Waiters(VecDeque<Arc<Waiter>>);
+
+impl Waiters {
+    /// Wakes the first one who still waits.
+    pub fn wake_one(&mut self) {
+        while let Some(waiter) = self.0.pop_front() {
+            if waiter.wake() {
+                return;
+            }
+        }
+    }
+
+    pub fn wake_all(&mut self) {
+        for waiter in self.0.drain(..) {
+            waiter.wake();
+        }
+    }
+
+    fn enter(&mut self) -> Arc<Waiter> {
+        let waiter = Waiter::new();
+        self.0.push_back(waiter.clone());
+        waiter
+    }
+
+    /// Gives up the place in the line. Whoever was woken and does not use it wakes the next one.
+    fn leave(&mut self, waiter: &Arc<Waiter>) {
+        let before = self.0.len();
+        self.0.retain(|other| !Arc::ptr_eq(other, waiter));
+        if self.0.len() == before {
+            self.wake_one();
+        }
+    }
+}
+
+/// Waits until `ready` finds something in the state: parked in the list that `line` picks, and
+/// asked again after each wake-up. None when the time is up first. A kill unwinds.
+pub fn wait_in<S, R>(
+    state: &Mutex<S>,
+    line: fn(&mut S) -> &mut Waiters,
+    until: Option<Instant>,
+    mut ready: impl FnMut(&mut S) -> Option<R>,
+) -> Option<R> {
+    loop {
+        let found = locked(state, |state| match ready(state) {
+            Some(found) => Ok(found),
+            None => Err(line(state).enter()),
+        });
+        let waiter = match found {
+            Ok(found) => return Some(found),
+            Err(waiter) => waiter,
+        };
+        let mut place = Place { state, line, waiter: &waiter, given_up: true };
+        place.given_up = !greenlet::wait(&waiter, until);
+        if place.given_up {
+            drop(place);
+            // It may have come in the last moment.
+            return locked(state, ready);
+        }
+    }
+}
+
+/// A place in a line, given up when the wait ends without having been woken.
+struct Place<'a, S> {
+    state: &'a Mutex<S>,
+    line: fn(&mut S) -> &mut Waiters,
+    waiter: &'a Arc<Waiter>,
+    given_up: bool,
+}
+
+impl<S> Drop for Place<'_, S> {
+    fn drop(&mut self) {
+        if self.given_up {
+            locked(self.state, |state| (self.line)(state).leave(self.waiter));
+        }
+    }
+}
+
+/// A time from now; none when it is beyond what a clock can tell.
+pub fn from_now(span: Option<Duration>) -> Option<Instant> {
+    span.and_then(|span| Instant::now().checked_add(span))
+}
+
+/// `gevent.event.Event`: a flag that many can wait for. Clones share it.
+#[derive(Clone, Default)]
+pub struct Event(Arc<Mutex<Flag>>);
+
+#[derive(Default)]
+struct Flag {
+    set: bool,
+    /// How often it was set: who waited sees that it was, even when it is cleared at once.
+    times: u64,
+    waiting: Waiters,
+}
+
+impl Event {
+    pub fn new() -> Event {
+        Event::default()
+    }
+
+    /// Sets the flag and wakes everybody who waits.
+    pub fn set(&self) {
+        locked(&self.0, |flag| {
+            flag.set = true;
+            flag.times += 1;
+            flag.waiting.wake_all();
+        });
+    }
+
+    pub fn clear(&self) {
+        locked(&self.0, |flag| flag.set = false);
+    }
+
+    pub fn is_set(&self) -> bool {
+        locked(&self.0, |flag| flag.set)
+    }
+
+    /// Waits until the flag is set. A kill unwinds.
+    pub fn wait(&self) {
+        self.wait_until(None);
+    }
+
+    /// As `wait`; false when the time was up first.
+    pub fn wait_timeout(&self, timeout: Duration) -> bool {
+        self.wait_until(from_now(Some(timeout)))
+    }
+
+    fn wait_until(&self, until: Option<Instant>) -> bool {
+        let before = locked(&self.0, |flag| flag.times);
+        let set = |flag: &mut Flag| (flag.set || flag.times > before).then_some(());
+        wait_in(&self.0, |flag| &mut flag.waiting, until, set).is_some()
+    }
+}
+
+/// `gevent.event.AsyncResult`: a value that is set once, and that many can wait for. A `Result`
+/// as the value is gevent's `set_exception`. Clones share it.
+pub struct AsyncResult<T>(Arc<Mutex<Slot<T>>>);
+
+struct Slot<T> {
+    value: Option<T>,
+    waiting: Waiters,
+}
+
+impl<T> Clone for AsyncResult<T> {
+    fn clone(&self) -> Self {
+        AsyncResult(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Clone> Default for AsyncResult<T> {
+    fn default() -> Self {
+        AsyncResult(Arc::new(Mutex::new(Slot { value: None, waiting: Waiters::default() })))
+    }
+}
+
+impl<T: Clone> AsyncResult<T> {
+    pub fn new() -> AsyncResult<T> {
+        AsyncResult::default()
+    }
+
+    /// Sets the value and wakes everybody who waits; a later value replaces it.
+    pub fn set(&self, value: T) {
+        let replaced = locked(&self.0, |slot| {
+            slot.waiting.wake_all();
+            slot.value.replace(value)
+        });
+        drop(replaced);
+    }
+
+    pub fn ready(&self) -> bool {
+        locked(&self.0, |slot| slot.value.is_some())
+    }
+
+    /// Waits for the value. A kill unwinds.
+    pub fn get(&self) -> T {
+        self.get_until(None).expect("a wait without end ends with a value")
+    }
+
+    /// As `get`; none when the time was up first.
+    pub fn get_timeout(&self, timeout: Duration) -> Option<T> {
+        self.get_until(from_now(Some(timeout)))
+    }
+
+    fn get_until(&self, until: Option<Instant>) -> Option<T> {
+        wait_in(&self.0, |slot| &mut slot.waiting, until, |slot| slot.value.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::greenlet::{GreenletExit, spawn};
+    use crate::tests::{NET, greenlets};
+
+    #[test]
+    fn an_event_wakes_everybody_who_waits() {
+        let woken = greenlets(|| {
+            let event = Event::new();
+            let tasks = [(); 3].map(|()| {
+                let event = event.clone();
+                spawn(move || event.wait())
+            });
+            greenlet::sleep(Duration::ZERO); // now they wait
+            event.set();
+            tasks.into_iter().all(|task| task.join().is_ok())
+        });
+        assert!(woken);
+    }
+
+    #[test]
+    fn an_event_that_is_set_keeps_nobody() {
+        let (before, after) = greenlets(|| {
+            let event = Event::new();
+            event.set();
+            event.wait();
+            let before = event.is_set();
+            event.clear();
+            (before, event.is_set())
+        });
+        assert!(before);
+        assert!(!after);
+    }
+
+    #[test]
+    fn an_event_set_and_cleared_at_once_wakes_all_the_same() {
+        let woken = greenlets(|| {
+            let event = Event::new();
+            let theirs = event.clone();
+            let task = spawn(move || theirs.wait());
+            greenlet::sleep(Duration::ZERO);
+            event.set();
+            event.clear();
+            task.join().is_ok()
+        });
+        assert!(woken);
+    }
+
+    #[test]
+    fn a_wait_with_a_timeout_ends() {
+        let set = greenlets(|| Event::new().wait_timeout(Duration::from_millis(1)));
+        assert!(!set);
+    }
+
+    #[test]
+    fn an_os_thread_sets_an_event_for_a_greenlet_and_the_other_way() {
+        greenlets(|| {
+            let (there, back) = (Event::new(), Event::new());
+            let (go, done) = (there.clone(), back.clone());
+            let os_thread = std::thread::spawn(move || {
+                go.wait();
+                done.set();
+            });
+            there.set();
+            back.wait();
+            os_thread.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_killed_wait_unwinds() {
+        let error = greenlets(|| {
+            let task = spawn(|| Event::new().wait());
+            greenlet::sleep(Duration::ZERO);
+            task.kill();
+            task.join().unwrap_err()
+        });
+        assert!(error.is::<GreenletExit>());
+    }
+
+    #[test]
+    fn an_async_result_gives_its_value_to_all() {
+        let values = greenlets(|| {
+            let result = AsyncResult::new();
+            let tasks = [(); 2].map(|()| {
+                let result = result.clone();
+                spawn(move || result.get())
+            });
+            greenlet::sleep(Duration::ZERO);
+            assert!(!result.ready());
+            result.set("value".to_string());
+            assert!(result.ready());
+            tasks.map(|task| task.join().unwrap())
+        });
+        assert_eq!(values, ["value", "value"]);
+    }
+
+    #[test]
+    fn an_async_result_that_never_comes() {
+        let (none, late) = greenlets(|| {
+            let result = AsyncResult::new();
+            let none = result.get_timeout(Duration::from_millis(1));
+            result.set(1);
+            (none, result.get_timeout(NET))
+        });
+        assert_eq!((none, late), (None, Some(1)));
+    }
+
+    #[test]
+    fn who_was_woken_and_killed_wakes_the_next_one() {
+        let state = Mutex::new(Waiters::default());
+        let (first, second) = locked(&state, |line| (line.enter(), line.enter()));
+        locked(&state, Waiters::wake_one);
+        locked(&state, |line| line.leave(&first));
+        assert!(!second.wake(), "it has been woken already");
+    }
+}
