@@ -10,12 +10,9 @@ use common::workload::{
 };
 
 mod cpu_bound;
-#[allow(dead_code)]
 mod delegation;
 mod early_results;
-#[allow(dead_code)]
 mod generators;
-#[allow(dead_code)]
 mod greenlets;
 mod interactivity;
 mod io_bound;

@@ -9,7 +9,7 @@ use common::cli::Flags;
 use common::report::{Section, Verdict};
 use serde_json::json;
 
-use super::yield_from;
+use super::{yield_each, yield_from};
 use crate::generators::aside::nanoseconds;
 use crate::generators::{Generator, GeneratorExit, Raised, Step};
 
@@ -49,6 +49,9 @@ pub fn run(_flags: &Flags) -> Section {
         same += usize::from(directly == through);
         section.answer.push(row(way, &through.0, &through.1));
     }
+    let squares = Generator::new(|yielder| yield_each(yielder, (1..=5).map(|n| n * n)));
+    let squares: Vec<u32> = squares.collect();
+    section.answer.push(format!("  and any iterable will do: {squares:?}"));
     section.measure("ways", json!(WAYS.len()));
     section.measure("same", json!(same));
     if same < WAYS.len() {

@@ -84,27 +84,32 @@ fn family(section: &mut Section) -> Result<(), Raised> {
     main.greenlet("reader", |me, _| me.switch(MAIN, 0))?;
     let pages = main.switch("editor", 0)?;
     main.switch("reader", pages)?;
-    let mut draw = |title: &str| {
-        section.answer.push(format!("  {title}"));
-        for (name, branch) in [
-            ("editor", "├─ editor"),
-            ("author", "│  ├─ author"),
-            ("printer", "│  └─ printer"),
-            ("reader", "└─ reader"),
-        ] {
-            let state = if main.dead(name) { "dead" } else { "suspended" };
-            let parent = main.parent(name).unwrap_or("nobody");
-            section.answer.push(format!("    {branch:<14} {state:<10} its parent: {parent}"));
-        }
-    };
-    draw("main, after a result and an error went to the editor:");
+    section.answer.push("  main, after a result and an error went to the editor:".into());
+    draw(&main, MAIN, "    ", &mut section.answer);
+    main.set_parent("reader", "editor")?;
     main.throw("reader", GreenletExit)?;
-    main.throw("editor", GreenletExit)?;
-    draw("main, after a GreenletExit to each of the two that were left:");
+    section
+        .answer
+        .push("  the reader, now the editor's, is killed; the editor hears of it and ends:".into());
+    draw(&main, MAIN, "    ", &mut section.answer);
     let answer = main.switch("author", 7)?;
     section.answer.push(format!("  what is sent to a dead one goes to its ancestor: {answer}"));
     section.measure("heard", json!(heard.borrow().join(", ")));
     Ok(())
+}
+
+/// The tree below one of them.
+fn draw(main: &Greenlet<u32>, parent: &str, indent: &str, lines: &mut Vec<String>) {
+    const NAMES: [&str; 4] = ["editor", "author", "printer", "reader"];
+    let children = NAMES.into_iter().filter(|name| main.parent(name) == Some(parent));
+    let mut children = children.peekable();
+    while let Some(name) = children.next() {
+        let last = children.peek().is_none();
+        let (branch, below) = if last { ("└─", "  ") } else { ("├─", "│ ") };
+        let state = if main.dead(name) { "dead" } else { "suspended" };
+        lines.push(format!("{:<20}{state}", format!("{indent}{branch} {name}")));
+        draw(main, name, &format!("{indent}{below} "), lines);
+    }
 }
 
 fn compare(section: &mut Section) -> Result<(), Raised> {
@@ -142,7 +147,10 @@ mod tests {
         switching(&mut section)?;
         family(&mut section)?;
         assert!(matches!(switch_and_climb(&section), Verdict::Holds(_)));
-        assert_eq!(section.answer.iter().filter(|line| line.contains(" dead   ")).count(), 6);
+        let dead = section.answer.iter().filter(|line| line.ends_with(" dead"));
+        let dead = dead.filter_map(|line| line.split_whitespace().rev().nth(1));
+        let all = ["author", "printer", "editor", "author", "printer", "reader"];
+        assert_eq!(dead.collect::<Vec<_>>(), all);
         Ok(())
     }
 }
