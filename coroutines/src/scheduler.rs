@@ -412,7 +412,7 @@ impl Drop for Held<'_> {
 // What it is made of
 // ---------------------------------------------------------------------------------------------
 
-/// Why a task is resumed: the value that `resume` sends in.
+/// Why a task is resumed.
 #[derive(Clone, Copy)]
 enum Wake {
     /// It is its turn; or the descriptor it waits for has other news: look again.
@@ -439,10 +439,11 @@ enum State {
 /// A stack of its own and what the scheduler knows of it. `main` is one too, without a coroutine.
 struct Fiber {
     /// None in `main` and after the end. Borrowed while it runs.
-    coroutine: RefCell<Option<Coroutine<Wake, (), (), PooledStack>>>,
+    coroutine: RefCell<Option<Coroutine<(), (), (), PooledStack>>>,
     /// How to leave the coroutine; on the coroutine's own stack, so valid while it runs.
-    yielder: Cell<Option<NonNull<Yielder<Wake, ()>>>>,
+    yielder: Cell<Option<NonNull<Yielder<(), ()>>>>,
     state: Cell<State>,
+    why: Cell<Wake>,
     unparked: Cell<bool>,
     closing: Cell<bool>,
     done: Event,
@@ -466,7 +467,7 @@ struct Scheduler {
     /// Inside of [`run`].
     open: Cell<bool>,
     /// The line.
-    ready: RefCell<VecDeque<(Rc<Fiber>, Wake)>>,
+    ready: RefCell<VecDeque<Rc<Fiber>>>,
     /// How many of them still run before the kernel is asked again.
     before_poll: Cell<usize>,
     /// By source, then by who came first.
@@ -519,7 +520,7 @@ impl Scheduler {
         let stack = PooledStack::new().map_err(|error| self.no_stack(&error))?;
         let fiber = Rc::new(Fiber::new(self.number()));
         let own = Rc::downgrade(&fiber);
-        let coroutine = Coroutine::with_stack(stack, move |yielder, _: Wake| {
+        let coroutine = Coroutine::with_stack(stack, move |yielder, ()| {
             let fiber = own.upgrade().expect("the scheduler holds a task until it ends");
             fiber.yielder.set(Some(NonNull::from_ref(yielder)));
             body(&fiber);
@@ -545,7 +546,8 @@ impl Scheduler {
     /// Puts a waiting task in line. The first reason wins.
     fn wake(&self, fiber: &Rc<Fiber>, why: Wake) {
         if fiber.state.replace(State::Active) != State::Active {
-            self.ready.borrow_mut().push_back((fiber.clone(), why));
+            fiber.why.set(why);
+            self.ready.borrow_mut().push_back(fiber.clone());
         }
     }
 
@@ -565,11 +567,12 @@ impl Scheduler {
             Some(yielder) => leave(yielder),
             None => self.trampoline(),
         }
+        self.running.borrow().why.get()
     }
 
     /// Resumes who is next in line, again and again, until it is `main`'s turn.
     #[inline(never)]
-    fn trampoline(&self) -> Wake {
+    fn trampoline(&self) {
         assert!(self.open.get(), "tasks wait inside of scheduler::run");
         if self.main.state.get() == State::Next {
             self.wake(&self.main, Wake::Again);
@@ -581,23 +584,23 @@ impl Scheduler {
             }
             self.before_poll.set(self.before_poll.get() - 1);
             let next = self.ready.borrow_mut().pop_front();
-            let (fiber, why) = next.expect("poll returns when somebody is in line");
+            let fiber = next.expect("poll returns when somebody is in line");
             if Rc::ptr_eq(&fiber, &self.main) {
                 self.running.replace(fiber);
-                return why;
+                return;
             }
-            self.resume(fiber, why);
+            self.resume(fiber);
         }
     }
 
     #[inline]
-    fn resume(&self, fiber: Rc<Fiber>, why: Wake) {
+    fn resume(&self, fiber: Rc<Fiber>) {
         let mut slot = fiber.coroutine.borrow_mut();
         let Some(coroutine) = slot.as_mut() else {
             return; // closed while in line
         };
         self.running.replace(fiber.clone());
-        let result = coroutine.resume(why);
+        let result = coroutine.resume(());
         if let CoroutineResult::Return(()) = result {
             *slot = None;
             drop(slot);
@@ -605,7 +608,8 @@ impl Scheduler {
         } else if fiber.state.get() == State::Next {
             drop(slot);
             fiber.state.set(State::Active);
-            self.ready.borrow_mut().push_back((fiber, Wake::Again));
+            fiber.why.set(Wake::Again);
+            self.ready.borrow_mut().push_back(fiber);
         }
     }
 
@@ -722,6 +726,7 @@ impl Fiber {
             coroutine: RefCell::new(None),
             yielder: Cell::new(None),
             state: Cell::new(State::Active),
+            why: Cell::new(Wake::Again),
             unparked: Cell::new(false),
             closing: Cell::new(false),
             done: Event::new(),
@@ -828,11 +833,11 @@ fn until(deadline: Instant) -> Duration {
 /// Switches from the running task's stack back to the trampoline.
 #[inline]
 #[expect(unsafe_code, reason = "the yielder is known by its address")]
-fn leave(yielder: NonNull<Yielder<Wake, ()>>) -> Wake {
+fn leave(yielder: NonNull<Yielder<(), ()>>) {
     // SAFETY: the yielder lies at the bottom of the running task's stack, which this function
     // runs on, or on top of: `resume` and `close` name the running task just before they switch to
     // it, and `end` takes the address away before the stack goes.
-    unsafe { yielder.as_ref() }.suspend(())
+    unsafe { yielder.as_ref() }.suspend(());
 }
 
 /// A stack of [`STACK`] bytes that goes back to a pool of its thread.
