@@ -1,7 +1,7 @@
 //! The loopback web site that the clients fetch from: its pages, and the program that serves them.
 //!
 //! The site is a partner, not a part of any style: a process of its own with one thread, a poll
-//! loop ([`Web::run`]) and timers. [`Site`] is its handle; by hand it runs as
+//! loop (`Web::run`) and timers. [`Site`] is its handle; by hand it runs as
 //! `cargo run -p threads -- site --port 8080`. What it answers:
 //!
 //! | path | answer |

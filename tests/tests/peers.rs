@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use common::http::server::{Conn, REQUEST_PATIENCE, Wants};
@@ -37,24 +37,21 @@ fn start(fault: Fault, room: usize) -> SocketAddr {
     let listener = site::listen(0).expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let open = Arc::new(AtomicUsize::new(0));
-    let dead = Arc::new(AtomicBool::new(false));
     thread::spawn(move || {
         for socket in listener.incoming().flatten() {
-            if dead.load(Ordering::SeqCst) {
-                return;
-            }
             let too_many = open.fetch_add(1, Ordering::SeqCst) >= room;
             let conn = if too_many { Conn::too_many() } else { Conn::new() };
-            let (open, dead) = (open.clone(), dead.clone());
+            let open = open.clone();
             let connection = thread::spawn(move || {
-                let failed = serve(socket, conn, fault).is_err();
-                if failed && fault == Fault::DiesOfAnError {
-                    dead.store(true, Ordering::SeqCst);
-                }
+                let result = serve(socket, conn, fault);
                 open.fetch_sub(1, Ordering::SeqCst);
+                result
             });
-            if fault == Fault::OneByOne {
-                connection.join().expect("it catches its errors");
+            if fault == Fault::OneByOne || fault == Fault::DiesOfAnError {
+                let result = connection.join().expect("it catches its errors");
+                if result.is_err() && fault == Fault::DiesOfAnError {
+                    return;
+                }
             }
         }
     });
