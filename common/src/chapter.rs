@@ -50,6 +50,13 @@ pub struct Aside {
     pub run: fn(&Flags) -> Section,
 }
 
+impl Aside {
+    /// Whether it takes a port to listen on: the chat room, which is for people, too.
+    pub fn listens(&self) -> bool {
+        self.name == "protocols"
+    }
+}
+
 /// A claim of the talk, by its number, and the evidence that decides it.
 pub struct Claim(pub &'static str, pub Seen);
 

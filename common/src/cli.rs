@@ -41,6 +41,8 @@ pub struct Flags {
     /// The jobs for the URLs given, their names resolved.
     pub jobs: Vec<Job>,
     pub cpu_bound: cpu_bound::Args,
+    /// Where an aside that can be talked to is to listen.
+    pub port: Option<u16>,
     pub ordering: ordering::Args,
     pub shared_state: shared_state::Args,
     pub interactivity: interactivity::Args,
@@ -127,9 +129,7 @@ pub fn parse<'a>(
         (None, _) => Command::All,
         (_, Some(workload)) => Command::Workload(workload),
         (Some("list"), _) => Command::List,
-        (Some("site"), _) => {
-            Command::Site { port: sub.and_then(|s| s.get_one::<u16>("port")).copied() }
-        }
+        (Some("site"), _) => Command::Site { port: sub.and_then(port) },
         (Some("load"), _) => {
             let load = sub.map(Load::from_arg_matches).and_then(Result::ok);
             Command::Load(load.expect("clap has checked it"))
@@ -186,7 +186,13 @@ fn flags(
         shared_state: args(name, sub, Workload::SharedState)?,
         interactivity: args(name, sub, Workload::Interactivity)?,
         early_results: args(name, sub, Workload::EarlyResults)?,
+        port: sub.and_then(port),
     })
+}
+
+/// The port given, to a command that takes one.
+fn port(sub: &ArgMatches) -> Option<u16> {
+    sub.try_get_one("port").ok().flatten().copied()
 }
 
 /// A workload's own flags: those given, if it was named, or the defaults.
@@ -235,14 +241,15 @@ fn clap_command(chapters: &[Chapter]) -> clap::Command {
             Workload::EarlyResults => early_results::Args::augment_args(sub),
         });
     }
-    for aside in chapter.asides {
-        clap = clap.subcommand(clap::Command::new(aside.name).about(aside.about));
-    }
     let port = Arg::new("port")
         .long("port")
         .help("Listen on this port of 127.0.0.1")
         .value_name("PORT")
         .value_parser(clap::value_parser!(u16));
+    for aside in chapter.asides {
+        let sub = clap::Command::new(aside.name).about(aside.about);
+        clap = clap.subcommand(if aside.listens() { sub.arg(port.clone()) } else { sub });
+    }
     let load = clap::Command::new("load").about("Clients that try a server").hide(true);
     let load = Load::augment_args(load);
     clap.subcommand(clap::Command::new("list").about("Say what there is, a line each"))

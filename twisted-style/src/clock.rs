@@ -431,5 +431,8 @@ impl CooperativeTask {
     }
 }
 
+/// The aside that shows all of this.
+pub mod tour;
+
 #[cfg(test)]
 mod tests;

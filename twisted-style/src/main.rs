@@ -7,18 +7,14 @@ use common::chapter::{Aside, Chapter, Claim, Seen};
 use common::workload::shared_state::Version;
 use common::workload::{cpu_bound as cpu, interactivity as heart, io_bound as io};
 
-#[allow(dead_code)] // all of it is in use when the asides are there
 mod clock;
 mod cpu_bound;
-#[allow(dead_code)]
 mod deferred;
 mod early_results;
 mod interactivity;
 mod io_bound;
 mod ordering;
-#[allow(dead_code)]
 mod protocol;
-#[allow(dead_code)]
 mod reactor;
 mod shared_state;
 
@@ -52,6 +48,18 @@ const TWISTED_STYLE: Chapter = Chapter {
             run: deferred::tour::aside,
         },
         Aside {
+            name: "protocols",
+            slides: "33",
+            about: "a chat room; with --port, one for nc",
+            run: protocol::chat::aside,
+        },
+        Aside {
+            name: "clock",
+            slides: "33",
+            about: "time by hand, for tests that wait for nothing",
+            run: clock::tour::aside,
+        },
+        Aside {
             name: "inline-callbacks",
             slides: "29, 33",
             about: "the same chain as an async block",
@@ -64,6 +72,7 @@ const TWISTED_STYLE: Chapter = Chapter {
         Claim("A1", Seen::Interactivity(heart::one_stalls_everybody)),
         Claim("A2", Seen::IoBound(io::one_thread_many_connections)),
         Claim("W1", Seen::Aside("reactor", reactor::tour::explicit_loop)),
+        Claim("W2", Seen::Aside("protocols", protocol::chat::batteries)),
         Claim("W3", Seen::Aside("deferreds", deferred::tour::chains)),
         Claim("W4", Seen::Interactivity(heart::deferred_to_a_thread)),
     ],

@@ -455,7 +455,7 @@ impl<W: Wire> Connection<W> {
                 Err(error) => break Err(error),
             }
         };
-        if sent > HIGH_WATER {
+        if sent > output.len() / 2 {
             output.drain(..sent);
             sent = 0;
         }
@@ -814,6 +814,9 @@ impl IoPump {
         }
     }
 }
+
+/// The aside that puts all of this to use.
+pub mod chat;
 
 #[cfg(test)]
 mod tests;

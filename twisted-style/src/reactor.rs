@@ -195,11 +195,6 @@ impl Reactor {
         self.0.clock.call_later(delay, function)
     }
 
-    /// The clock that this reactor goes by.
-    pub fn clock(&self) -> &Clock {
-        &self.0.clock
-    }
-
     /// Accepts connections on `listener` and builds a protocol for each.
     ///
     /// # Errors

@@ -18,7 +18,8 @@ fn by_callbacks(shop: &Shop, name: &'static str) -> Deferred<u32> {
     shop.customer(name)
         .add_callback(move |customer| orders.orders(customer))
         .add_callback(move |orders| {
-            gather_results(orders.into_iter().map(|order| prices.price(order)).collect())
+            let orders = orders.into_iter();
+            gather_results(orders.map(|order| prices.price(order)).collect())
         })
         .add_callback(|prices| Ok(prices.iter().sum()))
 }
@@ -88,13 +89,13 @@ type Total = fn(&Shop, &'static str) -> Deferred<u32>;
 
 fn run() -> io::Result<Vec<String>> {
     let mut lines = Vec::new();
-    for (way, total) in [("by callbacks", by_callbacks as Total), ("inline", inline as Total)] {
+    for (way, total) in [("callbacks", by_callbacks as Total), ("inline", inline as Total)] {
         for name in ["ann", "bob"] {
             let (came, asked) = ask(total, name, false)?;
-            lines.push(format!("{way:<13} {name}: {came:<16} {asked}"));
+            lines.push(format!("{way:<9} {name}: {came:<16} {asked}"));
         }
         let (came, asked) = ask(total, "ann", true)?;
-        lines.push(format!("{way:<13} ann: {came:<16} {asked}"));
+        lines.push(format!("{way:<9} ann: {came:<16} {asked}"));
     }
     Ok(lines)
 }

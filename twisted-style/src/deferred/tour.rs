@@ -218,9 +218,9 @@ fn raced(seen: &Seen) -> String {
     let (mut resolvers, deferreds) = three();
     let deferreds = deferreds.into_iter().map(|runner| {
         let loser = seen.clone();
-        runner.with_canceller(move || loser.note("a loser is cancelled"))
+        runner.with_canceller(move || loser.note("one is cancelled"))
     });
-    let winner = race(deferreds.collect()).add_callback(|(n, _)| Ok(format!("number {n} wins")));
+    let winner = race(deferreds.collect()).add_callback(|(n, _)| Ok(format!("{n} wins")));
     resolvers.remove(1).callback(0);
     format!("{}, {}", result_of(winner), seen.words())
 }
@@ -326,9 +326,9 @@ fn far(section: &mut Section) {
     let came = if begun.is_ok() { home.get() } else { 0 };
     section.answer.push(format!("{:<32} {came}", "a ring of 100 000 DeferredQueues"));
 
-    section.shown.push(format!(
-        "  a callback {} ns, a queue {} ns; a million callbacks deep the stack grew by {grew} bytes",
-        a_callback.as_nanos(),
-        a_queue.as_nanos()
-    ));
+    let (a_callback, a_queue) = (a_callback.as_nanos(), a_queue.as_nanos());
+    section
+        .shown
+        .push(format!("  a callback {a_callback} ns, a queue {a_queue} ns; after 1 000 000"));
+    section.shown.push(format!("  callbacks the stack had grown by {grew} bytes"));
 }

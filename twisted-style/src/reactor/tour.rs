@@ -1,8 +1,9 @@
-//! The aside `reactor`: what each of its calls does, in nine steps, each on a reactor of its own.
+//! The aside `reactor`: what each of its calls does, in twelve steps, each on a reactor of its own.
 
 use std::cell::{Cell, RefCell};
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
@@ -12,6 +13,7 @@ use common::cli::Flags;
 use common::report::{Section, Verdict};
 
 use super::{Reactor, SystemEvent};
+use crate::clock::DelayedCall;
 use crate::deferred::{Deferred, Resolver, gather_results};
 use crate::protocol::{Protocol, Transport};
 
@@ -32,21 +34,22 @@ fn climb(section: &mut Section) -> io::Result<()> {
     let (before, inside) = run_and_stop()?;
     section.measure("calls_before_run", before.into());
     section.measure("calls_in_run", inside.into());
-    let went_on = went_on_beside_a_thread_that_blocks()?;
-    section.measure("went_on_beside_a_blocked_thread", went_on.into());
     let steps = [
         ("run, stop", format!("{before} calls before run, {inside} in it, then it returns")),
         ("call_when_running", in_the_order_asked_for()?),
         ("call_later", in_the_order_of_time()?),
         ("listen_tcp, connect_tcp", both_ends_on_one_thread()?),
+        ("stop_listening", nobody_listens()?),
+        ("register_producer", as_fast_as_the_slower_one(section)?),
+        ("add_reader", until_its_end()?),
         ("call_from_thread", on_the_thread_of_the_reactor()?),
-        ("defer_to_thread", said(went_on, "the thread blocks, the reactor goes on")),
+        ("defer_to_thread", the_reactor_goes_on()?),
         ("suggest_thread_pool_size", so_many_threads()?),
         ("add_system_event_trigger", last_wishes()?),
         ("a panic in a protocol", one_connection_less()?),
     ];
     for (n, (call, does)) in steps.into_iter().enumerate() {
-        section.answer.push(format!("{} {call:<25} {does}", n + 1));
+        section.answer.push(format!("{:>2} {call:<25} {does}", n + 1));
     }
     costs(section)
 }
@@ -119,10 +122,12 @@ fn in_the_order_of_time() -> io::Result<String> {
     }
     calls[1].cancel();
     calls[0].reset(SOON * 4);
+    let active: Vec<bool> = calls.iter().map(DelayedCall::active).collect();
     let stop = reactor.clone();
     reactor.call_later(SOON * 6, move || stop.stop());
     reactor.run();
-    Ok(format!("{} (3 ms cancelled)", log.words()))
+    let cancelled = active.iter().filter(|active| !**active).count();
+    Ok(format!("{}; {cancelled} of {} was cancelled", log.words(), active.len()))
 }
 
 fn listen() -> io::Result<(TcpListener, SocketAddr)> {
@@ -132,21 +137,43 @@ fn listen() -> io::Result<(TcpListener, SocketAddr)> {
 }
 
 /// Sends back what it gets.
-struct Echo;
+#[derive(Clone, Default)]
+struct Echo(Rc<Seen>);
+
+#[derive(Default)]
+struct Seen {
+    /// The most that the echo had to keep, in bytes.
+    kept: Cell<usize>,
+    /// Who is not reading yet.
+    idle: RefCell<Option<Transport>>,
+}
 
 impl Protocol for Echo {
+    fn connection_made(&mut self, transport: &Transport) {
+        // Who does not take the answers is not asked for more.
+        transport.register_producer(transport.clone());
+    }
+
     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
         assert!(data != b"panic", "on purpose");
         transport.write(data);
+        self.0.kept.set(self.0.kept.get().max(transport.buffered()));
+    }
+
+    fn pause_producing(&mut self, _: &Transport) {
+        if let Some(idle) = self.0.idle.take() {
+            idle.resume_producing();
+        }
     }
 }
 
-/// Says its words, keeps the answer, and closes.
+/// Says its words and that there are no more, then listens.
 struct Ask(&'static str, Option<Resolver<String>>);
 
 impl Protocol for Ask {
     fn connection_made(&mut self, transport: &Transport) {
         transport.write(self.0.as_bytes());
+        transport.lose_write_connection();
     }
 
     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
@@ -177,12 +204,101 @@ fn failed(failure: crate::deferred::Failure) -> io::Error {
 /// 4
 fn both_ends_on_one_thread() -> io::Result<String> {
     let (reactor, (listener, address)) = (Reactor::new()?, listen()?);
-    reactor.listen_tcp(listener, |_| Some(Echo))?;
+    reactor.listen_tcp(listener, |_| Some(Echo::default()))?;
     let answer = reactor.run_until(ask(&reactor, address, "hello")).map_err(failed)?;
     Ok(format!("\"{answer}\" came back, from the same thread"))
 }
 
-/// 5
+/// 5: a connection that is there stays, a new one is refused.
+fn nobody_listens() -> io::Result<String> {
+    let (reactor, (listener, address)) = (Reactor::new()?, listen()?);
+    let port = reactor.listen_tcp(listener, |_| Some(Echo::default()))?;
+    let late = reactor.clone();
+    let answers = ask(&reactor, address, "early").add_callback(move |early| {
+        port.stop_listening();
+        ask(&late, address, "late").add_callback(move |late| Ok(format!("{early}; then: {late}")))
+    });
+    reactor.run_until(answers).map_err(failed)
+}
+
+/// Sends much, a little at a time, and reads nothing before the echo has had to pause.
+struct Flood {
+    to_send: usize,
+    received: usize,
+    seen: Rc<Seen>,
+    done: Option<Resolver<usize>>,
+}
+
+/// More than all buffers of the kernel hold, there and back.
+const FLOOD: usize = 32 << 20;
+
+impl Protocol for Flood {
+    fn connection_made(&mut self, transport: &Transport) {
+        transport.pause_producing();
+        *self.seen.idle.borrow_mut() = Some(transport.clone());
+        self.resume_producing(transport);
+    }
+
+    fn resume_producing(&mut self, transport: &Transport) {
+        // One chunk more than it takes to be called again.
+        while self.to_send > 0 && transport.buffered() <= 64 * 1024 {
+            transport.write(&[b'x'; 8192]);
+            self.to_send -= 8192;
+        }
+    }
+
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        self.received += data.len();
+        if self.received == FLOOD {
+            transport.lose_connection();
+        }
+    }
+
+    fn connection_lost(&mut self, _: io::Result<()>) {
+        if let Some(done) = self.done.take() {
+            done.callback(self.received);
+        }
+    }
+}
+
+/// 6
+fn as_fast_as_the_slower_one(section: &mut Section) -> io::Result<String> {
+    let (reactor, (listener, address)) = (Reactor::new()?, listen()?);
+    let echo = Echo::default();
+    let seen = echo.0.clone();
+    reactor.listen_tcp(listener, move |_| Some(echo.clone()))?;
+    let (done, all) = Deferred::new();
+    let flood = Flood { to_send: FLOOD, received: 0, seen: seen.clone(), done: Some(done) };
+    reactor.connect_tcp(address, flood, NET);
+    let all = reactor.run_until(all).map_err(failed)?;
+    section.measure("kept_by_the_echo", seen.kept.get().into());
+    let little = seen.kept.get() <= 64 * 1024 + super::READ;
+    Ok(said(little, &format!("{} MiB went round, 128 KiB kept at most", all >> 20)))
+}
+
+/// 7
+fn until_its_end() -> io::Result<String> {
+    let (reactor, log) = (Reactor::new()?, Log::default());
+    let (mut here, there) = UnixStream::pair()?;
+    here.write_all(b"a word")?;
+    drop(here);
+    let mut source = there.try_clone()?;
+    let (seen, stop) = (log.clone(), reactor.clone());
+    let reader = reactor.add_reader(there, move || {
+        let mut buf = [0; 16];
+        let n = source.read(&mut buf).unwrap_or(0);
+        seen.note(format!("{n} bytes"));
+        if n == 0 {
+            stop.stop();
+        }
+    })?;
+    let remove = move || reader.remove();
+    reactor.add_system_event_trigger(SystemEvent::BeforeShutdown, remove);
+    reactor.run();
+    Ok(format!("{}: called until the end", log.words()))
+}
+
+/// 8
 fn on_the_thread_of_the_reactor() -> io::Result<String> {
     let reactor = Reactor::new()?;
     let from_threads = reactor.for_threads();
@@ -200,8 +316,8 @@ fn on_the_thread_of_the_reactor() -> io::Result<String> {
     Ok(said(here, "asked for in a thread, called on the reactor's"))
 }
 
-/// 6: the thread waits for a word that only the reactor can give it.
-fn went_on_beside_a_thread_that_blocks() -> io::Result<bool> {
+/// 9: the thread waits for a word that only the reactor can give it.
+fn the_reactor_goes_on() -> io::Result<String> {
     let reactor = Reactor::new()?;
     let (word, blocked) = mpsc::channel();
     reactor.call_later(SOON, move || {
@@ -209,10 +325,11 @@ fn went_on_beside_a_thread_that_blocks() -> io::Result<bool> {
         let _ = word.send(());
     });
     let job = reactor.defer_to_thread(move || blocked.recv_timeout(NET).is_ok());
-    reactor.run_until(job).map_err(failed)
+    let went_on = reactor.run_until(job).map_err(failed)?;
+    Ok(said(went_on, "the thread blocks, the reactor goes on"))
 }
 
-/// 7: each job waits for another one beside it, so two do run at once; more never do.
+/// 10: each job waits for another one beside it, so two do run at once; more never do.
 fn so_many_threads() -> io::Result<String> {
     let reactor = Reactor::new()?;
     reactor.suggest_thread_pool_size(2);
@@ -232,7 +349,7 @@ fn so_many_threads() -> io::Result<String> {
     Ok(format!("{jobs} jobs, two at once, on {} threads", threads.len()))
 }
 
-/// 8
+/// 11
 fn last_wishes() -> io::Result<String> {
     let (reactor, log) = (Reactor::new()?, Log::default());
     let (before, after) = (log.clone(), log.clone());
@@ -249,10 +366,10 @@ fn last_wishes() -> io::Result<String> {
     Ok(log.words())
 }
 
-/// 9
+/// 12
 fn one_connection_less() -> io::Result<String> {
     let (reactor, (listener, address)) = (Reactor::new()?, listen()?);
-    reactor.listen_tcp(listener, |_| Some(Echo))?;
+    reactor.listen_tcp(listener, |_| Some(Echo::default()))?;
     let asked = ["panic", "hello"].map(|words| ask(&reactor, address, words));
     let quiet = Quiet::begin();
     let answers = reactor.run_until(gather_results(asked.into())).map_err(failed);

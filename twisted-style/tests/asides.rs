@@ -1,0 +1,209 @@
+//! What only twisted-style has, run as a visitor does.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_twisted-style");
+
+/// Runs the program, which must have nothing to complain about, and returns its answer.
+fn answer(aside: &str) -> String {
+    let output = Command::new(PROGRAM).args([aside, "--quiet"]).output().expect("it is built");
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && complaints.is_empty(), "{}: {complaints}", output.status);
+    String::from_utf8(output.stdout).expect("answers are text")
+}
+
+#[test]
+fn reactor() {
+    assert_eq!(
+        answer("reactor"),
+        "\u{20}1 run, stop                 0 calls before run, 1 in it, then it returns
+ 2 call_when_running         first, second, third
+ 3 call_later                1 ms, 2 ms, 5 ms; 1 of 4 was cancelled
+ 4 listen_tcp, connect_tcp   \"hello\" came back, from the same thread
+ 5 stop_listening            early; then: Connection refused (os error 111)
+ 6 register_producer         32 MiB went round, 128 KiB kept at most
+ 7 add_reader                6 bytes, 0 bytes: called until the end
+ 8 call_from_thread          asked for in a thread, called on the reactor's
+ 9 defer_to_thread           the thread blocks, the reactor goes on
+10 suggest_thread_pool_size  8 jobs, two at once, on 2 threads
+11 add_system_event_trigger  waited for a Deferred, ended
+12 a panic in a protocol     that one is closed, the next one says hello
+"
+    );
+}
+
+#[test]
+fn deferreds() {
+    assert_eq!(
+        answer("deferreds"),
+        "\
+\"8\" down the chain               says 4
+\"7\" down the chain               says 0
+\"x\" down the chain               says 0
+a callback returns a Deferred    the chain pauses, then 5
+maybe_deferred                   ✗ invalid digit found in string
+cancel, from the chain's end     called off, ✗ cancelled
+add_timeout                      ✗ timed out
+deferred_list                    1, ✗ failed, 3
+gather_results, fired 3 2 1      [1, 2, 3]
+race                             1 wins, one is cancelled, one is cancelled
+DeferredSemaphore(2)             6 runs, 2 at once
+DeferredLock, b has cancelled    a has it, c has it
+DeferredQueue                    1, 2, then the queue is full
+the last one lets go of an error Unhandled error in Deferred: lost
+a chain of 1 000 000 callbacks   1000000
+Deferreds in 100 000 Deferreds   100000
+a ring of 100 000 DeferredQueues 100000
+"
+    );
+}
+
+#[test]
+fn protocols() {
+    let script = answer("protocols");
+    let heard: Vec<_> = script.lines().filter_map(|line| line.split_once(" hears: ")).collect();
+    let heard: Vec<_> = heard.iter().map(|(who, line)| (who.trim(), *line)).collect();
+    assert_eq!(
+        heard,
+        [
+            ("ann", "* who are you?"),
+            ("ann", "* here: nobody"),
+            ("ben", "* somebody else has that name; who are you?"),
+            ("ben", "* here: ann"),
+            ("ann", "* ben came in"),
+            ("ben", "<ann> hello"),
+            ("ann", "* ben asked: 1229 primes below 10000"),
+            ("mute", "* no name, no chat"),
+            ("mute", "(the connection is closed)"),
+            ("cid", "* a line may have 512 bytes"),
+            ("ann", "* dan came in"),
+            ("ann", "* dan is cut off: does not read"),
+            ("ann", "* ben left"),
+        ]
+    );
+}
+
+#[test]
+fn clock() {
+    assert_eq!(
+        answer("clock"),
+        "  \
+  call_later 5 s                          ·····●·······
+  call_later 5 s, reset to 8 s at 4 s     ········●····
+  call_later 5 s, cancelled at 4 s        ·············
+  LoopingCall every 2 s                   ●·●·●·●·●·●·●
+  LoopingCall every 2 s, each takes 3 s   ●···●···●···●
+  add_timeout 7 s                         ·······✗·····
+  a Cooperator, two tasks step by step    ababababaa
+    paused, resumed, stopped              cc|.
+  an hour of a heart that beats every second: 3601 beats
+  the chat room, to one who says nothing 59 s: * who are you?
+  the chat room, to one who says nothing 60 s: * no name, no chat, closed
+  the chat room, to one who says ann     60 s: * here: nobody
+"
+    );
+}
+
+#[test]
+fn inline_callbacks() {
+    let expected = |way: &str| {
+        format!(
+            "\
+{way:<9} ann: 60               customer(ann) orders(7) price(1) price(2) price(3)
+{way:<9} bob: no customer bob  customer(bob)
+{way:<9} ann: cancelled        customer(ann) called off
+"
+        )
+    };
+    assert_eq!(answer("inline-callbacks"), expected("callbacks") + &expected("inline"));
+}
+
+/// A chat room for people, ended with the test.
+struct Room(Child, String);
+
+impl Room {
+    fn open() -> Room {
+        let mut program = Command::new(PROGRAM);
+        program.args(["protocols", "--port", "0", "--quiet"]).stdout(Stdio::piped());
+        let mut child = program.spawn().expect("it is built");
+        let stdout = child.stdout.take().expect("it is piped");
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).expect("it says where it is");
+        let address = line.split([' ', ';']).find(|word| word.starts_with("127.0.0.1:"));
+        let address = address.unwrap_or_else(|| panic!("no address in {line:?}")).to_string();
+        Room(child, address)
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        // Fail only if it has ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What `nc` is to a person.
+struct Nc(BufReader<TcpStream>);
+
+impl Nc {
+    fn connect(room: &Room) -> Nc {
+        let socket = TcpStream::connect(&room.1).expect("the room is open");
+        socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a net, no zero");
+        Nc(BufReader::new(socket))
+    }
+
+    fn says(&self, line: &str) {
+        self.0.get_ref().write_all(format!("{line}\r\n").as_bytes()).expect("the room is open");
+    }
+
+    fn hears(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("somebody says something");
+        line.trim_end().to_string()
+    }
+}
+
+#[test]
+fn people_can_chat() {
+    let room = Room::open();
+    let mut ann = Nc::connect(&room);
+    assert_eq!(ann.hears(), "* who are you?");
+    ann.says("ann");
+    assert_eq!(ann.hears(), "* here: nobody");
+    let mut ben = Nc::connect(&room);
+    assert_eq!(ben.hears(), "* who are you?");
+    ben.says("no name!");
+    assert_eq!(ben.hears(), "* a name has 1 to 16 letters; who are you?");
+    ben.says("ben");
+    assert_eq!(ben.hears(), "* here: ann");
+    assert_eq!(ann.hears(), "* ben came in");
+    ben.says("hello");
+    assert_eq!(ann.hears(), "<ben> hello");
+    ann.says("/who");
+    assert_eq!(ann.hears(), "* here: ben");
+    ben.says("/paste 9\r\n1\n2\n345\r\nback to lines");
+    let pasted = ["<ben> pastes:", "1", "2", "345", "<ben> back to lines"];
+    assert_eq!(pasted.map(|_| ann.hears()), pasted);
+    ben.says("/me");
+    let ben_at = ben.0.get_ref().local_addr().expect("it is connected");
+    assert_eq!(ben.hears(), format!("* ben at {ben_at}"));
+    ann.says("/quit");
+    assert_eq!(ann.hears(), "");
+    assert_eq!(ben.hears(), "* ann left");
+}
+
+#[test]
+fn a_port_in_use_is_a_sentence_and_only_protocols_takes_one() {
+    let room = Room::open();
+    let (_, port) = room.1.split_once(':').expect("an address has a port");
+    let run = |aside| Command::new(PROGRAM).args([aside, "--port", port]).output();
+    let taken = run("protocols").expect("it is built");
+    assert_eq!(taken.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&taken.stderr);
+    assert!(said.contains(&format!("cannot listen on port {port}")), "{said}");
+    assert_eq!(run("reactor").expect("it is built").status.code(), Some(2));
+}
