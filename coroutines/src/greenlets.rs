@@ -9,7 +9,7 @@
 
 pub mod aside;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::error::Error;
 use std::fmt;
 use std::rc::Rc;
@@ -47,7 +47,8 @@ struct Tree<V> {
 
 struct Node<V> {
     name: &'static str,
-    parent: Cell<&'static str>,
+    /// None in main.
+    parent: Cell<Option<&'static str>>,
     /// None in main, and when it is dead. Borrowed while it runs.
     stack: RefCell<Option<Stack<V>>>,
 }
@@ -56,7 +57,7 @@ impl<V: Default + 'static> Greenlet<'_, V> {
     /// Makes the running program the root of a new tree.
     pub fn main() -> Greenlet<'static, V> {
         let tree = Tree { nodes: RefCell::default() };
-        tree.add(MAIN, MAIN, None);
+        tree.add(MAIN, None, None);
         Greenlet { name: MAIN, tree: Rc::new(tree), yielder: None }
     }
 
@@ -79,7 +80,7 @@ impl<V: Default + 'static> Greenlet<'_, V> {
                 // What is thrown into one that has not started is raised before its first line.
                 body(&Greenlet { name, tree, yielder: Some(yielder) }, first?)
             });
-        self.tree.add(name, self.name, Some(stack));
+        self.tree.add(name, Some(self.name), Some(stack));
         Ok(())
     }
 
@@ -111,12 +112,12 @@ impl<V: Default + 'static> Greenlet<'_, V> {
 
     /// It has ended. (`greenlet.dead`)
     pub fn dead(&self, name: &str) -> bool {
-        name != MAIN && self.tree.find(name).is_some_and(|node| node.is_dead())
+        self.tree.find(name).is_some_and(|node| node.is_dead())
     }
 
     /// Where its result goes. (`greenlet.parent`)
     pub fn parent(&self, name: &str) -> Option<&'static str> {
-        self.tree.find(name).filter(|_| name != MAIN).map(|node| node.parent.get())
+        self.tree.find(name)?.parent.get()
     }
 
     /// Gives a greenlet another parent.
@@ -135,7 +136,7 @@ impl<V: Default + 'static> Greenlet<'_, V> {
             }
             ancestor = self.parent(above);
         }
-        node.parent.set(parent);
+        node.parent.set(Some(parent));
         Ok(())
     }
 
@@ -171,7 +172,7 @@ impl<V> Drop for Greenlet<'_, V> {
 }
 
 impl<V: Default + 'static> Tree<V> {
-    fn add(&self, name: &'static str, parent: &'static str, stack: Option<Stack<V>>) {
+    fn add(&self, name: &'static str, parent: Option<&'static str>, stack: Option<Stack<V>>) {
         let (parent, stack) = (Cell::new(parent), RefCell::new(stack));
         self.nodes.borrow_mut().push(Rc::new(Node { name, parent, stack }));
     }
@@ -182,16 +183,16 @@ impl<V: Default + 'static> Tree<V> {
         let mut sender = MAIN;
         loop {
             let (name, carried) = letter;
-            if same(name, MAIN) {
-                return carried;
-            }
             let Some(node) = self.find(name) else {
                 letter = (sender, Err(Misnamed(name, "is nobody's name").into()));
                 continue;
             };
+            let Some(parent) = node.parent.get() else {
+                return carried;
+            };
             let mut stack = node.stack.borrow_mut();
             let Some(running) = stack.as_mut().filter(|stack| !stack.done()) else {
-                letter = (node.parent.get(), last_words(carried));
+                letter = (parent, last_words(carried));
                 continue;
             };
             sender = node.name;
@@ -199,27 +200,26 @@ impl<V: Default + 'static> Tree<V> {
                 CoroutineResult::Yield(letter) => letter,
                 CoroutineResult::Return(result) => {
                     *stack = None;
-                    (node.parent.get(), last_words(result))
+                    // By now it may have another one.
+                    (node.parent.get().unwrap_or(MAIN), last_words(result))
                 }
             };
         }
     }
 
     fn find(&self, name: &str) -> Option<Rc<Node<V>>> {
-        self.nodes.borrow().iter().find(|node| same(node.name, name)).cloned()
+        let nodes = self.nodes.borrow();
+        // Most names are the same literal, which saves looking at the letters.
+        let literal = nodes.iter().find(|node| std::ptr::eq(node.name, name));
+        literal.or_else(|| nodes.iter().find(|node| node.name == name)).cloned()
     }
 }
 
 impl<V> Node<V> {
     fn is_dead(&self) -> bool {
-        self.stack.try_borrow().is_ok_and(|stack| stack.as_ref().is_none_or(Coroutine::done))
+        let ended = |stack: Ref<Option<Stack<V>>>| stack.as_ref().is_none_or(Coroutine::done);
+        self.parent.get().is_some() && self.stack.try_borrow().is_ok_and(ended)
     }
-}
-
-/// Most names are the same literal, which saves looking at the letters.
-#[inline]
-fn same(a: &str, b: &str) -> bool {
-    std::ptr::eq(a, b) || a == b
 }
 
 /// What a parent hears of its child's end: its result, or an error that it did not handle. To have

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
 
 use super::*;
 use crate::generators::Generator;
@@ -612,4 +613,27 @@ fn as_many_as_the_kernel_allows() {
             task.join().expect("no panic").expect("released");
         }
     });
+}
+
+#[test]
+fn a_task_that_outgrows_its_stack_ends_the_program_at_the_guard_page() {
+    let child = std::process::Command::new("/proc/self/exe")
+        .args(["--exact", "scheduler::tests::outgrow_the_stack", "--ignored"])
+        .env("OUTGROW_THE_STACK", "yes")
+        .output()
+        .expect("we run");
+    assert_eq!(child.status.signal(), Some(libc::SIGSEGV), "{child:?}");
+}
+
+#[test]
+#[ignore = "run by the test above"]
+fn outgrow_the_stack() {
+    fn deep(levels: usize) -> usize {
+        let frame = std::hint::black_box([levels; 64]);
+        if levels == 0 { 0 } else { deep(levels - 1) + frame[63] }
+    }
+    if std::env::var_os("OUTGROW_THE_STACK").is_some() {
+        let sum = run(|| spawn(|| deep(STACK)).join());
+        println!("{}", sum.expect("no panic"));
+    }
 }
