@@ -44,7 +44,7 @@ const TWISTED_STYLE: Chapter = Chapter {
         Aside {
             name: "deferreds",
             slides: "33",
-            about: "values and errors on their way down a chain",
+            about: "values and errors going down a chain",
             run: deferred::tour::aside,
         },
         Aside {
@@ -56,7 +56,7 @@ const TWISTED_STYLE: Chapter = Chapter {
         Aside {
             name: "clock",
             slides: "33",
-            about: "time by hand, for tests that wait for nothing",
+            about: "time by hand: tests that wait for nothing",
             run: clock::tour::aside,
         },
         Aside {
