@@ -37,6 +37,8 @@ const ON_TOKIO: Chapter = Chapter {
         on_tokio::run(on_tokio::interactivity::careful(count, heart))
     },
     early_results: |jobs, to| on_tokio::run(on_tokio::early_results::run(jobs, to)),
+    control_deadline: |jobs, limit| on_tokio::run(on_tokio::control::deadline(jobs, limit)),
+    control_pause: |counter| on_tokio::run(on_tokio::control::pause(counter)),
     asides: &[
         Aside {
             name: "callbacks",
@@ -87,6 +89,8 @@ const ON_ASYNC_STD: Chapter = Chapter {
         on_async_std::run(on_async_std::interactivity::careful(count, heart))
     },
     early_results: |jobs, to| on_async_std::run(on_async_std::early_results::run(jobs, to)),
+    control_deadline: |jobs, limit| on_async_std::run(on_async_std::control::deadline(jobs, limit)),
+    control_pause: |counter| on_async_std::run(on_async_std::control::pause(counter)),
     ..ON_TOKIO
 };
 
@@ -106,6 +110,8 @@ const ON_SMOL: Chapter = Chapter {
         on_smol::run(on_smol::interactivity::careful(count, heart))
     },
     early_results: |jobs, to| on_smol::run(on_smol::early_results::run(jobs, to)),
+    control_deadline: |jobs, limit| on_smol::run(on_smol::control::deadline(jobs, limit)),
+    control_pause: |counter| on_smol::run(on_smol::control::pause(counter)),
     ..ON_TOKIO
 };
 

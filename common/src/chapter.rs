@@ -2,6 +2,7 @@
 
 use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::Error;
 use crate::claims;
@@ -10,6 +11,7 @@ use crate::machine::Machine;
 use crate::report::{Judged, Report, Section, Verdict};
 use crate::site::Site;
 use crate::timeline::{Span, chrome_trace};
+use crate::workload::control::{self, Counter, Paused};
 use crate::workload::cpu_bound::{self, Count, Counted};
 use crate::workload::early_results::{self, Arrivals};
 use crate::workload::interactivity::{self, Beats, Heart};
@@ -38,6 +40,8 @@ pub struct Chapter {
     pub interactivity_careless: fn(Count, Heart) -> Beats,
     pub interactivity_careful: fn(Count, Heart) -> Beats,
     pub early_results: fn(Vec<Job>, &mut Arrivals),
+    pub control_deadline: fn(Vec<Job>, Duration) -> Vec<Outcome>,
+    pub control_pause: fn(Counter) -> Paused,
     pub asides: &'static [Aside],
     pub claims: &'static [Claim],
 }
@@ -65,6 +69,7 @@ pub enum Seen {
     IoBound(fn(&io_bound::Measured) -> Verdict),
     CpuBound(fn(&cpu_bound::Measured) -> Verdict),
     EarlyResults(fn(&early_results::Measured) -> Verdict),
+    Control(fn(&control::Measured) -> Verdict),
     IoAndCpu(fn(&io_bound::Measured, &cpu_bound::Measured) -> Verdict),
     Ordering(fn(&ordering::Measured) -> Verdict),
     SharedState(fn(&shared_state::Measured) -> Verdict),
@@ -84,6 +89,7 @@ struct Measurements {
     shared_state: Option<shared_state::Measured>,
     interactivity: Option<interactivity::Measured>,
     early_results: Option<early_results::Measured>,
+    control: Option<control::Measured>,
     asides: Vec<(&'static str, Section)>,
 }
 
@@ -94,6 +100,7 @@ impl Seen {
             Seen::IoBound(judge) => measured.io_bound.as_ref().map(judge),
             Seen::CpuBound(judge) => measured.cpu_bound.as_ref().map(judge),
             Seen::EarlyResults(judge) => measured.early_results.as_ref().map(judge),
+            Seen::Control(judge) => measured.control.as_ref().map(judge),
             Seen::IoAndCpu(judge) => {
                 let both = measured.io_bound.as_ref().zip(measured.cpu_bound.as_ref());
                 both.map(|(io, cpu)| judge(io, cpu))
@@ -119,17 +126,19 @@ pub enum Workload {
     SharedState,
     Interactivity,
     EarlyResults,
+    Control,
 }
 
 impl Workload {
     /// In the talk's order.
-    pub const ALL: [Workload; 6] = [
+    pub const ALL: [Workload; 7] = [
         Workload::IoBound,
         Workload::CpuBound,
         Workload::Ordering,
         Workload::SharedState,
         Workload::Interactivity,
         Workload::EarlyResults,
+        Workload::Control,
     ];
 
     pub fn name(self) -> &'static str {
@@ -140,6 +149,7 @@ impl Workload {
             Workload::SharedState => "shared-state",
             Workload::Interactivity => "interactivity",
             Workload::EarlyResults => "early-results",
+            Workload::Control => "control",
         }
     }
 
@@ -150,7 +160,7 @@ impl Workload {
             Workload::Ordering => "6, 16, 22",
             Workload::SharedState => "15, 21",
             Workload::Interactivity => "15, 28, 33",
-            Workload::EarlyResults => "27",
+            Workload::EarlyResults | Workload::Control => "27",
         }
     }
 
@@ -162,6 +172,7 @@ impl Workload {
             Workload::SharedState => "move money between the same accounts",
             Workload::Interactivity => "a heart beats while somebody computes",
             Workload::EarlyResults => "take pages as they come, call the rest off",
+            Workload::Control => "cut at a deadline; pause, resume, stop",
         }
     }
 
@@ -174,6 +185,7 @@ impl Workload {
             Workload::SharedState => flags.shared_state.title(),
             Workload::Interactivity => flags.interactivity.title(),
             Workload::EarlyResults => flags.early_results.title(),
+            Workload::Control => flags.control.title(),
         }
     }
 }
@@ -301,6 +313,11 @@ impl Chapter {
                 Workload::EarlyResults => {
                     let (section, seen) = early_results::conduct(&mut stage)?;
                     measured.early_results = Some(seen);
+                    section
+                }
+                Workload::Control => {
+                    let (section, seen) = control::conduct(&mut stage)?;
+                    measured.control = Some(seen);
                     section
                 }
             };

@@ -11,7 +11,9 @@ use crate::chapter::{Chapter, Workload};
 use crate::load::Load;
 use crate::machine::Machine;
 use crate::workload::io_bound::Job;
-use crate::workload::{cpu_bound, early_results, interactivity, io_bound, ordering, shared_state};
+use crate::workload::{
+    control, cpu_bound, early_results, interactivity, io_bound, ordering, shared_state,
+};
 
 /// What to do.
 pub enum Command {
@@ -47,6 +49,7 @@ pub struct Flags {
     pub shared_state: shared_state::Args,
     pub interactivity: interactivity::Args,
     pub early_results: early_results::Args,
+    pub control: control::Args,
 }
 
 /// How the report looks.
@@ -160,6 +163,7 @@ fn check(flags: &Flags, chapter: &Chapter, machine: &Machine) -> Result<(), Erro
     if let Some((n, things)) = sizes.into_iter().find(|(n, _)| *n as usize > limit) {
         return Err(Error::Usage(format!("{n} {things}: {style} holds {limit} at once")));
     }
+    flags.control.check()?;
     if let Some(cores) = flags.cores.filter(|&n| n > machine.cores) {
         let have = machine.cores;
         return Err(Error::Usage(format!("--cores {cores}: this program may use {have}")));
@@ -186,6 +190,7 @@ fn flags(
         shared_state: args(name, sub, Workload::SharedState)?,
         interactivity: args(name, sub, Workload::Interactivity)?,
         early_results: args(name, sub, Workload::EarlyResults)?,
+        control: args(name, sub, Workload::Control)?,
         port: sub.and_then(port),
     })
 }
@@ -239,6 +244,7 @@ fn clap_command(chapters: &[Chapter]) -> clap::Command {
             Workload::SharedState => shared_state::Args::augment_args(sub),
             Workload::Interactivity => interactivity::Args::augment_args(sub),
             Workload::EarlyResults => early_results::Args::augment_args(sub),
+            Workload::Control => control::Args::augment_args(sub),
         });
     }
     let port = Arg::new("port")

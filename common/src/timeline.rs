@@ -191,10 +191,10 @@ pub fn ladder(steps: &[Step], mark: Option<u64>) -> Vec<String> {
         };
         let row: String = (0..COLUMNS).map(sign).collect();
         let seconds = (step.to_us - from) as f64 / 1e6;
-        lines.push(format!("  {:<12} {row} {seconds:.3}", step.name));
+        lines.push(format!("  {:<13} {row} {seconds:.3}", step.name));
     }
     if steps.len() > STEPS {
-        lines.push(format!("               … and {} more", steps.len() - STEPS));
+        lines.push(format!("                … and {} more", steps.len() - STEPS));
     }
     lines
 }

@@ -6,9 +6,11 @@ use std::process::ExitCode;
 use common::chapter::{Aside, Chapter, Claim, Seen};
 use common::workload::shared_state::Version;
 use common::workload::{
-    cpu_bound as cpu, early_results as early, interactivity as heart, ordering as order,
+    control as ctl, cpu_bound as cpu, early_results as early, interactivity as heart,
+    ordering as order,
 };
 
+mod control;
 mod cpu_bound;
 mod delegation;
 mod early_results;
@@ -37,6 +39,8 @@ const COROUTINES: Chapter = Chapter {
     interactivity_careless: |count, heart| scheduler::run(|| interactivity::careless(count, heart)),
     interactivity_careful: |count, heart| scheduler::run(|| interactivity::careful(count, heart)),
     early_results: |jobs, to| scheduler::run(|| early_results::run(jobs, to)),
+    control_deadline: |jobs, limit| scheduler::run(|| control::deadline(jobs, limit)),
+    control_pause: |counter| scheduler::run(|| control::pause(counter)),
     asides: &[
         Aside {
             name: "generators",
@@ -73,6 +77,7 @@ const COROUTINES: Chapter = Chapter {
         Claim("K5", Seen::Aside("greenlets", greenlets::aside::switch_and_climb)),
         Claim("K6", Seen::CpuBound(cpu::no_faster_on_one_thread)),
         Claim("K7", Seen::EarlyResults(early::long_before_the_last)),
+        Claim("K8", Seen::Control(ctl::the_caller_decides)),
     ],
 };
 

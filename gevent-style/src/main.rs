@@ -7,6 +7,7 @@ use common::chapter::{Chapter, Claim, Seen};
 use common::workload::shared_state::Version;
 use common::workload::{cpu_bound as cpu, interactivity as heart, io_bound as io};
 
+mod control;
 mod cpu_bound;
 mod early_results;
 #[allow(dead_code)]
@@ -49,6 +50,8 @@ const GEVENT_STYLE: Chapter = Chapter {
     interactivity_careless: |count, heart| greenlet::run(|| interactivity::careless(count, heart)),
     interactivity_careful: |count, heart| greenlet::run(|| interactivity::careful(count, heart)),
     early_results: |jobs, to| greenlet::run(|| early_results::run(jobs, to)),
+    control_deadline: |jobs, limit| greenlet::run(|| control::deadline(jobs, limit)),
+    control_pause: |counter| greenlet::run(|| control::pause(counter)),
     asides: &[],
     claims: &[
         Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),

@@ -8,6 +8,7 @@ use common::workload::shared_state::{Leaves, Version};
 use common::workload::{cpu_bound as cpu, io_bound as io};
 use common::workload::{ordering as order, shared_state as state};
 
+mod control;
 mod cpu_bound;
 mod early_results;
 mod interactivity;
@@ -40,6 +41,8 @@ const PROCESSES: Chapter = Chapter {
     interactivity_careless: interactivity::careless,
     interactivity_careful: interactivity::careful,
     early_results: early_results::run,
+    control_deadline: control::deadline,
+    control_pause: control::pause,
     asides: &[
         Aside {
             name: "pool",

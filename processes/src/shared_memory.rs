@@ -12,7 +12,7 @@ use std::num::NonZeroUsize;
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::slice;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize};
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
@@ -48,12 +48,13 @@ pub trait Atomic: word::Word {}
 impl<T: word::Word> Atomic for T {}
 
 mod word {
-    use super::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
+    use super::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize};
 
     pub trait Word {}
 
     impl Word for AtomicBool {}
     impl Word for AtomicI64 {}
+    impl Word for AtomicU32 {}
     impl Word for AtomicU64 {}
     impl Word for AtomicUsize {}
 }

@@ -7,6 +7,7 @@ use common::chapter::{Aside, Chapter, Claim, Seen};
 use common::workload::{cpu_bound as cpu, interactivity as heart, io_bound as io};
 use common::workload::{ordering as order, shared_state as state};
 
+mod control;
 mod cpu_bound;
 mod deadlock;
 mod early_results;
@@ -33,6 +34,8 @@ const THREADS: Chapter = Chapter {
     interactivity_careless: interactivity::careless,
     interactivity_careful: interactivity::careful,
     early_results: early_results::run,
+    control_deadline: control::deadline,
+    control_pause: control::pause,
     asides: &[
         Aside {
             name: "gil",

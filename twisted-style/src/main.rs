@@ -8,6 +8,7 @@ use common::workload::shared_state::Version;
 use common::workload::{cpu_bound as cpu, interactivity as heart, io_bound as io};
 
 mod clock;
+mod control;
 mod cpu_bound;
 mod deferred;
 mod early_results;
@@ -34,6 +35,8 @@ const TWISTED_STYLE: Chapter = Chapter {
     interactivity_careless: interactivity::careless,
     interactivity_careful: interactivity::careful,
     early_results: early_results::run,
+    control_deadline: control::deadline,
+    control_pause: control::pause,
     asides: &[
         Aside {
             name: "reactor",

@@ -1,6 +1,7 @@
 //! The workloads on async-std, the loop that lost: discontinued in 2025 in favor of smol
 //! (RUSTSEC-2025-0052), kept here because the comparison of three loops is the point.
 
+pub mod control;
 pub mod cpu_bound;
 pub mod early_results;
 pub mod interactivity;

@@ -2,6 +2,7 @@
 
 use smol::{LocalExecutor, Task};
 
+pub mod control;
 pub mod cpu_bound;
 pub mod early_results;
 pub mod interactivity;

@@ -2,6 +2,7 @@
 
 use tokio::runtime::{Builder, LocalOptions};
 
+pub mod control;
 pub mod cpu_bound;
 pub mod early_results;
 pub mod interactivity;

@@ -1,7 +1,7 @@
 //! io-bound: fetch pages, all at once. Slides 3, 7-8, 17, 28.
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -25,6 +25,22 @@ pub struct Job {
     pub page: String,
     /// When the page is given up.
     pub timeout: Duration,
+}
+
+impl Job {
+    /// The same page, given up at `deadline` at the latest.
+    #[must_use]
+    pub fn until(mut self, deadline: Instant) -> Job {
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.timeout = self.timeout.min(left);
+        self
+    }
+
+    /// What becomes of a page that is called off at a deadline.
+    pub fn timed_out(self) -> Outcome {
+        let result = Err("timed out".into());
+        Outcome { task: self.task, page: self.page, result, spans: Vec::new() }
+    }
 }
 
 /// What became of a page.

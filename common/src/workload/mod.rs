@@ -1,6 +1,7 @@
 //! One file a workload: its input, its pure steps, the expected answer, what is measured, and
 //! the claims of the talk that it decides.
 
+pub mod control;
 pub mod cpu_bound;
 pub mod early_results;
 pub mod interactivity;

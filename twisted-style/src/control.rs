@@ -1,0 +1,88 @@
+//! control: cut what takes too long, and pause what runs.
+//! One Deferred a page, with a time-out; a `LoopingCall` can be stopped and started again.
+//! Run it: cargo run -p twisted-style -- control
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use common::workload::control::{Counter, Paused};
+use common::workload::io_bound::{Job, Outcome};
+
+use crate::clock::LoopingCall;
+use crate::deferred::{Deferred, TimeoutError, gather_results};
+use crate::io_bound::fetch;
+use crate::reactor::Reactor;
+
+pub fn deadline(jobs: Vec<Job>, limit: Duration) -> Vec<Outcome> {
+    let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
+    let mut tasks = Vec::new();
+    for job in jobs {
+        // The time-out cancels the Deferred, and its canceller aborts the connection.
+        let task = fetch(&reactor, job.clone());
+        let task = task.add_timeout(limit, &reactor);
+        tasks.push(task.add_errback(move |failure| {
+            failure.trap::<TimeoutError>()?;
+            Ok(job.timed_out())
+        }));
+    }
+    let outcomes = reactor.run_until(gather_results(tasks));
+    outcomes.expect("fetch catches its errors")
+}
+
+/// Between two numbers.
+const BEAT: Duration = Duration::from_millis(1);
+
+pub fn pause(mut counter: Counter) -> Paused {
+    let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
+    let hold = counter.hold();
+    let made = Rc::new(RefCell::new(Vec::new()));
+    let numbers = Rc::clone(&made);
+    let counting = LoopingCall::new(&reactor, move |counting| {
+        let number = counter.count();
+        made.borrow_mut().push(number);
+        if number.is_multiple_of(Counter::HALF) {
+            counting.stop();
+        }
+    });
+    // Fires when the loop has stopped: the paused side says so itself.
+    let paused = counting.start(BEAT);
+    let seen = Paused::default();
+    let control = Control { reactor: reactor.clone(), hold, counting, numbers, seen };
+    let ended = paused.add_callback(|()| control.on_paused());
+    reactor.run_until(ended).expect("nothing fails")
+}
+
+struct Control {
+    reactor: Reactor,
+    hold: Duration,
+    counting: LoopingCall,
+    numbers: Rc<RefCell<Vec<u32>>>,
+    seen: Paused,
+}
+
+impl Control {
+    fn on_paused(mut self) -> Deferred<Paused> {
+        self.seen.before = self.numbers.borrow().to_vec();
+        self.seen.at_confirm = self.made();
+        let (resolver, held) = Deferred::new();
+        self.reactor.call_later(self.hold, || resolver.callback(()));
+        held.add_callback(|()| self.on_held())
+    }
+
+    fn on_held(mut self) -> Deferred<Paused> {
+        self.seen.at_resume = self.made();
+        let stopped = self.counting.start(BEAT);
+        stopped.add_callback(|()| Ok(self.on_stopped()))
+    }
+
+    fn on_stopped(mut self) -> Paused {
+        self.seen.after = self.numbers.borrow()[Counter::HALF as usize..].to_vec();
+        self.seen.at_end = self.made();
+        self.seen
+    }
+
+    fn made(&self) -> u32 {
+        self.numbers.borrow().len() as u32
+    }
+}
