@@ -5,11 +5,13 @@
 //! | [`programs`] | every version by name; built once; run, or started and interrupted |
 //! | [`traces`] | what a program may leave behind: processes, sockets |
 //! | [`foreign`] | a web server that shares no line with the programs it is fetched from |
+//! | [`reports`] | what a program reports as JSON |
 //! | [`peers`] | the peers of a server, well-behaved and not |
 
 pub mod foreign;
 pub mod peers;
 pub mod programs;
+pub mod reports;
 pub mod traces;
 
 /// Makes a test of every function named, for every version: `cargo test -p tests on_smol::`

@@ -131,7 +131,7 @@ pub struct Args {
     /// How often the heart beats
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub beats: u64,
-    /// Count the primes below this number meanwhile
+    /// Count the primes below N meanwhile
     #[arg(long, value_name = "N", default_value_t = 700_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub below: u64,
 }
@@ -238,7 +238,7 @@ fn strips(name: &str, beats: &Beats, scale: u64) -> [String; 2] {
 fn in_words(pulse: &Pulse) -> String {
     let Pulse { due, came, late, longest_gap, count, .. } = pulse;
     format!(
-        "during the count of {} ms {came} beats of {due}; {late} late, longest gap {} ms",
+        "in {} ms of counting {came} of {due} beats, {late} late; longest gap {} ms",
         count / 1000,
         longest_gap / 1000
     )

@@ -1,0 +1,27 @@
+//! What a program reports with `--format json`.
+
+use serde_json::Value;
+
+use crate::programs::{Version, run};
+
+/// The document of one workload; the program must have succeeded.
+#[track_caller]
+pub fn document(version: &Version, workload: &str, flags: &[&str]) -> Value {
+    let args = [&[workload, "--format", "json"], flags].concat();
+    let answer = run(version, &args).answer();
+    serde_json::from_str(&answer).expect("one document, and nothing else")
+}
+
+/// What one workload has measured.
+#[track_caller]
+pub fn measured(version: &Version, workload: &str, flags: &[&str]) -> Value {
+    document(version, workload, flags)["workloads"][workload]["measured"].take()
+}
+
+/// How a claim came out.
+#[track_caller]
+pub fn verdict<'a>(document: &'a Value, claim: &str) -> &'a str {
+    let mut claims = document["claims"].as_array().expect("a list").iter();
+    let claim = claims.find(|c| c["id"] == claim).expect("what was run decides this claim");
+    claim["verdict"].as_str().expect("a word")
+}
