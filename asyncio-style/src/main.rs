@@ -14,6 +14,7 @@ mod many_threads;
 mod on_async_std;
 mod on_smol;
 mod on_tokio;
+mod waiting;
 
 const ON_TOKIO: Chapter = Chapter {
     style: "asyncio-style",
@@ -45,6 +46,12 @@ const ON_TOKIO: Chapter = Chapter {
             slides: "36",
             about: "two APIs, one loop: callbacks and coroutines",
             run: callbacks::run,
+        },
+        Aside {
+            name: "waiting",
+            slides: "36",
+            about: "gather, as_completed, wait_for, shield, Queue, TaskGroup",
+            run: waiting::run,
         },
         Aside {
             name: "loops",

@@ -1,0 +1,332 @@
+//! waiting: asyncio's ways to wait for several, on our own loop: gather, `as_completed`, `wait_for`,
+//! shield, `Queue` and `TaskGroup`. All of them are made of futures and done-callbacks.
+//! Run it: cargo run -p asyncio-style -- waiting
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use common::cli::Flags;
+use common::report::Section;
+
+use crate::event_loop::{EventLoop, Exception, Future, Task};
+
+/// All results, in the order of `tasks` (`asyncio.gather`).
+///
+/// # Errors
+///
+/// The first error in that order. The others go on, as in asyncio.
+pub async fn gather<T: Clone + 'static>(tasks: Vec<Task<T>>) -> Result<Vec<T>, Exception> {
+    let mut results = Vec::new();
+    for task in tasks {
+        results.push(task.await?);
+    }
+    Ok(results)
+}
+
+/// A queue from which the tasks come as they end, the quickest first (`asyncio.as_completed`).
+pub fn as_completed<T: Clone + 'static>(
+    event_loop: &EventLoop,
+    tasks: &[Task<T>],
+) -> Queue<Task<T>> {
+    let done = Queue::new(event_loop, tasks.len());
+    for task in tasks {
+        let done = done.clone();
+        task.add_done_callback(move |task| done.put_nowait(task.clone()));
+    }
+    done
+}
+
+/// A future that ends as `inner` does. If it is cancelled, `inner` goes on (`asyncio.shield`).
+pub fn shield<T: Clone + 'static>(event_loop: &EventLoop, inner: &Task<T>) -> Future<T> {
+    let outer = event_loop.create_future();
+    let shielded = outer.clone();
+    inner.add_done_callback(move |inner| match inner.result() {
+        Some(Ok(value)) => shielded.set_result(value),
+        Some(Err(error)) => shielded.set_exception(error),
+        None => unreachable!("it is done"),
+    });
+    outer
+}
+
+/// A queue that makes who puts wait when it is full, and who gets when it is empty
+/// (`asyncio.Queue(maxsize)`). A clone is the same queue.
+pub struct Queue<T>(Rc<Line<T>>);
+
+struct Line<T> {
+    event_loop: EventLoop,
+    maxsize: usize,
+    items: RefCell<VecDeque<T>>,
+    getters: RefCell<VecDeque<Future<()>>>,
+    putters: RefCell<VecDeque<Future<()>>>,
+}
+
+impl<T> Clone for Queue<T> {
+    fn clone(&self) -> Queue<T> {
+        Queue(Rc::clone(&self.0))
+    }
+}
+
+impl<T> Queue<T> {
+    /// A queue for `maxsize` items at most.
+    pub fn new(event_loop: &EventLoop, maxsize: usize) -> Queue<T> {
+        Queue(Rc::new(Line {
+            event_loop: event_loop.clone(),
+            maxsize,
+            items: RefCell::default(),
+            getters: RefCell::default(),
+            putters: RefCell::default(),
+        }))
+    }
+
+    /// Waits until there is room, then adds an item.
+    ///
+    /// # Errors
+    ///
+    /// The wait was cancelled.
+    pub async fn put(&self, item: T) -> Result<(), Exception> {
+        while self.0.items.borrow().len() >= self.0.maxsize {
+            self.wait_in(&self.0.putters).await?;
+        }
+        self.put_nowait(item);
+        Ok(())
+    }
+
+    /// Adds an item, whether there is room or not.
+    pub fn put_nowait(&self, item: T) {
+        self.0.items.borrow_mut().push_back(item);
+        wake_next(&self.0.getters);
+    }
+
+    /// Waits for an item and takes it.
+    ///
+    /// # Errors
+    ///
+    /// The wait was cancelled.
+    pub async fn get(&self) -> Result<T, Exception> {
+        loop {
+            let item = self.0.items.borrow_mut().pop_front();
+            if let Some(item) = item {
+                wake_next(&self.0.putters);
+                return Ok(item);
+            }
+            self.wait_in(&self.0.getters).await?;
+        }
+    }
+
+    async fn wait_in(&self, line: &RefCell<VecDeque<Future<()>>>) -> Result<(), Exception> {
+        let future = self.0.event_loop.create_future();
+        line.borrow_mut().push_back(future.clone());
+        let mut turn = Turn { future, line, taken: false };
+        let woken = turn.future.clone().await;
+        turn.taken = true;
+        woken
+    }
+}
+
+/// A place in a line. Whoever is cancelled while waiting, or between being woken and taking the
+/// turn, leaves it to the next.
+struct Turn<'a> {
+    future: Future<()>,
+    line: &'a RefCell<VecDeque<Future<()>>>,
+    taken: bool,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if !self.taken && !self.future.cancel() {
+            wake_next(self.line);
+        }
+    }
+}
+
+/// Wakes the first in line who still waits: one who was cancelled passes it on.
+fn wake_next(line: &RefCell<VecDeque<Future<()>>>) {
+    loop {
+        let Some(turn) = line.borrow_mut().pop_front() else { return };
+        if !turn.done() {
+            turn.set_result(());
+            return;
+        }
+    }
+}
+
+/// Tasks that end together: the first that fails has the others cancelled (`asyncio.TaskGroup`).
+pub struct TaskGroup<T: Clone + 'static> {
+    event_loop: EventLoop,
+    tasks: Vec<Task<Result<T, Exception>>>,
+}
+
+impl<T: Clone + 'static> TaskGroup<T> {
+    pub fn new(event_loop: &EventLoop) -> TaskGroup<T> {
+        TaskGroup { event_loop: event_loop.clone(), tasks: Vec::new() }
+    }
+
+    /// Starts a task of the group.
+    pub fn create_task(
+        &mut self,
+        body: impl std::future::Future<Output = Result<T, Exception>> + 'static,
+    ) {
+        self.tasks.push(self.event_loop.create_task(body));
+    }
+
+    /// Waits for all of them: the end of `async with`.
+    ///
+    /// # Errors
+    ///
+    /// The first error in time; by then all others have been cancelled.
+    pub async fn join(self) -> Result<Vec<T>, Exception> {
+        let done = as_completed(&self.event_loop, &self.tasks);
+        for _ in &self.tasks {
+            if let Err(error) = done.get().await?.await.flatten() {
+                for task in &self.tasks {
+                    task.cancel();
+                }
+                return Err(error);
+            }
+        }
+        gather(self.tasks).await?.into_iter().collect()
+    }
+}
+
+pub fn run(_flags: &Flags) -> Section {
+    let mut section = Section::default();
+    match acts() {
+        Ok(lines) => section.answer = lines,
+        Err(error) => section.wrong = Some(error.to_string()),
+    }
+    section
+        .shown
+        .push("  four tasks end after 30, 10, 20 and 40 ms, in this order of starting".into());
+    section
+}
+
+fn acts() -> io::Result<Vec<String>> {
+    let event_loop = EventLoop::new()?;
+    let acts = event_loop.clone();
+    let task = event_loop.create_task(async move {
+        let mut lines = Vec::new();
+        let all = gather(tasks(&acts)).await?;
+        lines.push(format!("gather        {}", all.join(" ")));
+        let tasks_ = tasks(&acts);
+        let mut done = Vec::new();
+        let queue = as_completed(&acts, &tasks_);
+        for _ in &tasks_ {
+            done.push(queue.get().await?.await?);
+        }
+        lines.push(format!("as_completed  {}", done.join(" ")));
+        let late = acts.wait_for(after(&acts, 60_000, "never"), ms(5)).await;
+        lines.push(format!("wait_for      {}", late.map_or_else(|e| e.to_string(), String::from)));
+        let inner = after(&acts, 10, "the inner one went on");
+        let outer = shield(&acts, &inner);
+        outer.cancel();
+        let said = outer.await.map_or_else(|e| e.to_string(), String::from);
+        lines.push(format!("shield        {said}, {}", inner.await?));
+        lines.push(format!("Queue(1)      {}", through_a_queue(&acts).await?));
+        lines.push(format!("TaskGroup     {}", in_a_group(&acts).await));
+        Ok::<_, Exception>(lines)
+    });
+    let lines = event_loop.run_until_complete(&task).flatten();
+    lines.map_err(|error| io::Error::other(error.to_string()))
+}
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn after(event_loop: &EventLoop, delay: u64, word: &'static str) -> Task<&'static str> {
+    let sleep = event_loop.sleep(ms(delay));
+    event_loop.create_task(async move {
+        // It cannot be cancelled but with this task.
+        let _ = sleep.await;
+        word
+    })
+}
+
+fn tasks(event_loop: &EventLoop) -> Vec<Task<&'static str>> {
+    [(30, "30"), (10, "10"), (20, "20"), (40, "40")]
+        .map(|(n, word)| after(event_loop, n, word))
+        .into()
+}
+
+/// A producer that is quicker than its consumer has to wait for it.
+async fn through_a_queue(event_loop: &EventLoop) -> Result<String, Exception> {
+    let queue = Queue::new(event_loop, 1);
+    let (filled, log) = (queue.clone(), Rc::new(RefCell::new(Vec::new())));
+    let written = Rc::clone(&log);
+    let producer = event_loop.create_task(async move {
+        for n in 1..=3 {
+            filled.put(n).await?;
+            written.borrow_mut().push(format!("put {n}"));
+        }
+        Ok::<_, Exception>(())
+    });
+    for _ in 0..3 {
+        let n = queue.get().await?;
+        log.borrow_mut().push(format!("got {n}"));
+        event_loop.sleep(ms(5)).await?;
+    }
+    producer.await??;
+    Ok(log.take().join(", "))
+}
+
+/// One of three fails: the other two do not get to the end.
+async fn in_a_group(event_loop: &EventLoop) -> String {
+    let mut group = TaskGroup::new(event_loop);
+    let ended = Rc::new(RefCell::new(0));
+    for _ in 0..2 {
+        let (sleep, ended) = (event_loop.sleep(ms(60_000)), Rc::clone(&ended));
+        group.create_task(async move {
+            sleep.await?;
+            *ended.borrow_mut() += 1;
+            Ok(())
+        });
+    }
+    let sleep = event_loop.sleep(ms(5));
+    group.create_task(async move {
+        sleep.await?;
+        Err(io::Error::other("one failed").into())
+    });
+    let result = group.join().await;
+    let said = result.map_or_else(|error| error.to_string(), |_| "all well".into());
+    format!("{said}, {} of the other 2 got to the end", ended.borrow())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_to_wait_does_what_asyncio_says() {
+        let lines = acts().expect("descriptors are left");
+        let timed_out = io::Error::from(io::ErrorKind::TimedOut);
+        assert_eq!(
+            lines,
+            [
+                "gather        30 10 20 40".to_string(),
+                "as_completed  10 20 30 40".to_string(),
+                format!("wait_for      {timed_out}"),
+                "shield        cancelled, the inner one went on".to_string(),
+                "Queue(1)      put 1, got 1, put 2, got 2, put 3, got 3".to_string(),
+                "TaskGroup     one failed, 0 of the other 2 got to the end".to_string(),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_getter_that_was_cancelled_takes_nothing() {
+        let event_loop = EventLoop::new().expect("descriptors are left");
+        let queue = Queue::new(&event_loop, 1);
+        let (first, second) = (queue.clone(), queue.clone());
+        let cancelled = event_loop.create_task(async move { first.get().await.is_ok() });
+        let waiting = event_loop.create_task(async move { second.get().await.ok() });
+        let victim = cancelled.clone();
+        event_loop.call_later(Duration::ZERO, move || {
+            victim.cancel();
+            queue.put_nowait(7);
+        });
+        assert!(matches!(event_loop.run_until_complete(&waiting), Ok(Some(7))));
+    }
+}
