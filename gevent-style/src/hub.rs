@@ -23,6 +23,8 @@ use may::io::{CoIo, WaitIo};
 
 use crate::monkey;
 
+pub mod aside;
+
 /// What a greenlet may use of its stack, in machine words: 256 KiB. A page is only taken from the
 /// machine when it is touched; an unmodified HTTP client in a debug build touches 92 KiB.
 const STACK_WORDS: usize = 0x8000;

@@ -3,25 +3,25 @@
 
 use std::process::ExitCode;
 
-use common::chapter::{Chapter, Claim, Seen};
+use common::chapter::{Aside, Chapter, Claim, Seen};
 use common::workload::shared_state::Version;
 use common::workload::{cpu_bound as cpu, interactivity as heart, io_bound as io};
 
+mod apart;
 mod control;
 mod cpu_bound;
 mod early_results;
 #[allow(dead_code)]
 mod event;
-#[allow(dead_code)]
 mod futex;
 #[allow(dead_code)]
 mod greenlet;
-#[allow(dead_code)]
 mod hub;
 mod interactivity;
 mod io_bound;
-#[allow(dead_code)]
+mod many_workers;
 mod monkey;
+mod monkey_patching;
 mod ordering;
 #[allow(dead_code)]
 mod pool;
@@ -52,7 +52,26 @@ const GEVENT_STYLE: Chapter = Chapter {
     early_results: |jobs, to| greenlet::run(|| early_results::run(jobs, to)),
     control_deadline: |jobs, limit| greenlet::run(|| control::deadline(jobs, limit)),
     control_pause: |counter| greenlet::run(|| control::pause(counter)),
-    asides: &[],
+    asides: &[
+        Aside {
+            name: "monkey-patching",
+            slides: "30",
+            about: "blocking code, before and after patch_all()",
+            run: monkey_patching::run,
+        },
+        Aside {
+            name: "hub",
+            slides: "30",
+            about: "the loop underneath, and what is built on it",
+            run: hub::aside::run,
+        },
+        Aside {
+            name: "many-workers",
+            slides: "29-30",
+            about: "may on several threads: faster, no order",
+            run: many_workers::run,
+        },
+    ],
     claims: &[
         Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
         Claim("C2", Seen::IoAndCpu(cpu::baselines_are_sums)),
@@ -60,10 +79,18 @@ const GEVENT_STYLE: Chapter = Chapter {
         Claim("A2", Seen::IoBound(io::one_thread_many_connections)),
         Claim("G1", Seen::Read("gevent-style/src/io_bound.rs, exchange")),
         Claim("G2", Seen::Read("gevent-style/src/io_bound.rs, run")),
+        Claim("G3", Seen::Aside("monkey-patching", monkey_patching::cooperates_when_patched)),
+        Claim("G4", Seen::Aside("hub", hub::aside::one_loop_underneath)),
     ],
 };
 
 fn main() -> ExitCode {
+    // What some asides show in processes of their own, in which nothing is patched.
+    let parts: [apart::Part; 2] =
+        [("before", monkey_patching::before), ("many-workers", many_workers::measure)];
+    if let Some(code) = apart::main(&parts) {
+        return code;
+    }
     monkey::patch_all();
     Chapter::main(&[GEVENT_STYLE])
 }

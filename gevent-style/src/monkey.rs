@@ -35,11 +35,6 @@ pub fn patch_all() {
     PATCHED.store(true, Ordering::Release);
 }
 
-/// Was `patch_all()` called?
-pub fn is_patched() -> bool {
-    PATCHED.load(Ordering::Acquire)
-}
-
 fn cooperative() -> bool {
     PATCHED.load(Ordering::Relaxed) && hub::in_greenlet()
 }

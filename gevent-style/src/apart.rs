@@ -1,0 +1,52 @@
+//! Runs a part of this program in a process of its own, in which nothing is patched and no hub
+//! runs unless the part starts one. The part prints what it has seen as JSON.
+
+use std::env;
+use std::io;
+use std::process::{self, Command, ExitCode};
+
+use serde_json::Value;
+
+/// A part by its name: told what to do in a word, it says what it has seen.
+pub type Part = (&'static str, fn(&str) -> Value);
+
+/// The first argument of such a process.
+const MARK: &str = "--apart";
+
+/// Runs a part and waits for what it says. The process ends with the thread that calls this.
+///
+/// # Errors
+///
+/// It cannot be started, or does not say anything sensible.
+pub fn run(part: &str, word: &str) -> io::Result<Value> {
+    let parent = process::id().to_string();
+    let output = Command::new("/proc/self/exe").args([MARK, part, word, &parent]).output()?;
+    serde_json::from_slice(&output.stdout).map_err(|_| {
+        let said = String::from_utf8_lossy(&output.stderr);
+        io::Error::other(format!("{part} {word} ended with {}: {}", output.status, said.trim()))
+    })
+}
+
+/// First line of `main`: in a process that `run` has started, runs the part and says how it went.
+pub fn main(parts: &[Part]) -> Option<ExitCode> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let [mark, part, word, parent] = &arguments[..] else { return None };
+    if mark != MARK {
+        return None;
+    }
+    end_with_parent(parent);
+    let mut named = parts.iter().filter(|(name, _)| name == part);
+    let Some((_, run)) = named.next() else { return Some(ExitCode::from(2)) };
+    println!("{}", run(word));
+    Some(ExitCode::SUCCESS)
+}
+
+#[expect(unsafe_code, reason = "prctl")]
+fn end_with_parent(parent: &str) {
+    // SAFETY: takes no pointer.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    // It may have died before that.
+    if std::os::unix::process::parent_id().to_string() != parent {
+        process::exit(1);
+    }
+}
