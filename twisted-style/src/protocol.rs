@@ -280,6 +280,20 @@ impl Transport {
         self.0.connected.get() && !self.0.losing.get() && !self.is_over()
     }
 
+    pub(crate) fn key(&self) -> usize {
+        self.0.key
+    }
+
+    /// Takes the error with which it was called off before it was begun.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        if self.is_over() { self.take_reason() } else { Ok(()) }
+    }
+
+    /// Why it is over. Only the first who asks is told the error.
+    fn take_reason(&self) -> io::Result<()> {
+        self.0.over.replace(Some(Ok(()))).unwrap_or(Ok(()))
+    }
+
     pub(crate) fn end(&self, reason: io::Result<()>) {
         self.0.over.borrow_mut().get_or_insert(reason);
         self.mark();
@@ -345,8 +359,18 @@ pub(crate) struct Connection<W> {
 
 impl<W: Wire> Connection<W> {
     pub(crate) fn new(wire: W, transport: Transport, protocol: Box<dyn Protocol>) -> Connection<W> {
+        transport.0.marked.set(false); // what was asked for earlier found nobody who does it
         transport.mark();
         Connection { wire, transport, protocol: RefCell::new(protocol) }
+    }
+
+    /// Tells a protocol that there is no connection and never was.
+    pub(crate) fn never(transport: &Transport, mut protocol: Box<dyn Protocol>, why: io::Error) {
+        transport.set_timeout(None);
+        transport.end(Ok(()));
+        // A panic has no connection left to end.
+        let told = catch_unwind(AssertUnwindSafe(|| protocol.connection_failed(why)));
+        drop(told);
     }
 
     pub(crate) fn is_made(&self) -> bool {
@@ -427,7 +451,7 @@ impl<W: Wire> Connection<W> {
         let channel = &*self.transport.0;
         self.transport.set_timeout(None);
         self.transport.unregister_producer();
-        let reason = channel.over.replace(Some(Ok(()))).unwrap_or(Ok(()));
+        let reason = self.transport.take_reason();
         let was_connected = channel.connected.replace(false);
         self.tell(|protocol, _| match reason {
             Err(error) if !was_connected => protocol.connection_failed(error),

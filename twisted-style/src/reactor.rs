@@ -33,6 +33,9 @@ const READ: usize = 64 * 1024;
 /// A listener takes so many connections before it is somebody else's turn.
 const ACCEPT: usize = 64;
 
+/// So many connections are begun in a turn.
+const CONNECT: usize = 64;
+
 /// How long a listener rests when the process has no descriptor left for another connection.
 const REST: Duration = Duration::from_millis(100);
 
@@ -55,6 +58,7 @@ struct Inner {
     freed: RefCell<Vec<usize>>,
     changed: Changed,
     soon: RefCell<VecDeque<Call>>,
+    to_connect: RefCell<VecDeque<Call>>,
     running: Cell<bool>,
     stopping: Cell<bool>,
     stopped: Cell<bool>,
@@ -106,6 +110,7 @@ impl Reactor {
             freed: RefCell::default(),
             changed: Changed::default(),
             soon: RefCell::default(),
+            to_connect: RefCell::default(),
             running: Cell::new(false),
             stopping: Cell::new(false),
             stopped: Cell::new(false),
@@ -221,24 +226,21 @@ impl Reactor {
     }
 
     /// Connects to `address`; `protocol` then speaks, or is told `connection_failed` if that took
-    /// longer than `timeout` or cannot be done. Never before this has returned.
+    /// longer than `timeout` or cannot be done. It is the loop that begins with it, so many in a
+    /// turn: a listener has room for so many that it has not accepted yet, and a connection
+    /// beyond that waits for a second before it is tried again.
     pub fn connect_tcp(
         &self,
         address: SocketAddr,
         protocol: impl Protocol,
         timeout: Duration,
     ) -> Connector {
-        let socket = match begin_connecting(address) {
-            Ok(socket) => socket,
-            Err(error) => {
-                let mut protocol = protocol;
-                self.call_when_running(move || protocol.connection_failed(error));
-                let nobody = Changed::default();
-                return Connector(Transport::new(0, address, self.0.clock.clone(), nobody));
-            }
-        };
-        let transport = self.adopt(socket, address, Box::new(protocol)).transport();
+        let (clock, changed) = (self.0.clock.clone(), self.0.changed.clone());
+        let transport = Transport::new(self.reserve(), address, clock, changed);
         transport.set_timeout(Some(timeout));
+        let (reactor, begun) = (self.clone(), transport.clone());
+        let begin = move || reactor.begin_connecting(begun, Box::new(protocol));
+        self.0.to_connect.borrow_mut().push_back(Box::new(begin));
         Connector(transport)
     }
 
@@ -308,12 +310,8 @@ impl Reactor {
         inner.free.borrow_mut().append(&mut inner.freed.borrow_mut());
         self.settle();
         let turn = inner.soon.borrow().len(); // what these add is for the next turn
-        for _ in 0..turn {
-            let call = inner.soon.borrow_mut().pop_front();
-            if let Some(call) = call {
-                call();
-            }
-        }
+        call_first(&inner.soon, turn);
+        call_first(&inner.to_connect, CONNECT);
         while let Ok(call) = inner.calls.try_recv() {
             call(self);
         }
@@ -323,7 +321,8 @@ impl Reactor {
     }
 
     fn time_to_wait(&self) -> Option<Duration> {
-        if !self.0.soon.borrow().is_empty() || !self.0.changed.is_empty() {
+        let (soon, to_connect) = (self.0.soon.borrow(), self.0.to_connect.borrow());
+        if !(soon.is_empty() && to_connect.is_empty() && self.0.changed.is_empty()) {
             return Some(Duration::ZERO);
         }
         let next = self.0.clock.next()?;
@@ -363,7 +362,9 @@ impl Reactor {
                     // A factory that panics refuses this one connection.
                     let build = || (port.build_protocol.borrow_mut())(peer);
                     if let Ok(Some(protocol)) = catch_unwind(AssertUnwindSafe(build)) {
-                        self.adopt(socket, peer, protocol).made();
+                        let (clock, changed) = (self.0.clock.clone(), self.0.changed.clone());
+                        let transport = Transport::new(self.reserve(), peer, clock, changed);
+                        self.adopt(socket, transport, protocol).connection.made();
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -388,19 +389,27 @@ impl Reactor {
         });
     }
 
+    fn begin_connecting(&self, transport: Transport, protocol: Box<dyn Protocol>) {
+        // Called off already, perhaps.
+        let socket = transport.check().and_then(|()| begin_connecting(transport.peer()));
+        match socket {
+            Ok(socket) => drop(self.adopt(socket, transport, protocol)),
+            Err(error) => {
+                self.release(transport.key());
+                Tcp::never(&transport, protocol, error);
+            }
+        }
+    }
+
     fn adopt(
         &self,
         socket: TcpStream,
-        peer: SocketAddr,
+        transport: Transport,
         protocol: Box<dyn Protocol>,
     ) -> Rc<Watched> {
-        let key = self.reserve();
-        let (clock, changed) = (self.0.clock.clone(), self.0.changed.clone());
-        let transport = Transport::new(key, peer, clock, changed);
-        let watched = Rc::new(Watched {
-            connection: Connection::new(socket, transport, protocol),
-            watched: Cell::new((false, false)),
-        });
+        let key = transport.key();
+        let connection = Connection::new(socket, transport, protocol);
+        let watched = Rc::new(Watched { connection, watched: Cell::new((false, false)) });
         self.keep(key, Source::Connection(watched.clone()));
         watched
     }
@@ -469,6 +478,7 @@ impl Reactor {
         }
         drop(self.0.sources.take());
         drop(self.0.soon.take());
+        drop(self.0.to_connect.take());
         drop(self.0.before_shutdown.take());
         drop(self.0.pool.replace(ThreadPool::new())); // joins its threads
         self.0.clock.clear();
@@ -517,16 +527,6 @@ impl Reactor {
 impl AsRef<Clock> for Reactor {
     fn as_ref(&self) -> &Clock {
         &self.0.clock
-    }
-}
-
-impl Watched {
-    fn made(&self) {
-        self.connection.made();
-    }
-
-    fn transport(&self) -> Transport {
-        self.connection.transport.clone()
     }
 }
 
@@ -715,6 +715,15 @@ impl Jobs {
                 queue.idle -= 1;
             }
         }
+    }
+}
+
+/// Calls the first so many, if they are there.
+fn call_first(calls: &RefCell<VecDeque<Call>>, n: usize) {
+    for _ in 0..n {
+        let call = calls.borrow_mut().pop_front();
+        let Some(call) = call else { return };
+        call();
     }
 }
 

@@ -225,6 +225,27 @@ fn a_time_out_calls_the_page_off_and_closes_its_connection() {
 }
 
 #[test]
+fn a_connection_called_off_before_it_is_begun_fails_and_is_not_begun() {
+    let reactor = reactor();
+    let (listener, address) = listener();
+    let accepted = Rc::new(Cell::new(0));
+    let count = accepted.clone();
+    let gate = Gate(Rc::default(), 1);
+    let factory = move |_| {
+        count.set(count.get() + 1);
+        Some(gate.clone())
+    };
+    reactor.listen_tcp(listener, factory).expect("a listener can be watched");
+    let never = fetch(&reactor, Job(address, b"never".to_vec()));
+    never.cancel();
+    let page = fetch(&reactor, Job(address, b"page".to_vec()));
+    let outcomes = reactor.run_until(gather_results(vec![never, page]));
+    let expected = [(Vec::new(), Some(io::ErrorKind::ConnectionAborted)), (b"page".to_vec(), None)];
+    assert_eq!(outcomes.expect("fetch catches its errors"), expected);
+    assert_eq!(accepted.get(), 1);
+}
+
+#[test]
 fn stop_waits_for_what_was_added_before_shutdown() {
     let reactor = reactor();
     let log = Rc::new(RefCell::new(Vec::new()));
