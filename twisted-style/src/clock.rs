@@ -28,6 +28,8 @@ struct Timers {
     /// Calls that are due at the same time run in the order in which they were made.
     calls: RefCell<BTreeMap<(Instant, u64), Call>>,
     made: Cell<u64>,
+    /// Nothing is scheduled any more: the reactor has stopped.
+    closed: Cell<bool>,
 }
 
 impl Clock {
@@ -47,6 +49,7 @@ impl Clock {
             by_hand: Cell::new(by_hand),
             calls: RefCell::default(),
             made: Cell::new(0),
+            closed: Cell::new(false),
         }))
     }
 
@@ -60,7 +63,9 @@ impl Clock {
         let serial = self.0.made.get();
         self.0.made.set(serial + 1);
         let key = (self.after(delay), serial);
-        self.0.calls.borrow_mut().insert(key, Box::new(function));
+        if !self.0.closed.get() {
+            self.0.calls.borrow_mut().insert(key, Box::new(function));
+        }
         DelayedCall { clock: self.clone(), key: Cell::new(key) }
     }
 
@@ -91,8 +96,9 @@ impl Clock {
         (first.key().0 <= now).then(|| first.remove())
     }
 
-    /// Forgets all calls.
-    pub(crate) fn clear(&self) {
+    /// Forgets all calls, those too that are still to be asked for.
+    pub(crate) fn close(&self) {
+        self.0.closed.set(true);
         // Out of the queue before they are dropped: what they own may use this clock as it goes.
         let calls = self.0.calls.take();
         drop(calls);

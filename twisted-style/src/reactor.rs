@@ -33,6 +33,9 @@ const READ: usize = 64 * 1024;
 /// A listener takes so many connections before it is somebody else's turn.
 const ACCEPT: usize = 64;
 
+/// So many calls of other threads are made in a turn.
+const CALLS: usize = 256;
+
 /// So many connections are begun in a turn.
 const CONNECT: usize = 64;
 
@@ -62,6 +65,8 @@ struct Inner {
     running: Cell<bool>,
     stopping: Cell<bool>,
     stopped: Cell<bool>,
+    /// Nothing is begun any more.
+    closed: Cell<bool>,
     before_shutdown: RefCell<Vec<Trigger>>,
     after_shutdown: RefCell<Vec<Trigger>>,
     from_threads: ReactorFromThreads,
@@ -114,6 +119,7 @@ impl Reactor {
             running: Cell::new(false),
             stopping: Cell::new(false),
             stopped: Cell::new(false),
+            closed: Cell::new(false),
             before_shutdown: RefCell::default(),
             after_shutdown: RefCell::default(),
             pool: RefCell::new(ThreadPool::new()),
@@ -192,7 +198,7 @@ impl Reactor {
 
     /// Calls `function` in the reactor's next turn.
     pub fn call_when_running(&self, function: impl FnOnce() + 'static) {
-        self.0.soon.borrow_mut().push_back(Box::new(function));
+        self.keep_call(&self.0.soon, Box::new(function));
     }
 
     /// Calls `function` when `delay` has passed.
@@ -240,7 +246,7 @@ impl Reactor {
         transport.set_timeout(Some(timeout));
         let (reactor, begun) = (self.clone(), transport.clone());
         let begin = move || reactor.begin_connecting(begun, Box::new(protocol));
-        self.0.to_connect.borrow_mut().push_back(Box::new(begin));
+        self.keep_call(&self.0.to_connect, Box::new(begin));
         Connector(transport)
     }
 
@@ -304,6 +310,12 @@ impl Reactor {
         self.0.pool.borrow_mut().size = size.max(1);
     }
 
+    fn keep_call(&self, calls: &RefCell<VecDeque<Call>>, call: Call) {
+        if !self.0.closed.get() {
+            calls.borrow_mut().push_back(call);
+        }
+    }
+
     /// Does everything that can be done without waiting. False when it is time to stop.
     fn run_until_current(&self) -> bool {
         let inner = &*self.0;
@@ -312,8 +324,11 @@ impl Reactor {
         let turn = inner.soon.borrow().len(); // what these add is for the next turn
         call_first(&inner.soon, turn);
         call_first(&inner.to_connect, CONNECT);
-        while let Ok(call) = inner.calls.try_recv() {
+        for (n, call) in inner.calls.try_iter().take(CALLS).enumerate() {
             call(self);
+            if n + 1 == CALLS {
+                wake_up(&inner.poller); // there may be more
+            }
         }
         inner.clock.run_due();
         self.settle();
@@ -460,6 +475,7 @@ impl Reactor {
     }
 
     fn disconnect_all(&self) {
+        self.0.closed.set(true);
         let sources = self.0.sources.take();
         for source in sources.iter().flatten() {
             match source {
@@ -470,18 +486,18 @@ impl Reactor {
                 Source::Port(_) | Source::Reader(_) => {}
             }
         }
-        // What these have begun meanwhile, and what was still to come, is not begun any more.
-        // Each is moved out first: as it is dropped it may use the reactor once more.
         drop(sources);
         for trigger in self.0.after_shutdown.take() {
             drop(trigger());
         }
+        // What was still to come is not begun any more. Each is moved out first: as it is dropped
+        // it may use the reactor once more.
         drop(self.0.sources.take());
         drop(self.0.soon.take());
         drop(self.0.to_connect.take());
         drop(self.0.before_shutdown.take());
         drop(self.0.pool.replace(ThreadPool::new())); // joins its threads
-        self.0.clock.clear();
+        self.0.clock.close();
     }
 
     fn reserve(&self) -> usize {
@@ -603,8 +619,7 @@ impl ReactorFromThreads {
     /// calls it.
     pub fn call_from_thread(&self, function: impl FnOnce(&Reactor) + Send + 'static) {
         if self.sender.send(Box::new(function)).is_ok() {
-            // Fails only if the reactor's eventfd is broken: it would sleep to its next event.
-            let _ = self.poller.notify();
+            wake_up(&self.poller);
         }
     }
 }
@@ -716,6 +731,11 @@ impl Jobs {
             }
         }
     }
+}
+
+fn wake_up(poller: &Poller) {
+    // Fails only if the poller's eventfd is broken: it would sleep to its next event.
+    let _ = poller.notify();
 }
 
 /// Calls the first so many, if they are there.

@@ -116,7 +116,7 @@ fn strip(set_up: SetUp) -> String {
         clock.advance(SECOND);
         strip.push(mark.replace('·'));
     }
-    clock.clear();
+    clock.close();
     strip
 }
 

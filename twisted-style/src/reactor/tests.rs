@@ -378,3 +378,39 @@ fn a_peer_that_does_not_read_pauses_the_producer_and_then_resumes_it() {
     reactor.run_until(all).expect("closed by the source");
     assert_eq!(received.get(), MUCH);
 }
+
+#[test]
+fn a_stopped_reactor_begins_nothing_more_and_keeps_nothing_alive() {
+    let alive = Rc::new(());
+    {
+        let reactor = reactor();
+        let (kept, handle) = (alive.clone(), reactor.clone());
+        let (resolver, never) = Deferred::<()>::new();
+        // Forgotten when the reactor stops, and with it the resolver, whose Deferred fails.
+        reactor.call_later(NET, move || resolver.callback(()));
+        let rest = never.add_both(move |_| {
+            let again = handle.clone();
+            handle.call_when_running(move || drop((kept, again)));
+        });
+        reactor.call_when_running({
+            let stop = reactor.clone();
+            move || stop.stop()
+        });
+        reactor.run();
+        drop(rest);
+    }
+    assert_eq!(Rc::strong_count(&alive), 1);
+}
+
+#[test]
+fn threads_that_never_cease_to_call_do_not_keep_the_reactor_from_its_timers() {
+    fn call_again(reactor: &Reactor) {
+        reactor.for_threads().call_from_thread(call_again);
+    }
+
+    let reactor = reactor();
+    reactor.for_threads().call_from_thread(call_again);
+    let stop = reactor.clone();
+    reactor.call_later(Duration::from_millis(1), move || stop.stop());
+    reactor.run();
+}
