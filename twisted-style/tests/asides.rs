@@ -126,7 +126,10 @@ struct Room(Child, String);
 
 impl Room {
     fn open() -> Room {
-        let mut program = Command::new(PROGRAM);
+        Room::started_by(Command::new(PROGRAM))
+    }
+
+    fn started_by(mut program: Command) -> Room {
         program.args(["protocols", "--port", "0", "--quiet"]).stdout(Stdio::piped());
         let mut child = program.spawn().expect("it is built");
         let stdout = child.stdout.take().expect("it is piped");
@@ -206,4 +209,24 @@ fn a_port_in_use_is_a_sentence_and_only_protocols_takes_one() {
     let said = String::from_utf8_lossy(&taken.stderr);
     assert!(said.contains(&format!("cannot listen on port {port}")), "{said}");
     assert_eq!(run("reactor").expect("it is built").status.code(), Some(2));
+}
+
+#[test]
+fn without_a_descriptor_left_the_listener_rests_and_comes_back() {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -n 96; exec \"$0\" \"$@\"", PROGRAM]);
+    let room = Room::started_by(shell);
+    let mut visitors: Vec<Nc> = (0..120).map(|_| Nc::connect(&room)).collect();
+    // They are accepted in their order: these are in, and the last ones cannot be.
+    for visitor in &mut visitors[..8] {
+        assert_eq!(visitor.hears(), "* who are you?");
+    }
+    let mut last = visitors.split_off(119).remove(0);
+    let mut inside = visitors.remove(0);
+    drop(visitors);
+    assert_eq!(last.hears(), "* who are you?");
+    last.says("last");
+    assert_eq!(last.hears(), "* here: nobody");
+    inside.says("first");
+    assert_eq!(inside.hears(), "* here: last");
 }
