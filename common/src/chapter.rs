@@ -167,11 +167,11 @@ impl Workload {
     pub fn about(self) -> &'static str {
         match self {
             Workload::IoBound => "fetch pages, all at once",
-            Workload::CpuBound => "count primes, several counts at once",
+            Workload::CpuBound => "count primes, all at once",
             Workload::Ordering => "in which order tasks run, run after run",
             Workload::SharedState => "move money between the same accounts",
             Workload::Interactivity => "a heart beats while somebody computes",
-            Workload::EarlyResults => "take pages as they come, call the rest off",
+            Workload::EarlyResults => "take pages as they come, drop the rest",
             Workload::Control => "cut at a deadline; pause, resume, stop",
         }
     }
@@ -247,7 +247,7 @@ impl Chapter {
     }
 
     fn list(&self) -> Result<ExitCode, Error> {
-        let row = |name, slides, about| format!("{name:<18} {about:<42} slides {slides}");
+        let row = |name, slides, about| format!("{name:<16} {about:<40} {slides}");
         let workloads = Workload::ALL.iter().map(|w| row(w.name(), w.slides(), w.about()));
         let asides = self.asides.iter().map(|a| row(a.name, a.slides, a.about));
         let mut out = io::stdout().lock();

@@ -67,10 +67,16 @@ struct Shared {
     /// Print the answers only
     #[arg(long, global = true)]
     quiet: bool,
-    /// How the report looks
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    /// How the report looks: text or json
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_possible_values = true
+    )]
     format: Output,
-    /// Write what ran when to a file that ui.perfetto.dev opens
+    /// Write what ran when, for ui.perfetto.dev
     #[arg(long, global = true, value_name = "FILE")]
     trace: Option<PathBuf>,
     /// Use only N cores
@@ -236,8 +242,8 @@ fn clap_command(chapters: &[Chapter]) -> clap::Command {
         clap = clap.arg(arg);
     }
     for workload in Workload::ALL {
-        let sub = clap::Command::new(workload.name()).about(workload.about());
-        clap = clap.subcommand(match workload {
+        let sub = clap::Command::new(workload.name());
+        let sub = match workload {
             Workload::IoBound => io_bound::Args::augment_args(sub),
             Workload::CpuBound => cpu_bound::Args::augment_args(sub),
             Workload::Ordering => ordering::Args::augment_args(sub),
@@ -245,7 +251,8 @@ fn clap_command(chapters: &[Chapter]) -> clap::Command {
             Workload::Interactivity => interactivity::Args::augment_args(sub),
             Workload::EarlyResults => early_results::Args::augment_args(sub),
             Workload::Control => control::Args::augment_args(sub),
-        });
+        };
+        clap = clap.subcommand(sub.about(workload.about()));
     }
     let port = Arg::new("port")
         .long("port")

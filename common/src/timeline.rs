@@ -157,7 +157,7 @@ fn legend(spans: &[Span], threads: usize) -> String {
         "█ ▓ ▒ ░ running, from always to now and then"
     };
     let place = if threads == 1 { "all on one thread" } else { "" };
-    format!("        {signs:<57} {place}").trim_end().to_string()
+    format!("        {signs:<54} {place}").trim_end().to_string()
 }
 
 /// A row of a [`ladder`]: something that took from here to there, and how it ended.

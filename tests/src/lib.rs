@@ -22,6 +22,7 @@ macro_rules! for_every_version {
         $crate::for_every_version! { @ threads THREADS $($test)* }
         $crate::for_every_version! { @ processes PROCESSES $($test)* }
         $crate::for_every_version! { @ coroutines COROUTINES $($test)* }
+        $crate::for_every_version! { @ gevent_style GEVENT_STYLE $($test)* }
         $crate::for_every_version! { @ twisted_style TWISTED_STYLE $($test)* }
         $crate::for_every_version! { @ on_tokio ON_TOKIO $($test)* }
         $crate::for_every_version! { @ on_async_std ON_ASYNC_STD $($test)* }

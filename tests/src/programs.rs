@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -172,12 +173,25 @@ pub struct Setup {
 impl Setup {
     /// Nothing of this program's environment reaches the other but the search path.
     pub fn new(version: &Version, args: &[impl AsRef<str>]) -> Setup {
+        Setup::wrapped(&[], version, args)
+    }
+
+    fn wrapped(wrapper: &[&str], version: &Version, args: &[impl AsRef<str>]) -> Setup {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let mark = format!("{}-{}", process::id(), STARTED.fetch_add(1, Relaxed));
         let executable = programs().get(version.package);
         let executable = executable.unwrap_or_else(|| panic!("{} is not there", version.package));
-        let mut command = Command::new(format!("/proc/self/fd/{}", executable.file.as_raw_fd()));
-        command.arg0(&executable.path).env_clear().env(traces::MARK, &mark);
+        let path = format!("/proc/{}/fd/{}", process::id(), executable.file.as_raw_fd());
+        let mut command = match wrapper {
+            [] => Command::new(&path),
+            [shell, ..] => Command::new(shell),
+        };
+        if wrapper.is_empty() {
+            command.arg0(&executable.path);
+        } else {
+            command.args(&wrapper[1..]).arg(&path);
+        }
+        command.env_clear().env(traces::MARK, &mark);
         command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         if let Some(event_loop) = version.event_loop {
             command.args(["--loop", event_loop]);
@@ -185,6 +199,12 @@ impl Setup {
         command.args(args.iter().map(AsRef::as_ref));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Setup { command, mark }
+    }
+
+    /// The program as a shell command starts it, which finds it as `$0` and its arguments
+    /// as `$@`.
+    pub fn in_shell(shell: &str, version: &Version, args: &[impl AsRef<str>]) -> Setup {
+        Setup::wrapped(&["bash", "-c", shell], version, args)
     }
 
     /// Adds a variable to the program's environment.
@@ -206,6 +226,27 @@ impl Setup {
 
     pub fn run(self) -> Output {
         self.start().finish()
+    }
+
+    /// Runs the program on a terminal of 80 columns: all that is seen on it, and the exit code.
+    pub fn run_on_terminal(self) -> (String, i32) {
+        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        let OpenptyResult { master, slave } = openpty(&size, None).expect("there is a terminal");
+        let copy = || slave.try_clone().expect("there is a descriptor left");
+        let mut running = self
+            .with(|command| {
+                command.stdin(copy()).stdout(copy()).stderr(copy());
+            })
+            .start();
+        drop(slave);
+        let mut seen = Vec::new();
+        let mut screen = Some(File::from(master));
+        while screen.is_some() {
+            readable(&[screen.as_ref().expect("it was just there")], running.net);
+            read_some(&mut screen, &mut seen);
+        }
+        let code = shell_code(running.wait());
+        (String::from_utf8(seen).expect("programs speak UTF-8"), code)
     }
 }
 
@@ -308,9 +349,12 @@ fn read_some<R: Read + AsFd>(source: &mut Option<R>, into: &mut Vec<u8>) {
         return;
     }
     let mut buf = [0; 16 * 1024];
-    match reader.read(&mut buf).expect("a pipe can be read") {
-        0 => *source = None,
-        n => into.extend_from_slice(&buf[..n]),
+    match reader.read(&mut buf) {
+        // That is how a terminal says that nobody uses it any more.
+        Err(error) if error.raw_os_error() == Some(libc::EIO) => *source = None,
+        Err(error) => panic!("a pipe can be read: {error}"),
+        Ok(0) => *source = None,
+        Ok(n) => into.extend_from_slice(&buf[..n]),
     }
 }
 

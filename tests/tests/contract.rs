@@ -1,0 +1,561 @@
+//! What every program promises on the command line: its flags and their limits, its words, its
+//! exit codes; and that nothing is left behind, however it ends.
+
+use std::fs::{self, File};
+use std::time::{Duration, Instant};
+
+use common::site::{Site, Stats};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use serde_json::Value;
+use tests::programs::{Output, Running, Setup, SiteByHand, THREADS, VERSIONS, Version, run, start};
+use tests::traces;
+
+tests::for_every_version! {
+    list_says_what_there_is,
+    help_is_there_for_all_of_it,
+    wrong_input_is_exit_2_and_a_sentence,
+    sizes_beyond_what_it_can_hold,
+    too_few_descriptors,
+    a_name_without_an_address,
+    a_full_disk,
+    json_is_one_document,
+    json_of_everything,
+    a_trace_for_perfetto,
+    repeated_runs_are_counted,
+    one_core_is_one_core,
+    no_claim_fails_on_one_core,
+    eighty_columns,
+    color_only_on_a_terminal,
+    head_ends_it_quietly,
+    nobody_hears_it,
+    nothing_is_left_after_the_end,
+    nothing_is_left_after_ctrl_c,
+    nothing_is_left_after_a_kill,
+}
+
+/// How long a test waits for what must come: a net.
+const NET: Duration = Duration::from_mins(1);
+
+fn net() -> Instant {
+    Instant::now() + NET
+}
+
+// ---- words ---------------------------------------------------------------------------------
+
+fn names(version: &Version) -> Vec<String> {
+    let list = run(version, &["list"]).answer();
+    list.lines().map(|line| line.split(' ').next().unwrap_or_default().to_string()).collect()
+}
+
+fn list_says_what_there_is(version: &Version) {
+    let output = run(version, &["list"]);
+    assert_eq!((output.code, output.stderr.as_str()), (0, ""));
+    fits(&output.stdout);
+    for line in output.stdout.lines() {
+        // A name, what it is about, the slides.
+        assert!(line.ends_with(|last: char| last.is_ascii_digit()), "{line}");
+    }
+    assert_eq!(names(version)[..2], ["io-bound", "cpu-bound"]);
+}
+
+/// All programs list the same workloads, and then their own asides.
+#[test]
+fn the_workloads_are_the_same_everywhere() {
+    let is_workload = |name: &String| !name.is_empty() && workloads().contains(name);
+    for version in &VERSIONS {
+        let names: Vec<String> = names(version).into_iter().filter(is_workload).collect();
+        assert_eq!(names, workloads(), "{}", version.name);
+    }
+}
+
+fn workloads() -> Vec<String> {
+    common::chapter::Workload::ALL.iter().map(|workload| workload.name().to_string()).collect()
+}
+
+fn help_is_there_for_all_of_it(version: &Version) {
+    let mut pages = vec![run(version, &["--help"]), run(version, &["-h"])];
+    for name in names(version) {
+        pages.push(run(version, &[&name, "--help"]));
+    }
+    for page in pages {
+        assert_eq!((page.code, page.stderr.as_str()), (0, ""));
+        assert!(page.stdout.contains(&format!("Usage: {}", version.package)), "{}", page.stdout);
+        fits(&page.stdout);
+    }
+}
+
+#[test]
+fn help_of_io_bound() {
+    insta::assert_snapshot!(run(&THREADS, &["io-bound", "-h"]).answer(), @"");
+}
+
+#[test]
+fn help_of_cpu_bound() {
+    insta::assert_snapshot!(run(&THREADS, &["cpu-bound", "-h"]).answer(), @"");
+}
+
+#[track_caller]
+fn fits(text: &str) {
+    for line in text.lines() {
+        let columns = line.chars().count();
+        assert!(columns <= 80, "{columns} columns: {line}");
+    }
+}
+
+// ---- wrong input ---------------------------------------------------------------------------
+
+/// Arguments, and a part of the sentence that tells what is wrong with them.
+const WRONG: [(&[&str], &str); 30] = [
+    (&["nonsense"], "unrecognized subcommand 'nonsense'"),
+    (&["--nonsense"], "unexpected argument '--nonsense'"),
+    (&["--pages", "3"], "unexpected argument '--pages'"),
+    (&["io-bound", "--tasks", "3"], "unexpected argument '--tasks'"),
+    (&["cpu-bound", "--pages", "3"], "unexpected argument '--pages'"),
+    (&["cpu-bound", "http://127.0.0.1/"], "unexpected argument 'http://127.0.0.1/'"),
+    (&["list", "--latency", "1ms"], "unexpected argument '--latency'"),
+    (&["io-bound", "--pages"], "a value is required for '--pages <N>'"),
+    (&["io-bound", "--pages", "0"], "invalid value '0' for '--pages <N>'"),
+    (&["io-bound", "--pages", "-1"], "'-1'"),
+    (&["io-bound", "--pages", "many"], "invalid value 'many' for '--pages <N>'"),
+    (&["io-bound", "--pages", "1000001"], "invalid value '1000001' for '--pages <N>'"),
+    (&["io-bound", "--pages", "99999999999999999999"], "for '--pages <N>'"),
+    (&["io-bound", "--at-once", "0"], "invalid value '0' for '--at-once <N>'"),
+    (&["io-bound", "--latency", "50"], "a time needs a unit: 50ms, 1.5s"),
+    (&["io-bound", "--latency", "2h"], "a time needs a unit: 50ms, 1.5s"),
+    (&["io-bound", "--latency", "-1s"], "'-1'"),
+    (&["io-bound", "--timeout", "100000s"], "between 0s and one day"),
+    (&["io-bound", "--pages", "3", "http://127.0.0.1/"], "'--pages <N>' cannot be used with"),
+    (&["io-bound", "--with-failures", "http://127.0.0.1/"], "cannot be used with"),
+    (&["io-bound", "https://127.0.0.1/"], "https://127.0.0.1/: https needs TLS"),
+    (&["io-bound", "ftp://127.0.0.1/"], "ftp://127.0.0.1/: not an http:// URL"),
+    (&["io-bound", "127.0.0.1/page/1"], "127.0.0.1/page/1: "),
+    (&["cpu-bound", "--tasks", "0"], "invalid value '0' for '--tasks <N>'"),
+    (&["cpu-bound", "--below", "0"], "invalid value '0' for '--below <N>'"),
+    (&["cpu-bound", "--below", "100000001"], "invalid value '100000001' for '--below <N>'"),
+    (&["--repeat", "0"], "invalid value '0' for '--repeat <N>'"),
+    (&["--cores", "0"], "invalid value '0' for '--cores <N>'"),
+    (&["--cores", "100000"], "--cores 100000: this program may use "),
+    (&["--format", "xml"], "invalid value 'xml' for '--format <FORMAT>'"),
+];
+
+fn wrong_input_is_exit_2_and_a_sentence(version: &Version) {
+    for (args, sentence) in WRONG {
+        refused(&run(version, args), sentence);
+    }
+    if version.event_loop.is_none() {
+        refused(&run(version, &["--loop", "tokio"]), "unexpected argument '--loop'");
+        refused(&run(version, &["io-bound", "--loop", "smol"]), "unexpected argument '--loop'");
+    }
+}
+
+#[test]
+fn a_loop_that_is_none() {
+    for version in VERSIONS.iter().filter(|version| version.event_loop.is_some()) {
+        let version = Version { event_loop: Some("uvloop"), ..*version };
+        refused(&run(&version, &["io-bound"]), "[possible values: tokio, async-std, smol]");
+    }
+}
+
+#[test]
+fn the_first_loop_is_tokio() {
+    for version in VERSIONS.iter().filter(|version| version.event_loop.is_some()) {
+        let silent = Version { event_loop: None, ..*version };
+        let json = document(&run(&silent, &["cpu-bound", "--below", "9", "--format", "json"]));
+        assert_eq!(json["loop"], "tokio");
+        let json = document(&run(version, &["cpu-bound", "--below", "9", "--format", "json"]));
+        assert_eq!(json["loop"].as_str(), version.event_loop);
+    }
+}
+
+#[track_caller]
+fn refused(output: &Output, sentence: &str) {
+    let Output { stdout, stderr, code } = output;
+    assert_eq!((*code, stdout.as_str()), (2, ""), "{sentence}: {stderr}");
+    assert!(stderr.starts_with("error: ") && stderr.contains(sentence), "{sentence}: {stderr}");
+}
+
+fn sizes_beyond_what_it_can_hold(version: &Version) {
+    refused(&run(version, &["io-bound", "--pages", "1000000"]), " at once (use --at-once)");
+    // One worker holds one page at a time, however many there are to come.
+    let output = run(version, &["io-bound", "--pages", "1000000", "--cores", "100000"]);
+    refused(&output, " at once");
+}
+
+fn too_few_descriptors(version: &Version) {
+    let args = ["io-bound", "--quiet", "--pages", "150", "--latency", "1ms"];
+    let output = Setup::in_shell(r#"ulimit -n 100; exec "$0" "$@""#, version, &args).run();
+    refused(&output, "150 pages, one descriptor each: ");
+    let args = [&args[..], &["--at-once", "20"]].concat();
+    let output = Setup::in_shell(r#"ulimit -n 100; exec "$0" "$@""#, version, &args).run();
+    assert_eq!(output.answer().lines().count(), 150);
+}
+
+fn a_name_without_an_address(version: &Version) {
+    // No name server has to be asked: a label has 63 characters at most.
+    let url = format!("http://{}.example/", "a".repeat(64));
+    let Output { stdout, stderr, code } = run(version, &["io-bound", &url]);
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert!(stderr.starts_with(&format!("error: {url}: cannot resolve ")), "{stderr}");
+}
+
+fn a_full_disk(version: &Version) {
+    let full = || File::create("/dev/full").expect("Linux has it");
+    let setup = Setup::new(version, &["io-bound", "--pages", "2", "--quiet"]);
+    let mut running = setup.with(|command| _ = command.stdout(full())).start();
+    let code = running.wait().code();
+    assert_eq!(code, Some(1));
+    assert!(running.finish().stderr.starts_with("error: cannot print: "));
+
+    let args = ["io-bound", "--pages", "2", "--quiet", "--trace", "/nowhere/run.json"];
+    let output = run(version, &args);
+    assert_eq!(output.code, 1);
+    assert!(output.stderr.starts_with("error: /nowhere/run.json: "), "{}", output.stderr);
+}
+
+// ---- JSON and traces -----------------------------------------------------------------------
+
+#[track_caller]
+fn document(output: &Output) -> Value {
+    assert_eq!((output.code, output.stderr.as_str()), (0, ""));
+    serde_json::from_str(&output.stdout).expect("one document, and nothing else")
+}
+
+fn json_is_one_document(version: &Version) {
+    let plain = run(version, &["io-bound", "--pages", "3", "--quiet"]).answer();
+    let json = document(&run(version, &["io-bound", "--pages", "3", "--format", "json"]));
+    head_is_right(version, &json);
+    let workloads = json["workloads"].as_object().expect("an object");
+    assert_eq!(workloads.keys().collect::<Vec<_>>(), ["io-bound"]);
+    assert_eq!(json["asides"], serde_json::json!({}));
+    let section = &json["workloads"]["io-bound"];
+    section_is_right(section);
+    assert_eq!(section["answer"], serde_json::json!(plain.lines().collect::<Vec<_>>()));
+    for task in 0..3 {
+        let spans = section["spans"].as_array().expect("an array").iter();
+        assert!(spans.filter(|span| span["task"] == task).count() >= 2, "task {task}");
+    }
+}
+
+fn json_of_everything(version: &Version) {
+    let json = document(&run(version, &["--format", "json"]));
+    head_is_right(version, &json);
+    let sections = ["workloads", "asides"].map(|part| json[part].as_object().expect("an object"));
+    let mut told: Vec<&String> = sections.iter().flat_map(|section| section.keys()).collect();
+    let mut names = names(version);
+    told.sort();
+    names.sort();
+    assert_eq!(told, names.iter().collect::<Vec<_>>());
+    sections.iter().flat_map(|section| section.values()).for_each(section_is_right);
+    let claims = json["claims"].as_array().expect("an array");
+    assert!(!claims.is_empty());
+    claims.iter().for_each(claim_is_right);
+}
+
+#[track_caller]
+fn head_is_right(version: &Version, json: &Value) {
+    let keys: Vec<&String> = json.as_object().expect("an object").keys().collect();
+    let mut expected =
+        ["style", "loop", "profile", "cores", "workloads", "asides", "claims"].to_vec();
+    expected.sort_unstable();
+    assert_eq!(keys, expected);
+    assert_eq!(json["style"], version.package);
+    assert_eq!(json["loop"].as_str(), version.event_loop);
+    assert_eq!(json["profile"], if cfg!(debug_assertions) { "debug" } else { "release" });
+    assert!(json["cores"].as_u64() >= Some(1));
+}
+
+#[track_caller]
+fn section_is_right(section: &Value) {
+    assert_eq!(section["ok"], true, "{section}");
+    let answer = section["answer"].as_array().expect("an array");
+    assert!(answer.iter().all(Value::is_string));
+    assert!(section["measured"].is_object());
+    for time in ["wall_s", "baseline_s", "limit_s"] {
+        assert!(section.get(time).is_none_or(|time| time.as_f64() >= Some(0.0)), "{section}");
+    }
+    for span in section["spans"].as_array().expect("an array") {
+        assert!(["waiting", "running", "preempted"].contains(&span["kind"].as_str().unwrap_or("")));
+        assert!(span["from_us"].as_u64() <= span["to_us"].as_u64());
+        assert!(span["task"].is_u64() && span["pid"].is_i64() && span["thread"].is_i64(), "{span}");
+    }
+}
+
+#[track_caller]
+fn claim_is_right(claim: &Value) {
+    for field in ["id", "slide", "says", "evidence"] {
+        assert!(claim[field].as_str().is_some_and(|text| !text.is_empty()), "{claim}");
+    }
+    let verdicts = ["holds", "differs in Rust", "not measurable here", "read it"];
+    assert!(verdicts.contains(&claim["verdict"].as_str().unwrap_or("")), "{claim}");
+}
+
+fn a_trace_for_perfetto(version: &Version) {
+    let file = std::env::temp_dir().join(format!("trace-{}-{}", std::process::id(), version.name));
+    let name = file.to_str().expect("it is ASCII");
+    for workload in ["io-bound", "cpu-bound"] {
+        run(version, &[workload, "--quiet", "--trace", name]).answer();
+        let trace = fs::read_to_string(&file).expect("it was written");
+        fs::remove_file(&file).expect("it was written");
+        let trace: Value = serde_json::from_str(&trace).expect("JSON");
+        trace_is_right(workload, trace["traceEvents"].as_array().expect("an array"));
+    }
+}
+
+/// Chrome's trace format: complete events need a name, a time, a duration and a lane (pid and
+/// tid); within a lane they may follow each other or be nested, ours follow each other.
+#[track_caller]
+fn trace_is_right(workload: &str, events: &[Value]) {
+    let mut lanes = std::collections::BTreeMap::<_, Vec<(u64, u64)>>::new();
+    for event in events {
+        let lane = (event["pid"].as_u64(), event["tid"].as_u64());
+        assert!(event["name"].is_string() && lane.0.is_some() && lane.1.is_some(), "{event}");
+        match event["ph"].as_str() {
+            Some("M") => assert!(event["args"]["name"].is_string(), "{event}"),
+            Some("X") => {
+                let from = event["ts"].as_u64().expect("microseconds");
+                let took = event["dur"].as_u64().expect("microseconds");
+                lanes.entry(lane).or_default().push((from, from + took));
+            }
+            _ => panic!("an event of another kind: {event}"),
+        }
+    }
+    assert_eq!(lanes.len(), if workload == "io-bound" { 20 } else { 6 });
+    for (lane, mut spans) in lanes {
+        spans.sort_unstable();
+        assert!(spans.windows(2).all(|two| two[0].1 <= two[1].0), "{lane:?}: {spans:?}");
+    }
+}
+
+fn repeated_runs_are_counted(version: &Version) {
+    for (workload, flag) in [("io-bound", "--pages"), ("cpu-bound", "--below")] {
+        let args = [workload, flag, "5", "--repeat", "3", "--format", "json"];
+        let json = document(&run(version, &args));
+        let runs = json["workloads"][workload]["measured"]["runs"].as_array();
+        assert_eq!(runs.map(Vec::len), Some(3));
+        let output = run(version, &[workload, flag, "5", "--repeat", "3"]);
+        assert!(output.stderr.contains("3 runs"), "{}", output.stderr);
+        let output = run(version, &[workload, flag, "5"]);
+        assert!(output.stderr.contains("1 run, "), "{}", output.stderr);
+    }
+}
+
+// ---- cores ---------------------------------------------------------------------------------
+
+/// The kernel says so, of the program and of its tasks; the site keeps the others.
+fn one_core_is_one_core(version: &Version) {
+    let (mut site, running) = stalled(version, &["--cores", "1"]);
+    for pid in traces::marked(running.mark()) {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+        let cores = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        let cores = cores.expect("the kernel says so").trim();
+        let is_site = traces::command_line(pid).trim_end().ends_with(" site");
+        assert!(is_site || cores.parse::<u32>().is_ok(), "cores {cores} of {pid}");
+    }
+    drop(running);
+    until(&mut site, |stats| stats.open == 0);
+    let json = document(&run(version, &["cpu-bound", "--cores", "1", "--format", "json"]));
+    assert_eq!(json["cores"], 1);
+}
+
+/// On one core much cannot be measured; nothing of it is called wrong.
+fn no_claim_fails_on_one_core(version: &Version) {
+    let outputs = [
+        run(version, &["--format", "json", "--cores", "1"]),
+        Setup::in_shell(r#"exec taskset -c 0 "$0" "$@""#, version, &["--format", "json"]).run(),
+    ];
+    for output in outputs {
+        let json = document(&output);
+        assert_eq!(json["cores"], 1);
+        json["claims"].as_array().expect("an array").iter().for_each(claim_is_right);
+    }
+}
+
+// ---- what a room sees ----------------------------------------------------------------------
+
+fn eighty_columns(version: &Version) {
+    for args in [&["--repeat", "2"][..], &["io-bound", "--with-failures"]] {
+        let output = run(version, args);
+        fits(&output.stdout);
+        fits(&output.stderr);
+        let debug = output.stderr.contains("a debug build: its times are not for quoting");
+        assert_eq!(debug, cfg!(debug_assertions));
+    }
+}
+
+fn color_only_on_a_terminal(version: &Version) {
+    const ESCAPE: char = '\x1b';
+    let args = ["io-bound", "--pages", "2", "--latency", "1ms"];
+    let output = run(version, &args);
+    assert!(!output.stderr.contains(ESCAPE) && !output.stdout.contains(ESCAPE));
+    let (seen, code) = Setup::new(version, &args).env("TERM", "xterm").run_on_terminal();
+    assert!(code == 0 && seen.contains(ESCAPE), "{seen}");
+    let setup = Setup::new(version, &args).env("TERM", "xterm").env("NO_COLOR", "1");
+    let (seen, code) = setup.run_on_terminal();
+    assert!(code == 0 && !seen.contains(ESCAPE), "{seen}");
+}
+
+fn head_ends_it_quietly(version: &Version) {
+    let commands: [&[&str]; 5] = [
+        &["list"],
+        &["--help"],
+        &["io-bound", "--quiet"],
+        &["io-bound", "--format", "json"],
+        &["cpu-bound", "--quiet", "--below", "9"],
+    ];
+    for args in commands {
+        let mut running = start(version, args);
+        running.close_output();
+        let output = running.finish();
+        assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{args:?}");
+    }
+}
+
+/// Whoever closes stderr does not want to know, but the answer is the same.
+fn nobody_hears_it(version: &Version) {
+    let args = ["io-bound", "--pages", "3", "--latency", "1ms"];
+    let expected = run(version, &args).answer();
+    for silence in ["2>&-", "2>/dev/full"] {
+        let shell = format!(r#"exec "$0" "$@" {silence}"#);
+        assert_eq!(Setup::in_shell(&shell, version, &args).run().answer(), expected);
+    }
+    let shell = r#"exec "$0" "$@" <&-"#;
+    assert_eq!(Setup::in_shell(shell, version, &args).run().answer(), expected);
+}
+
+// ---- leftovers -----------------------------------------------------------------------------
+
+fn nothing_is_left_after_the_end(version: &Version) {
+    let mut site = SiteByHand::start(&THREADS);
+    let urls = ["/page/1", "/page/2?delay=20", "/reset", "/truncated", "/stall"];
+    let urls = urls.map(|path| format!("{}{path}", site.url));
+    let flags = ["io-bound", "--quiet", "--timeout", "500ms"];
+    let args: Vec<&str> = flags.into_iter().chain(urls.iter().map(String::as_str)).collect();
+    let running = start(version, &args);
+    let mark = running.mark().to_string();
+    assert_eq!(running.finish().code, 1);
+    assert_eq!(traces::leftovers(&mark, net()), [""; 0]);
+    // The site notices that everybody is gone; only its own listener is left on its port.
+    let net = net();
+    while !site.ask("stats").starts_with("open=0 ") || traces::sockets(site.port) > 1 {
+        assert!(Instant::now() < net, "{}", site.ask("stats"));
+    }
+    let running = start(version, &["--quiet", "--repeat", "2"]);
+    let mark = running.mark().to_string();
+    running.finish().answer();
+    assert_eq!(traces::leftovers(&mark, self::net()), [""; 0]);
+}
+
+fn nothing_is_left_after_ctrl_c(version: &Version) {
+    let (mut site, running) = stalled(version, &[]);
+    running.signal(Signal::SIGINT);
+    let mark = running.mark().to_string();
+    let output = running.finish();
+    assert_eq!((output.code, output.stderr.as_str()), (130, ""));
+    assert_eq!(traces::leftovers(&mark, net()), [""; 0]);
+    until(&mut site, |stats| stats.open == 0);
+
+    // With a site of its own: the terminal sends the signal to the program, not to the site.
+    let running = start(version, &FAR_AWAY);
+    own_site(&running);
+    running.signal(Signal::SIGINT);
+    let mark = running.mark().to_string();
+    assert_eq!(running.finish().code, 130);
+    assert_eq!(traces::leftovers(&mark, net()), [""; 0]);
+}
+
+fn nothing_is_left_after_a_kill(version: &Version) {
+    let (mut site, mut running) = stalled(version, &[]);
+    running.signal(Signal::SIGKILL);
+    running.wait();
+    assert_eq!(traces::leftovers(running.mark(), net()), [""; 0]);
+    until(&mut site, |stats| stats.open == 0);
+
+    let mut running = start(version, &FAR_AWAY);
+    own_site(&running);
+    running.signal(Signal::SIGKILL);
+    running.wait();
+    assert_eq!(traces::leftovers(running.mark(), net()), [""; 0]);
+}
+
+const FAR_AWAY: [&str; 6] = ["io-bound", "--quiet", "--latency", "60s", "--timeout", "60s"];
+
+/// A program that waits for pages which are never answered.
+fn stalled(version: &Version, flags: &[&str]) -> (Site, Running) {
+    let mut site = Site::in_thread().expect("a site");
+    let url = format!("http://{}/stall", site.address());
+    let urls = [url.as_str(); 5];
+    let args = [&["io-bound", "--quiet", "--timeout", "600s"], flags, &urls].concat();
+    let running = start(version, &args);
+    until(&mut site, |stats| stats.open == 5);
+    (site, running)
+}
+
+/// Asks the site until what it has counted is as it should be.
+#[track_caller]
+fn until(site: &mut Site, what: impl Fn(Stats) -> bool) {
+    let net = net();
+    loop {
+        let stats = site.stats().expect("the site answers");
+        if what(stats) {
+            return;
+        }
+        assert!(Instant::now() < net, "{stats:?}");
+    }
+}
+
+/// Looks until the program has started its site.
+#[track_caller]
+fn own_site(running: &Running) -> Pid {
+    let net = net();
+    loop {
+        let mut processes = traces::marked(running.mark()).into_iter();
+        let is_site = |pid: &Pid| traces::command_line(*pid).trim_end().ends_with(" site");
+        if let Some(site) = processes.find(is_site) {
+            return site;
+        }
+        assert!(Instant::now() < net, "no site");
+    }
+}
+
+// ---- the site, started by hand -------------------------------------------------------------
+
+#[test]
+fn a_site_by_hand_takes_commands() {
+    let mut site = SiteByHand::start(&THREADS);
+    assert_eq!(site.ask("stats"), "open=0 most_open=0 served=0 given_up=0 connections=0");
+    let url = format!("{}/page/1", site.url);
+    let expected = run(&THREADS, &["io-bound", "--quiet", "--pages", "2"]).answer();
+    let answer = run(&THREADS, &["io-bound", "--quiet", &url]).answer();
+    let facts = |answer: &str| {
+        answer.lines().last().map(|line| line.split_once("  ").map(|l| l.1.to_string()))
+    };
+    assert_eq!(facts(&answer), facts(&expected));
+    assert_eq!(site.ask("stats"), "open=0 most_open=1 served=1 given_up=0 connections=1");
+    assert_eq!(site.ask("reset"), "ok");
+    assert_eq!(site.ask("stats"), "open=0 most_open=0 served=0 given_up=0 connections=0");
+    assert_eq!(site.ask("nonsense"), "commands: stats, reset");
+}
+
+#[test]
+fn a_site_by_hand_serves_until_it_is_interrupted() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let mut running = start(&THREADS, &["site", "--port", "0"]);
+        drop(running.input());
+        let line = running.first_line();
+        let url = line.split(' ').nth(1).expect("it says where it listens");
+        // Its input has ended, and still it serves.
+        run(&THREADS, &["io-bound", "--quiet", url]).answer();
+        running.signal(signal);
+        running.wait();
+        assert_eq!(traces::leftovers(running.mark(), net()), [""; 0]);
+    }
+}
+
+#[test]
+fn a_port_that_is_taken() {
+    let site = SiteByHand::start(&THREADS);
+    let output = run(&THREADS, &["site", "--port", &site.port.to_string()]);
+    assert_eq!((output.code, output.stdout.as_str()), (1, ""));
+    assert!(output.stderr.starts_with("site: Address already in use"), "{}", output.stderr);
+}
