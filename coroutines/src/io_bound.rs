@@ -48,7 +48,7 @@ pub fn bounded(jobs: Vec<Job>, at_once: usize) -> Vec<Outcome> {
     let queue = Rc::new(RefCell::new(jobs.into_iter()));
     let mut tasks = Vec::new();
     for _ in 0..at_once {
-        let queue = Rc::clone(&queue);
+        let queue = queue.clone();
         tasks.push(scheduler::spawn(move || work(&queue)));
     }
     let mut outcomes = Vec::new();

@@ -49,7 +49,7 @@ pub fn bounded(jobs: Vec<Job>, at_once: usize) -> Vec<Outcome> {
     let queue = Arc::new(Mutex::new(jobs.into_iter()));
     let mut tasks = Vec::new();
     for _ in 0..at_once {
-        let queue = Arc::clone(&queue);
+        let queue = queue.clone();
         tasks.push(thread::spawn(move || work(&queue)));
     }
     let mut outcomes = Vec::new();

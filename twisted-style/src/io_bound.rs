@@ -81,7 +81,7 @@ pub fn bounded(jobs: Vec<Job>, at_once: usize) -> Vec<Outcome> {
     let queue = Rc::new(RefCell::new(jobs.into_iter()));
     let mut tasks = Vec::new();
     for _ in 0..at_once {
-        let queue = Rc::clone(&queue);
+        let queue = queue.clone();
         tasks.push(work(&reactor, queue, Vec::new()));
     }
     let outcomes = reactor.run_until(gather_results(tasks));

@@ -2,16 +2,14 @@
 //! One task a count, all on one thread: no faster, and nobody else runs unless a task yields.
 //! Run it: cargo run -p asyncio-style -- --loop smol cpu-bound
 
-use smol::future::yield_now;
-
 use common::workload::cpu_bound::{Count, Counted};
 
-use super::spawn_local;
+use super::task;
 
 pub async fn run(counts: Vec<Count>) -> Vec<Counted> {
     let mut tasks = Vec::new();
     for count in counts {
-        tasks.push(spawn_local(primes(count)));
+        tasks.push(task::spawn_local(primes(count)));
     }
     let mut counted = Vec::new();
     for task in tasks {
@@ -22,7 +20,7 @@ pub async fn run(counts: Vec<Count>) -> Vec<Counted> {
 
 async fn primes(mut count: Count) -> Counted {
     while count.slice() {
-        yield_now().await;
+        task::yield_now().await;
     }
     count.finish()
 }

@@ -8,13 +8,13 @@ use common::workload::early_results::Arrivals;
 use common::workload::io_bound::{Job, Outcome};
 
 use super::io_bound::fetch;
-use super::spawn_local;
+use super::task;
 
 pub async fn run(jobs: Vec<Job>, arrivals: &mut Arrivals) {
     let (sender, outcomes) = unbounded();
     let mut tasks = Vec::new();
     for job in jobs {
-        tasks.push(spawn_local(deliver(job, sender.clone())));
+        tasks.push(task::spawn_local(deliver(job, sender.clone())));
     }
     drop(sender);
     while let Ok(outcome) = outcomes.recv().await {

@@ -7,12 +7,12 @@ use smol::{Timer, unblock};
 use common::workload::cpu_bound::{Count, Counted};
 use common::workload::interactivity::{Beats, Heart};
 
-use super::spawn_local;
+use super::task;
 
 /// Blocks the loop: an `async` around a call does not make the call await.
 pub async fn careless(count: Count, heart: Heart) -> Beats {
-    let heart = spawn_local(beat(heart));
-    let count = spawn_local(async { primes(count) });
+    let heart = task::spawn_local(beat(heart));
+    let count = task::spawn_local(async { primes(count) });
     let counted = count.await;
     let heart = heart.await;
     heart.finish(counted)
@@ -20,7 +20,7 @@ pub async fn careless(count: Count, heart: Heart) -> Beats {
 
 /// The same call in a thread of the loop's pool.
 pub async fn careful(count: Count, heart: Heart) -> Beats {
-    let heart = spawn_local(beat(heart));
+    let heart = task::spawn_local(beat(heart));
     let count = unblock(|| primes(count));
     let counted = count.await;
     let heart = heart.await;

@@ -5,10 +5,8 @@
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
-use std::time::Instant;
 use std::vec::IntoIter;
 
-use smol::Timer;
 use smol::future::FutureExt;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::TcpStream;
@@ -17,12 +15,12 @@ use common::BUFFER;
 use common::http::client::Get;
 use common::workload::io_bound::{Job, Outcome};
 
-use super::spawn_local;
+use super::{late, task};
 
 pub async fn run(jobs: Vec<Job>) -> Vec<Outcome> {
     let mut tasks = Vec::new();
     for job in jobs {
-        tasks.push(spawn_local(fetch(job)));
+        tasks.push(task::spawn_local(fetch(job)));
     }
     let mut outcomes = Vec::new();
     for task in tasks {
@@ -36,11 +34,6 @@ pub async fn fetch(job: Job) -> Outcome {
     let deadline = get.deadline();
     let result = exchange(&mut get).or(late(deadline)).await;
     get.outcome(result)
-}
-
-async fn late(deadline: Instant) -> io::Result<()> {
-    Timer::at(deadline).await;
-    Err(io::ErrorKind::TimedOut.into())
 }
 
 async fn exchange(get: &mut Get) -> io::Result<()> {
@@ -59,8 +52,8 @@ pub async fn bounded(jobs: Vec<Job>, at_once: usize) -> Vec<Outcome> {
     let queue = Rc::new(RefCell::new(jobs.into_iter()));
     let mut tasks = Vec::new();
     for _ in 0..at_once {
-        let queue = Rc::clone(&queue);
-        tasks.push(spawn_local(work(queue)));
+        let queue = queue.clone();
+        tasks.push(task::spawn_local(work(queue)));
     }
     let mut outcomes = Vec::new();
     for task in tasks {

@@ -1,6 +1,9 @@
 //! The workloads on smol, whose executor is small enough to be read in an evening.
 
-use smol::{LocalExecutor, Task};
+use std::io;
+use std::time::Instant;
+
+use smol::{LocalExecutor, Task, Timer};
 
 pub mod control;
 pub mod cpu_bound;
@@ -21,7 +24,19 @@ pub fn run<T>(main: impl Future<Output = T>) -> T {
     EXECUTOR.with(|executor| smol::block_on(executor.run(main)))
 }
 
+/// What tokio and async-std have under this name.
+mod task {
+    pub(super) use super::spawn_local;
+    pub(super) use smol::future::yield_now;
+}
+
 /// Starts a task on this thread's executor (`asyncio.create_task`).
 pub fn spawn_local<T: 'static>(task: impl Future<Output = T> + 'static) -> Task<T> {
     EXECUTOR.with(|executor| executor.spawn(task))
+}
+
+/// Races with what has to be done by then.
+async fn late(deadline: Instant) -> io::Result<()> {
+    Timer::at(deadline).await;
+    Err(io::ErrorKind::TimedOut.into())
 }

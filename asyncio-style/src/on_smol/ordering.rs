@@ -5,18 +5,16 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use smol::future::yield_now;
-
 use common::workload::ordering::Steps;
 
-use super::spawn_local;
+use super::task;
 
 pub async fn run(all: Vec<Steps>) -> String {
     let log = Rc::new(RefCell::new(String::new()));
     let mut tasks = Vec::new();
     for steps in all {
         let log = Rc::clone(&log);
-        tasks.push(spawn_local(walk(steps, log)));
+        tasks.push(task::spawn_local(walk(steps, log)));
     }
     for task in tasks {
         task.await;
@@ -27,6 +25,6 @@ pub async fn run(all: Vec<Steps>) -> String {
 async fn walk(mut steps: Steps, log: Rc<RefCell<String>>) {
     while let Some(step) = steps.step() {
         log.borrow_mut().push_str(&step);
-        yield_now().await;
+        task::yield_now().await;
     }
 }

@@ -5,12 +5,11 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use smol::future::yield_now;
 use smol::lock::Mutex;
 
 use common::workload::shared_state::{Bank, Totals, Transfer, think};
 
-use super::spawn_local;
+use super::task;
 
 struct Accounts {
     balances: Vec<Cell<i64>>,
@@ -37,7 +36,7 @@ async fn read_think_write(accounts: &Accounts, transfer: Transfer) {
     let payer = accounts.balances[from].get();
     let payee = accounts.balances[to].get();
     think();
-    yield_now().await;
+    task::yield_now().await;
     accounts.balances[from].set(payer - amount);
     accounts.balances[to].set(payee + amount);
 }
@@ -50,7 +49,7 @@ async fn all_at_once(accounts: &Accounts, transfer: Transfer) {
     think();
     accounts.balances[from].set(payer - amount);
     accounts.balances[to].set(payee + amount);
-    yield_now().await;
+    task::yield_now().await;
 }
 
 async fn with_the_lock(accounts: &Accounts, transfer: Transfer) {
@@ -64,7 +63,7 @@ async fn run(bank: &Bank, make: impl AsyncFn(&Accounts, Transfer) + Copy + 'stat
     let mut tasks = Vec::new();
     for transfers in bank.tasks() {
         let accounts = Rc::clone(&accounts);
-        tasks.push(spawn_local(async move {
+        tasks.push(task::spawn_local(async move {
             for transfer in transfers {
                 make(&accounts, transfer).await;
             }

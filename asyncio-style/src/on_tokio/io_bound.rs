@@ -30,9 +30,9 @@ pub async fn run(jobs: Vec<Job>) -> Vec<Outcome> {
 
 pub async fn fetch(job: Job) -> Outcome {
     let mut get = Get::new(job);
-    let deadline = get.deadline().into();
-    let result = timeout_at(deadline, exchange(&mut get)).await;
-    get.outcome(result.map_err(io::Error::from).flatten())
+    let result = timeout_at(get.deadline().into(), exchange(&mut get)).await;
+    let result = result.unwrap_or_else(|late| Err(late.into()));
+    get.outcome(result)
 }
 
 async fn exchange(get: &mut Get) -> io::Result<()> {
@@ -51,7 +51,7 @@ pub async fn bounded(jobs: Vec<Job>, at_once: usize) -> Vec<Outcome> {
     let queue = Rc::new(RefCell::new(jobs.into_iter()));
     let mut tasks = Vec::new();
     for _ in 0..at_once {
-        let queue = Rc::clone(&queue);
+        let queue = queue.clone();
         tasks.push(task::spawn_local(work(queue)));
     }
     let mut outcomes = Vec::new();
