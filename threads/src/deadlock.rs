@@ -143,7 +143,7 @@ fn poisoned() -> String {
         let mut money = holder.lock().expect("this is the first");
         *money -= 10;
         // As `panic!`, but without the message on stderr.
-        resume_unwind(Box::new("between taking and giving"));
+        resume_unwind(Box::new("while it paid"));
     });
     let why = task.join().expect_err("it panicked");
     let why = why.downcast_ref::<&str>().copied().unwrap_or_default();
