@@ -47,7 +47,7 @@ fn both(section: &mut Section) -> io::Result<()> {
             section.wrong = Some(format!("not all pages came with {name}"));
         }
         section.shown.push(format!(
-            "  {name:<11} {calls:>3} callbacks called by the loop, {steps:>2} of them steps of a \
+            "  {name:<11} {calls:>3} calls by the loop, {steps:>2} of them steps of a \
              task; {most_open} pages open"
         ));
         section.measure(name, json!({"calls": calls, "steps": steps, "most_open": most_open}));

@@ -82,7 +82,7 @@ struct Shared {
     /// Use only N cores
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     cores: Option<u64>,
-    /// Run each workload N times: median and spread
+    /// Run each N times: median and spread
     #[arg(long, global = true, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
     repeat: u64,
 }
@@ -234,10 +234,11 @@ fn clap_command(chapters: &[Chapter]) -> clap::Command {
         let loops: Vec<&str> = chapters.iter().filter_map(|c| c.event_loop).collect();
         let arg = Arg::new("loop")
             .long("loop")
-            .help("The event loop to run on")
+            .help(format!("Run on this loop: {}", loops.join(", ")))
             .value_name("LOOP")
             .default_value(loops[0])
             .value_parser(clap::builder::PossibleValuesParser::new(loops))
+            .hide_possible_values(true)
             .global(true);
         clap = clap.arg(arg);
     }

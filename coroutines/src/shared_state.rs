@@ -51,7 +51,7 @@ fn all_at_once(accounts: &Accounts, transfer: Transfer) {
 }
 
 fn with_the_lock(accounts: &Accounts, transfer: Transfer) {
-    let _held = accounts.lock.acquire().expect("whoever holds the lock goes on");
+    let _held = accounts.lock.acquire().expect("its holder goes on");
     read_think_write(accounts, transfer);
 }
 

@@ -87,12 +87,46 @@ fn help_is_there_for_all_of_it(version: &Version) {
 
 #[test]
 fn help_of_io_bound() {
-    insta::assert_snapshot!(run(&THREADS, &["io-bound", "-h"]).answer(), @"");
+    insta::assert_snapshot!(run(&THREADS, &["io-bound", "-h"]).answer(), @r"
+    fetch pages, all at once
+
+    Usage: threads io-bound [OPTIONS] [URL]...
+
+    Arguments:
+      [URL]...  Fetch these `http://` URLs instead of pages of the own site
+
+    Options:
+          --pages <N>        How many pages to fetch [default: 20]
+          --quiet            Print the answers only
+          --format <FORMAT>  How the report looks: text or json [default: text]
+          --latency <TIME>   How far away each page is [default: 50ms]
+          --at-once <N>      At most N at once: N workers take them from one queue
+          --trace <FILE>     Write what ran when, for ui.perfetto.dev
+          --cores <N>        Use only N cores
+          --with-failures    Fetch one page of each broken kind as well
+          --repeat <N>       Run each N times: median and spread [default: 1]
+          --timeout <TIME>   Give a page up after this time [default: 10s]
+      -h, --help             Print help
+    ");
 }
 
 #[test]
 fn help_of_cpu_bound() {
-    insta::assert_snapshot!(run(&THREADS, &["cpu-bound", "-h"]).answer(), @"");
+    insta::assert_snapshot!(run(&THREADS, &["cpu-bound", "-h"]).answer(), @r"
+    count primes, all at once
+
+    Usage: threads cpu-bound [OPTIONS]
+
+    Options:
+          --quiet            Print the answers only
+          --tasks <N>        How many counts at once [default: 6]
+          --below <N>        Count the primes below this number [default: 1000000]
+          --format <FORMAT>  How the report looks: text or json [default: text]
+          --trace <FILE>     Write what ran when, for ui.perfetto.dev
+          --cores <N>        Use only N cores
+          --repeat <N>       Run each N times: median and spread [default: 1]
+      -h, --help             Print help
+    ");
 }
 
 #[track_caller]

@@ -41,8 +41,8 @@ pub fn run(_flags: &Flags) -> Section {
     section.answer.push(format!("  {}", poisoned()));
     section.measure("left_behind", json!(2));
     section.shown = vec![
-        "  The two threads of the first act wait still: a thread cannot be called off. They go with".into(),
-        "  the program. Nothing was timed: a cycle of who waits for whom is proof enough.".into(),
+        "  The two threads of the first act wait still: nobody can call them off.".into(),
+        "  Nothing was timed: a cycle of who waits for whom is proof enough.".into(),
     ];
     section
 }

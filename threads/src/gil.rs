@@ -295,7 +295,7 @@ fn show(section: &mut Section, acts: &[Act; 5], convoys: [(Duration, Duration); 
     ));
     for (interval, wait) in convoys {
         section.shown.push(format!(
-            "  after 1 ms of IO a thread waits {:.1} ms more for the lock, at an interval of {interval:?}",
+            "  after 1 ms of IO a thread waits {:.1} ms more for the lock; interval {interval:?}",
             wait.as_secs_f64() * 1e3
         ));
     }

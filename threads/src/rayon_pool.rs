@@ -45,8 +45,8 @@ pub fn run(_flags: &Flags) -> Section {
         say(blocked_elsewhere(&pool))
     ));
     section.shown = bars(&[
-        Bar::new("in two halves", halves.median(), "the second is the longer one"),
-        Bar::new("by stealing", stealing.median(), "whoever is free takes the next"),
+        Bar::new("in two halves", halves.median(), "the second is longer"),
+        Bar::new("by stealing", stealing.median(), "who is free takes on"),
     ]);
     section.shown.push("  in two halves".into());
     section.shown.extend(timeline::draw(&lanes(&by_hand)));

@@ -53,7 +53,7 @@ pub struct Args {
     /// How many pages there are
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub pages: u64,
-    /// How far away the nearest is; the next one is twice, the one after that three times as far
+    /// How far away the nearest is; others twice, and so on
     #[arg(long, value_name = "TIME", default_value = "20ms", value_parser = crate::cli::duration)]
     pub latency: Duration,
     /// Stop after so many

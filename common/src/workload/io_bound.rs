@@ -87,7 +87,7 @@ pub struct Args {
     /// How far away each page is
     #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = crate::cli::duration)]
     pub latency: Duration,
-    /// At most N pages at once: N workers take them from one queue
+    /// At most N at once: N workers take them from one queue
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub at_once: Option<u64>,
     /// Fetch one page of each broken kind as well

@@ -1,0 +1,290 @@
+//! Side by side: the same files, the same functions in the same order, so that a diff of two
+//! styles shows the styles and nothing else.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::chapter::Workload;
+use tests::programs::{VERSIONS, Version, workspace};
+
+/// Where a version's workloads lie.
+fn folder(version: &Version) -> PathBuf {
+    let source = Path::new(version.package).join("src");
+    if version.event_loop.is_some() { source.join(version.name) } else { source }
+}
+
+fn file(workload: Workload) -> String {
+    workload.name().replace('-', "_") + ".rs"
+}
+
+#[track_caller]
+fn read(path: &Path) -> String {
+    let text = fs::read_to_string(workspace().join(path));
+    text.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The lines that are not blank.
+fn lines(text: &str) -> Vec<&str> {
+    text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect()
+}
+
+// ---- the share of common lines -------------------------------------------------------------
+
+/// Pairs of versions that are meant to be diffed.
+const PAIRS: [(&str, &str); 5] = [
+    ("threads", "gevent-style"),
+    ("processes", "threads"),
+    ("threads", "on_tokio"),
+    ("on_tokio", "on_smol"),
+    ("on_tokio", "on_async_std"),
+];
+
+/// How many percent of a pair's lines are common, at least: a workload and a figure a pair.
+/// These figures only rise.
+const SHARES: [(Workload, [usize; 5]); 6] = [
+    (Workload::IoBound, [85, 75, 60, 85, 85]),
+    (Workload::CpuBound, [70, 80, 55, 85, 85]),
+    (Workload::Ordering, [65, 50, 35, 85, 85]),
+    (Workload::SharedState, [70, 45, 30, 90, 90]),
+    (Workload::Interactivity, [65, 80, 40, 70, 75]),
+    (Workload::EarlyResults, [30, 25, 25, 70, 70]),
+];
+
+#[test]
+fn most_lines_are_common() {
+    let mut wrong = Vec::new();
+    for workload in Workload::ALL {
+        let found = PAIRS.map(|(one, other)| share(workload, one, other));
+        let wanted = SHARES.iter().find(|(of, _)| *of == workload);
+        let Some((_, wanted)) = wanted else {
+            wrong.push(format!("no shares are asked for: (Workload::{workload:?}, {found:?})"));
+            continue;
+        };
+        for ((pair, found), wanted) in PAIRS.iter().zip(found).zip(wanted) {
+            if found < *wanted {
+                let name = workload.name();
+                wrong.push(format!("{name}: {pair:?} have {found} % in common, not {wanted}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// The lines that two versions of a workload have in common, in percent of all their lines.
+fn share(workload: Workload, one: &str, other: &str) -> usize {
+    let text = |name| {
+        let version = VERSIONS.iter().find(|version| version.name == name);
+        read(&folder(version.expect("there is such a version")).join(file(workload)))
+    };
+    let (one, other) = (text(one), text(other));
+    percent(&lines(&one), &lines(&other))
+}
+
+fn percent(one: &[&str], other: &[&str]) -> usize {
+    100 * 2 * common(one, other) / (one.len() + other.len())
+}
+
+/// The length of the longest common subsequence, row by row.
+fn common(one: &[&str], other: &[&str]) -> usize {
+    let mut row = vec![0; other.len() + 1];
+    for line in one {
+        let mut corner = 0;
+        for (n, candidate) in other.iter().enumerate() {
+            let above = row[n + 1];
+            row[n + 1] = if line == candidate { corner + 1 } else { above.max(row[n]) };
+            corner = above;
+        }
+    }
+    row[other.len()]
+}
+
+#[test]
+fn common_lines_are_counted_in_order() {
+    assert_eq!(common(&["a", "b", "c", "d"], &["b", "x", "d", "a"]), 2);
+    assert_eq!(percent(&["a", "b"], &["a", "b"]), 100);
+    assert_eq!(percent(&["a", "b", "c"], &["x"]), 0);
+    assert_eq!(percent(&["a", "b", "c"], &["c"]), 50);
+}
+
+// ---- functions -----------------------------------------------------------------------------
+
+/// The top-level functions that every version of a workload has, in this order.
+const FUNCTIONS: [(Workload, &[&str]); 6] = [
+    (Workload::IoBound, &["run", "fetch", "exchange", "bounded", "work"]),
+    (Workload::CpuBound, &["run", "primes"]),
+    (Workload::Ordering, &["run", "walk"]),
+    (Workload::SharedState, &["careless", "careful", "read_think_write", "with_the_lock", "run"]),
+    (Workload::Interactivity, &["careless", "careful", "beat", "primes"]),
+    (Workload::EarlyResults, &["run"]),
+];
+
+/// Functions that a version does not have, and why. This list only shrinks.
+const WITHOUT: [(&str, Workload, &str, &str); 0] = [];
+
+#[test]
+fn the_same_functions_in_the_same_order() {
+    for workload in Workload::ALL {
+        let wanted = FUNCTIONS.iter().find(|(of, _)| *of == workload);
+        let (_, wanted) = wanted.unwrap_or_else(|| panic!("no functions for {workload:?}"));
+        for version in &VERSIONS {
+            let exempt = |name: &str| {
+                WITHOUT.iter().any(|w| (w.0, w.1, w.2) == (version.name, workload, name))
+            };
+            let path = folder(version).join(file(workload));
+            let text = read(&path);
+            let found: Vec<&str> = text.lines().filter_map(function).collect();
+            let wanted = wanted.iter().filter(|name| !exempt(name));
+            let mut rest = found.iter();
+            for name in wanted {
+                let is_there = rest.any(|found| found == name);
+                assert!(is_there, "{}: {name} is missing in {found:?}", path.display());
+            }
+        }
+    }
+}
+
+/// The name of the top-level function that begins in this line.
+fn function(line: &str) -> Option<&str> {
+    let line = line.strip_prefix("pub ").unwrap_or(line);
+    let line = line.strip_prefix("async ").unwrap_or(line);
+    line.strip_prefix("fn ")?.split(['(', '<']).next()
+}
+
+// ---- sizes and headers ---------------------------------------------------------------------
+
+/// Files that are longer, how long, and why. This list only shrinks.
+const LARGER: [(&str, Workload, usize, &str); 1] = [(
+    "processes",
+    Workload::SharedState,
+    110,
+    "three acts: nothing is shared, what is shared loses updates, a lock that survives its holder",
+)];
+
+#[test]
+fn a_workload_is_one_screen() {
+    for (version, workload, path) in all() {
+        let larger = LARGER.iter().find(|l| (l.0, l.1) == (version.name, workload));
+        let most = match larger {
+            Some((_, _, most, _)) => *most,
+            None if version.name == "twisted-style" => 120,
+            None => 80,
+        };
+        let size = lines(&read(&path)).len();
+        assert!(size <= most, "{workload:?}: {} has {size} lines of {most}", path.display());
+    }
+}
+
+/// What the file does; how this style waits; the exact command that runs it.
+#[test]
+fn a_header_of_three_lines() {
+    for (version, workload, path) in all() {
+        let text = read(&path);
+        let header: Vec<&str> = text.lines().take_while(|line| line.starts_with("//!")).collect();
+        let path = path.display();
+        assert_eq!(header.len(), 3, "{path}");
+        assert!(header[0].starts_with(&format!("//! {}: ", workload.name())), "{path}");
+        let event_loop = version.event_loop.map(|name| format!("--loop {name} "));
+        let (package, event_loop) = (version.package, event_loop.unwrap_or_default());
+        let command = format!("cargo run -p {package} -- {event_loop}{}", workload.name());
+        assert_eq!(header[2], format!("//! Run it: {command}"), "{path}");
+    }
+}
+
+/// All headers of a workload begin with the same words.
+#[test]
+fn the_same_first_line() {
+    for workload in Workload::ALL {
+        let mut firsts: Vec<String> = all()
+            .filter(|(_, of, _)| *of == workload)
+            .map(|(_, _, path)| read(&path).lines().next().unwrap_or_default().to_string())
+            .collect();
+        firsts.dedup();
+        assert_eq!(firsts.len(), 1, "{firsts:#?}");
+    }
+}
+
+/// Blocking lines leave room for an `.await`.
+#[test]
+fn blocking_lines_are_short() {
+    const BLOCKING: [&str; 10] = [
+        "TcpStream::",
+        ".read(",
+        ".write_all(",
+        ".join()",
+        ".recv()",
+        "fetch(",
+        "sleep(",
+        "wait(",
+        ".lock()",
+        ".acquire()",
+    ];
+    for (_, _, path) in all().filter(|(version, _, _)| version.event_loop.is_none()) {
+        let text = read(&path);
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for line in code.filter(|line| BLOCKING.iter().any(|call| line.contains(call))) {
+            assert!(line.chars().count() <= 80, "{}: {line}", path.display());
+        }
+    }
+}
+
+fn all() -> impl Iterator<Item = (Version, Workload, PathBuf)> {
+    VERSIONS.into_iter().flat_map(|version| {
+        let path = move |workload| folder(&version).join(file(workload));
+        Workload::ALL.into_iter().map(move |workload| (version, workload, path(workload)))
+    })
+}
+
+// ---- the workspace -------------------------------------------------------------------------
+
+const MEMBERS: [&str; 8] = [
+    "threads",
+    "processes",
+    "coroutines",
+    "gevent-style",
+    "twisted-style",
+    "asyncio-style",
+    "common",
+    "tests",
+];
+
+#[test]
+fn every_member_opts_into_the_lints() {
+    let workspace = read(Path::new("Cargo.toml"));
+    for member in MEMBERS {
+        assert!(workspace.contains(&format!("\"{member}\"")), "{member}");
+        let manifest = read(&Path::new(member).join("Cargo.toml"));
+        assert!(manifest.contains("\n[lints]\nworkspace = true\n"), "{member}");
+        for field in ["edition", "rust-version", "license", "publish"] {
+            assert!(manifest.contains(&format!("\n{field}.workspace = true\n")), "{member}");
+        }
+    }
+}
+
+/// Every workload's pure part has its own file too.
+#[test]
+fn the_shared_part_of_every_workload() {
+    for workload in Workload::ALL {
+        read(&Path::new("common/src/workload").join(file(workload)));
+    }
+}
+
+/// Every source file that a README names is there.
+#[test]
+fn readmes_name_files_that_exist() {
+    let mut readmes = vec![PathBuf::from("README.md")];
+    readmes.extend(MEMBERS.map(|member| Path::new(member).join("README.md")));
+    for readme in readmes.into_iter().filter(|readme| workspace().join(readme).exists()) {
+        let text = read(&readme);
+        let here = readme.parent().expect("a file lies in a folder");
+        let part = |c: char| c.is_ascii_alphanumeric() || "/_-.".contains(c);
+        for word in text.split(|c| !part(c)).map(|word| word.trim_end_matches('.')) {
+            let source = Path::new(word).extension().is_some_and(|end| end == "rs");
+            if source && word.contains('/') && !word.starts_with('/') {
+                // From the workspace, from the README, or from its sources.
+                let places = [PathBuf::from(word), here.join(word), here.join("src").join(word)];
+                let exists = places.iter().any(|place| workspace().join(place).exists());
+                assert!(exists, "{}: {word}", readme.display());
+            }
+        }
+    }
+}
