@@ -47,7 +47,7 @@ const LOOPS: [Loop; 3] = [
         panic_in_a_task: || {
             on_tokio::run(async {
                 match tokio::task::spawn_local(boom()).await {
-                    Err(error) if error.is_panic() => "an Err at the await",
+                    Err(error) if error.is_panic() => "an Err at await",
                     _ => "lost",
                 }
             })
@@ -143,7 +143,7 @@ fn compare(section: &mut Section) -> io::Result<()> {
     let site = Site::start()?;
     let row = |name: &str, cells: [&str; 3]| {
         let [tokio, async_std, smol] = cells;
-        format!("{name:<22} {tokio:<20} {async_std:<22} {smol}").trim_end().to_string()
+        format!("{name:<22} {tokio:<18} {async_std:<16} {smol}").trim_end().to_string()
     };
     section.answer.push(row("", LOOPS.map(|l| l.name)));
     let pages = LOOPS.map(|l| lines((l.pages)(jobs(&site))));
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn a_panic_reaches_whoever_awaits() {
         let fates = LOOPS.map(|l| (l.panic_in_a_task)());
-        assert_eq!(fates, ["an Err at the await", "rethrown there", "rethrown there"]);
+        assert_eq!(fates, ["an Err at await", "rethrown there", "rethrown there"]);
     }
 
     #[test]

@@ -234,7 +234,7 @@ fn clap_command(chapters: &[Chapter]) -> clap::Command {
         let loops: Vec<&str> = chapters.iter().filter_map(|c| c.event_loop).collect();
         let arg = Arg::new("loop")
             .long("loop")
-            .help(format!("Run on this loop: {}", loops.join(", ")))
+            .help(format!("Run on {}", loops.join(", ")))
             .value_name("LOOP")
             .default_value(loops[0])
             .value_parser(clap::builder::PossibleValuesParser::new(loops))

@@ -72,10 +72,10 @@ impl Paused {
 /// When what is cut, and for how long what is paused.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// When whatever is not there yet is called off
+    /// When to call off the rest
     #[arg(long, value_name = "TIME", default_value = "300ms", value_parser = crate::cli::duration)]
     pub deadline: Duration,
-    /// Fetch a page that drips and one that stops in the middle as well
+    /// As well a page that drips, one that stops halfway
     #[arg(long)]
     pub with_failures: bool,
     /// How long the counter is kept paused
@@ -295,7 +295,7 @@ fn describe(
     let (before, after) = held;
     let pair = |name: &str, before: usize, after: usize| format!("{name} {before} → {after}");
     section.shown.push(format!(
-        "  before → after: {}, {}, {}, left behind: {}",
+        "  before → after: {}, {}, {}, left: {}",
         pair("threads", before.threads, after.threads),
         pair("children", before.children, after.children),
         pair("descriptors", before.descriptors, after.descriptors),

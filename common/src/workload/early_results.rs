@@ -53,7 +53,7 @@ pub struct Args {
     /// How many pages there are
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub pages: u64,
-    /// How far away the nearest is; others twice, and so on
+    /// How far away the nearest page is
     #[arg(long, value_name = "TIME", default_value = "20ms", value_parser = crate::cli::duration)]
     pub latency: Duration,
     /// Stop after so many

@@ -92,10 +92,10 @@ fn run() -> io::Result<Vec<String>> {
     for (way, total) in [("callbacks", by_callbacks as Total), ("inline", inline as Total)] {
         for name in ["ann", "bob"] {
             let (came, asked) = ask(total, name, false)?;
-            lines.push(format!("{way:<9} {name}: {came:<16} {asked}"));
+            lines.push(format!("{way:<9} {name} {came:<15} {asked}"));
         }
         let (came, asked) = ask(total, "ann", true)?;
-        lines.push(format!("{way:<9} ann: {came:<16} {asked}"));
+        lines.push(format!("{way:<9} ann {came:<15} {asked}"));
     }
     Ok(lines)
 }

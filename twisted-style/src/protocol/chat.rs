@@ -298,7 +298,7 @@ impl Transcript {
 
     async fn hears(&self, who: &str, visitor: &Visitor) -> Result<(), Failure> {
         let line = visitor.heard.get().await?;
-        self.0.borrow_mut().push(format!("{:36}{who:>4} hears: {line}", ""));
+        self.0.borrow_mut().push(format!("{:24}{who:>4} hears: {line}", ""));
         Ok(())
     }
 
