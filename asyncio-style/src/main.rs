@@ -40,6 +40,9 @@ const ON_TOKIO: Chapter = Chapter {
     early_results: |jobs, to| on_tokio::run(on_tokio::early_results::run(jobs, to)),
     control_deadline: |jobs, limit| on_tokio::run(on_tokio::control::deadline(jobs, limit)),
     control_pause: |counter| on_tokio::run(on_tokio::control::pause(counter)),
+    idle_tasks: 10_000,
+    resources_idle: |n, meter| on_tokio::run(on_tokio::resources::idle(n, meter)),
+    resources_ring: |n, laps| on_tokio::run(on_tokio::resources::ring(n, laps)),
     asides: &[
         Aside {
             name: "callbacks",
@@ -98,6 +101,8 @@ const ON_ASYNC_STD: Chapter = Chapter {
     early_results: |jobs, to| on_async_std::run(on_async_std::early_results::run(jobs, to)),
     control_deadline: |jobs, limit| on_async_std::run(on_async_std::control::deadline(jobs, limit)),
     control_pause: |counter| on_async_std::run(on_async_std::control::pause(counter)),
+    resources_idle: |n, meter| on_async_std::run(on_async_std::resources::idle(n, meter)),
+    resources_ring: |n, laps| on_async_std::run(on_async_std::resources::ring(n, laps)),
     ..ON_TOKIO
 };
 
@@ -119,6 +124,8 @@ const ON_SMOL: Chapter = Chapter {
     early_results: |jobs, to| on_smol::run(on_smol::early_results::run(jobs, to)),
     control_deadline: |jobs, limit| on_smol::run(on_smol::control::deadline(jobs, limit)),
     control_pause: |counter| on_smol::run(on_smol::control::pause(counter)),
+    resources_idle: |n, meter| on_smol::run(on_smol::resources::idle(n, meter)),
+    resources_ring: |n, laps| on_smol::run(on_smol::resources::ring(n, laps)),
     ..ON_TOKIO
 };
 

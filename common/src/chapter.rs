@@ -17,6 +17,7 @@ use crate::workload::early_results::{self, Arrivals};
 use crate::workload::interactivity::{self, Beats, Heart};
 use crate::workload::io_bound::{self, Job, Outcome};
 use crate::workload::ordering::{self, Steps};
+use crate::workload::resources::{self, Meter};
 use crate::workload::shared_state::{self, Bank, Totals, Version};
 
 /// One style of the talk: what it is called, how it waits, and its version of every workload.
@@ -42,6 +43,10 @@ pub struct Chapter {
     pub early_results: fn(Vec<Job>, &mut Arrivals),
     pub control_deadline: fn(Vec<Job>, Duration) -> Vec<Outcome>,
     pub control_pause: fn(Counter) -> Paused,
+    /// How many tasks `resources` starts, unless it is told.
+    pub idle_tasks: u64,
+    pub resources_idle: fn(usize, &mut Meter),
+    pub resources_ring: fn(usize, usize) -> usize,
     pub asides: &'static [Aside],
     pub claims: &'static [Claim],
 }
@@ -70,6 +75,7 @@ pub enum Seen {
     CpuBound(fn(&cpu_bound::Measured) -> Verdict),
     EarlyResults(fn(&early_results::Measured) -> Verdict),
     Control(fn(&control::Measured) -> Verdict),
+    Resources(fn(&resources::Measured) -> Verdict),
     IoAndCpu(fn(&io_bound::Measured, &cpu_bound::Measured) -> Verdict),
     Ordering(fn(&ordering::Measured) -> Verdict),
     SharedState(fn(&shared_state::Measured) -> Verdict),
@@ -90,6 +96,7 @@ struct Measurements {
     interactivity: Option<interactivity::Measured>,
     early_results: Option<early_results::Measured>,
     control: Option<control::Measured>,
+    resources: Option<resources::Measured>,
     asides: Vec<(&'static str, Section)>,
 }
 
@@ -101,6 +108,7 @@ impl Seen {
             Seen::CpuBound(judge) => measured.cpu_bound.as_ref().map(judge),
             Seen::EarlyResults(judge) => measured.early_results.as_ref().map(judge),
             Seen::Control(judge) => measured.control.as_ref().map(judge),
+            Seen::Resources(judge) => measured.resources.as_ref().map(judge),
             Seen::IoAndCpu(judge) => {
                 let both = measured.io_bound.as_ref().zip(measured.cpu_bound.as_ref());
                 both.map(|(io, cpu)| judge(io, cpu))
@@ -127,11 +135,12 @@ pub enum Workload {
     Interactivity,
     EarlyResults,
     Control,
+    Resources,
 }
 
 impl Workload {
     /// In the talk's order.
-    pub const ALL: [Workload; 7] = [
+    pub const ALL: [Workload; 8] = [
         Workload::IoBound,
         Workload::CpuBound,
         Workload::Ordering,
@@ -139,6 +148,7 @@ impl Workload {
         Workload::Interactivity,
         Workload::EarlyResults,
         Workload::Control,
+        Workload::Resources,
     ];
 
     pub fn name(self) -> &'static str {
@@ -150,6 +160,7 @@ impl Workload {
             Workload::Interactivity => "interactivity",
             Workload::EarlyResults => "early-results",
             Workload::Control => "control",
+            Workload::Resources => "resources",
         }
     }
 
@@ -161,6 +172,7 @@ impl Workload {
             Workload::SharedState => "15, 21",
             Workload::Interactivity => "15, 28, 33",
             Workload::EarlyResults | Workload::Control => "27",
+            Workload::Resources => "21",
         }
     }
 
@@ -173,6 +185,7 @@ impl Workload {
             Workload::Interactivity => "a heart beats while somebody computes",
             Workload::EarlyResults => "take pages as they come, drop the rest",
             Workload::Control => "cut at a deadline; pause, resume, stop",
+            Workload::Resources => "what a task costs: memory, start, switch",
         }
     }
 
@@ -186,6 +199,7 @@ impl Workload {
             Workload::Interactivity => flags.interactivity.title(),
             Workload::EarlyResults => flags.early_results.title(),
             Workload::Control => flags.control.title(),
+            Workload::Resources => flags.resources.title(),
         }
     }
 }
@@ -236,6 +250,7 @@ impl Chapter {
             Command::List => self.list(),
             Command::Site { port } => Ok(crate::site::main(*port)),
             Command::Load(load) => Ok(crate::load::main(load)),
+            Command::Weigh(weigh) => Ok(resources::weigh(self, weigh)),
             Command::All => self.perform(&Workload::ALL, self.asides, flags, machine),
             Command::Workload(workload) => self.perform(&[*workload], &[], flags, machine),
             Command::Aside(name) => {
@@ -318,6 +333,11 @@ impl Chapter {
                 Workload::Control => {
                     let (section, seen) = control::conduct(&mut stage)?;
                     measured.control = Some(seen);
+                    section
+                }
+                Workload::Resources => {
+                    let (section, seen) = resources::conduct(&mut stage)?;
+                    measured.resources = Some(seen);
                     section
                 }
             };

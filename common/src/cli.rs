@@ -11,8 +11,9 @@ use crate::chapter::{Chapter, Workload};
 use crate::load::Load;
 use crate::machine::Machine;
 use crate::workload::io_bound::Job;
+use crate::workload::resources::Weigh;
 use crate::workload::{
-    control, cpu_bound, early_results, interactivity, io_bound, ordering, shared_state,
+    control, cpu_bound, early_results, interactivity, io_bound, ordering, resources, shared_state,
 };
 
 /// What to do.
@@ -29,6 +30,8 @@ pub enum Command {
     },
     /// The clients of a server, as a child or by hand.
     Load(Load),
+    /// One run of `resources`, as a child.
+    Weigh(Weigh),
 }
 
 /// All flags, those not given at their defaults.
@@ -50,6 +53,9 @@ pub struct Flags {
     pub interactivity: interactivity::Args,
     pub early_results: early_results::Args,
     pub control: control::Args,
+    pub resources: resources::Args,
+    /// The names of all loops that the style comes on.
+    pub loops: Vec<&'static str>,
 }
 
 /// How the report looks.
@@ -143,10 +149,16 @@ pub fn parse<'a>(
             let load = sub.map(Load::from_arg_matches).and_then(Result::ok);
             Command::Load(load.expect("clap has checked it"))
         }
+        (Some("weigh"), _) => {
+            let weigh = sub.map(Weigh::from_arg_matches).and_then(Result::ok);
+            Command::Weigh(weigh.expect("clap has checked it"))
+        }
         (Some(aside), _) => Command::Aside(aside.to_string()),
     };
+    flags.resources.tasks.get_or_insert(chapter.idle_tasks);
     check(&flags, chapter, machine)?;
     flags.jobs = flags.io_bound.given_jobs()?;
+    flags.loops = chapters.iter().filter_map(|c| c.event_loop).collect();
     Ok((command, flags, chapter))
 }
 
@@ -164,7 +176,12 @@ fn check(flags: &Flags, chapter: &Chapter, machine: &Machine) -> Result<(), Erro
     if pages > room {
         return beyond(format!("{pages} pages, one descriptor each"), room);
     }
-    let sizes = [(flags.cpu_bound.tasks, "tasks"), (flags.early_results.pages, "pages")];
+    let sizes = [
+        (flags.cpu_bound.tasks, "tasks"),
+        (flags.early_results.pages, "pages"),
+        (flags.resources.tasks.unwrap_or(0), "tasks"),
+        (flags.resources.ring, "tasks"),
+    ];
     let limit = chapter.at_most;
     if let Some((n, things)) = sizes.into_iter().find(|(n, _)| *n as usize > limit) {
         return Err(Error::Usage(format!("{n} {things}: {style} holds {limit} at once")));
@@ -197,6 +214,8 @@ fn flags(
         interactivity: args(name, sub, Workload::Interactivity)?,
         early_results: args(name, sub, Workload::EarlyResults)?,
         control: args(name, sub, Workload::Control)?,
+        resources: args(name, sub, Workload::Resources)?,
+        loops: Vec::new(),
         port: sub.and_then(port),
     })
 }
@@ -252,6 +271,7 @@ fn clap_command(chapters: &[Chapter]) -> clap::Command {
             Workload::Interactivity => interactivity::Args::augment_args(sub),
             Workload::EarlyResults => early_results::Args::augment_args(sub),
             Workload::Control => control::Args::augment_args(sub),
+            Workload::Resources => resources::Args::augment_args(sub),
         };
         clap = clap.subcommand(sub.about(workload.about()));
     }
@@ -266,9 +286,12 @@ fn clap_command(chapters: &[Chapter]) -> clap::Command {
     }
     let load = clap::Command::new("load").about("Clients that try a server").hide(true);
     let load = Load::augment_args(load);
+    let weigh = clap::Command::new("weigh").about("One run of resources").hide(true);
+    let weigh = Weigh::augment_args(weigh);
     clap.subcommand(clap::Command::new("list").about("Say what there is, a line each"))
         .subcommand(clap::Command::new("site").about("The web site").hide(true).arg(port))
         .subcommand(load)
+        .subcommand(weigh)
 }
 
 #[cfg(test)]

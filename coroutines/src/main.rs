@@ -19,6 +19,7 @@ mod greenlets;
 mod interactivity;
 mod io_bound;
 mod ordering;
+mod resources;
 #[allow(dead_code)]
 mod scheduler;
 mod shared_state;
@@ -41,6 +42,9 @@ const COROUTINES: Chapter = Chapter {
     early_results: |jobs, to| scheduler::run(|| early_results::run(jobs, to)),
     control_deadline: |jobs, limit| scheduler::run(|| control::deadline(jobs, limit)),
     control_pause: |counter| scheduler::run(|| control::pause(counter)),
+    idle_tasks: 10_000,
+    resources_idle: |n, meter| scheduler::run(|| resources::idle(n, meter)),
+    resources_ring: |n, laps| scheduler::run(|| resources::ring(n, laps)),
     asides: &[
         Aside {
             name: "generators",

@@ -27,6 +27,7 @@ mod ordering;
 mod pool;
 #[allow(dead_code)]
 mod queue;
+mod resources;
 mod shared_state;
 
 #[cfg(test)]
@@ -52,6 +53,9 @@ const GEVENT_STYLE: Chapter = Chapter {
     early_results: |jobs, to| greenlet::run(|| early_results::run(jobs, to)),
     control_deadline: |jobs, limit| greenlet::run(|| control::deadline(jobs, limit)),
     control_pause: |counter| greenlet::run(|| control::pause(counter)),
+    idle_tasks: 10_000,
+    resources_idle: |n, meter| greenlet::run(|| resources::idle(n, meter)),
+    resources_ring: |n, laps| greenlet::run(|| resources::ring(n, laps)),
     asides: &[
         Aside {
             name: "monkey-patching",

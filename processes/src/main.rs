@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use common::chapter::{Aside, Chapter, Claim, Seen};
 use common::workload::shared_state::{Leaves, Version};
 use common::workload::{cpu_bound as cpu, io_bound as io};
-use common::workload::{ordering as order, shared_state as state};
+use common::workload::{ordering as order, resources as cost, shared_state as state};
 
 mod control;
 mod cpu_bound;
@@ -17,6 +17,7 @@ mod ordering;
 mod pool;
 #[allow(dead_code)]
 mod process;
+mod resources;
 #[allow(dead_code)]
 mod shared_memory;
 mod shared_state;
@@ -43,6 +44,9 @@ const PROCESSES: Chapter = Chapter {
     early_results: early_results::run,
     control_deadline: control::deadline,
     control_pause: control::pause,
+    idle_tasks: 100,
+    resources_idle: resources::idle,
+    resources_ring: resources::ring,
     asides: &[
         Aside {
             name: "pool",
@@ -66,6 +70,7 @@ const PROCESSES: Chapter = Chapter {
         Claim("P4", Seen::IoBound(io::waits_overlap)),
         Claim("P5", Seen::CpuBound(cpu::as_fast_as_the_cores)),
         Claim("P6", Seen::CpuBound(cpu::as_fast_as_the_cores)),
+        Claim("P7", Seen::Resources(cost::more_than_a_thread)),
         Claim("P8", Seen::SharedState(state::only_what_is_shared_gets_lost)),
     ],
 };

@@ -16,6 +16,7 @@ mod interactivity;
 mod io_bound;
 mod ordering;
 mod rayon_pool;
+mod resources;
 mod shared_state;
 
 const THREADS: Chapter = Chapter {
@@ -36,6 +37,9 @@ const THREADS: Chapter = Chapter {
     early_results: early_results::run,
     control_deadline: control::deadline,
     control_pause: control::pause,
+    idle_tasks: 1_000,
+    resources_idle: resources::idle,
+    resources_ring: resources::ring,
     asides: &[
         Aside {
             name: "gil",

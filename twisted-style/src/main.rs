@@ -17,6 +17,7 @@ mod io_bound;
 mod ordering;
 mod protocol;
 mod reactor;
+mod resources;
 mod shared_state;
 
 const TWISTED_STYLE: Chapter = Chapter {
@@ -37,6 +38,9 @@ const TWISTED_STYLE: Chapter = Chapter {
     early_results: early_results::run,
     control_deadline: control::deadline,
     control_pause: control::pause,
+    idle_tasks: 10_000,
+    resources_idle: resources::idle,
+    resources_ring: resources::ring,
     asides: &[
         Aside {
             name: "reactor",

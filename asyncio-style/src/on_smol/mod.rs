@@ -11,6 +11,7 @@ pub mod early_results;
 pub mod interactivity;
 pub mod io_bound;
 pub mod ordering;
+pub mod resources;
 pub mod shared_state;
 
 thread_local! {

@@ -7,4 +7,5 @@ pub mod early_results;
 pub mod interactivity;
 pub mod io_bound;
 pub mod ordering;
+pub mod resources;
 pub mod shared_state;
