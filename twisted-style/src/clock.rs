@@ -69,6 +69,15 @@ impl Clock {
         DelayedCall { clock: self.clone(), key: Cell::new(key) }
     }
 
+    /// Fires when `delay` has passed (`task.deferLater`). Cancelling it calls that off.
+    pub fn defer_later(&self, delay: Duration) -> Deferred<()> {
+        let (resolver, later) = Deferred::new();
+        let call = self.call_later(delay, move || resolver.callback(()));
+        later.with_canceller(move || {
+            call.cancel();
+        })
+    }
+
     /// Sets a clock forward by hand and runs what has become due, in the order of time.
     pub fn advance(&self, by: Duration) {
         self.0.by_hand.set(Some(self.now() + by));

@@ -884,11 +884,22 @@ fn run_soon(step: Box<dyn FnOnce()>) {
     }
 }
 
-/// Called with every error that no errback has handled, at the moment in which the last one who
-/// could have handled it lets go of it: a fixed point, where Python's depends on its garbage
-/// collector. Without an observer such an error is a line on stderr.
-pub fn observe_unhandled(observer: impl Fn(&Failure) + 'static) {
-    OBSERVER.with_borrow_mut(|old| *old = Some(Rc::new(observer)));
+/// Has `observer` called with every error that no errback has handled, as long as the value it
+/// returns is kept: at the moment in which the last one who could have handled it lets go of it, a
+/// fixed point, where Python's depends on its garbage collector. Without an observer such an error
+/// is a line on stderr.
+pub fn observe_unhandled(observer: impl Fn(&Failure) + 'static) -> Observing {
+    Observing(OBSERVER.replace(Some(Rc::new(observer))))
+}
+
+/// Ends, when it is dropped, what [`observe_unhandled`] began.
+#[must_use]
+pub struct Observing(Option<Observer>);
+
+impl Drop for Observing {
+    fn drop(&mut self) {
+        drop(OBSERVER.replace(self.0.take()));
+    }
 }
 
 fn report_unhandled(failure: &Failure) {

@@ -206,6 +206,11 @@ impl Reactor {
         self.0.clock.call_later(delay, function)
     }
 
+    /// Fires when `delay` has passed; cancelling it calls that off (`task.deferLater`).
+    pub fn defer_later(&self, delay: Duration) -> Deferred<()> {
+        self.0.clock.defer_later(delay)
+    }
+
     /// Accepts connections on `listener` and builds a protocol for each.
     ///
     /// # Errors

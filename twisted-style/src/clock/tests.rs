@@ -76,6 +76,17 @@ fn a_delay_beyond_all_time_is_far_and_no_panic() {
 }
 
 #[test]
+fn defer_later_fires_in_time_and_can_be_called_off() {
+    let (clock, log) = (Clock::new(), Log::default());
+    watch(clock.defer_later(SECOND), &log);
+    let called_off = clock.defer_later(SECOND);
+    called_off.cancel();
+    watch(called_off, &log);
+    clock.advance(SECOND);
+    assert_eq!(log.taken(), ["failed: cancelled", "done"]);
+}
+
+#[test]
 fn looping_call_calls_now_and_then_every_interval() {
     let (clock, log) = (Clock::new(), Log::default());
     let beats = log.clone();

@@ -57,14 +57,15 @@ impl Shop {
 
     fn later<T: 'static>(&self, question: String, answer: Result<T, Failure>) -> Deferred<T> {
         self.1.borrow_mut().push(question);
-        let (resolver, deferred) = Deferred::new();
-        let call = move || resolver.fire(answer);
-        let timer = self.0.call_later(Duration::from_millis(1), call);
         let asked = self.1.clone();
-        deferred.with_canceller(move || {
-            timer.cancel();
-            asked.borrow_mut().push("called off".to_string());
-        })
+        let later = self.0.defer_later(Duration::from_millis(1));
+        later.add_callbacks(
+            |()| answer,
+            move |failure| {
+                asked.borrow_mut().push("called off".to_string());
+                Err(failure)
+            },
+        )
     }
 }
 

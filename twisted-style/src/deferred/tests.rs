@@ -40,12 +40,12 @@ fn result_of<T: ToString>(deferred: Deferred<T>) -> String {
     result.take()
 }
 
-/// The unhandled errors of this thread from now on. A test has a thread of its own.
-fn unhandled() -> Log {
+/// The unhandled errors of this thread from now on.
+fn unhandled() -> (Log, Observing) {
     let log = Log::default();
     let observed = log.clone();
-    observe_unhandled(move |failure| observed.note(failure));
-    log
+    let observing = observe_unhandled(move |failure| observed.note(failure));
+    (log, observing)
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn cancel_of_a_paused_chain_cancels_the_deferred_that_it_waits_for() {
 
 #[test]
 fn an_error_that_nobody_handles_is_reported_when_the_last_end_is_dropped() {
-    let log = unhandled();
+    let (log, _observing) = unhandled();
     let (resolver, deferred) = Deferred::<i32>::new();
     resolver.errback(error("lost"));
     assert!(log.taken().is_empty(), "it may still be handled");
@@ -264,7 +264,7 @@ fn an_error_that_nobody_handles_is_reported_when_the_last_end_is_dropped() {
 
 #[test]
 fn an_error_that_comes_when_nobody_looks_any_more_is_reported_as_it_comes() {
-    let log = unhandled();
+    let (log, _observing) = unhandled();
     let (resolver, deferred) = Deferred::<i32>::new();
     drop(deferred.add_callback(|n| Ok(n + 1)));
     resolver.errback(error("lost"));
@@ -273,7 +273,7 @@ fn an_error_that_comes_when_nobody_looks_any_more_is_reported_as_it_comes() {
 
 #[test]
 fn a_handled_error_and_an_unused_value_are_not_reported() {
-    let log = unhandled();
+    let (log, _observing) = unhandled();
     drop(fail::<i32>(error("handled")).add_errback(|_| Ok(1)));
     drop(succeed(1));
     assert!(log.taken().is_empty());
@@ -281,7 +281,7 @@ fn a_handled_error_and_an_unused_value_are_not_reported() {
 
 #[test]
 fn a_cancellation_that_nobody_handles_is_reported() {
-    let log = unhandled();
+    let (log, _observing) = unhandled();
     let (resolver, deferred) = Deferred::<i32>::new();
     deferred.cancel();
     drop((resolver, deferred));
@@ -290,7 +290,7 @@ fn a_cancellation_that_nobody_handles_is_reported() {
 
 #[test]
 fn a_resolver_that_is_dropped_fires_an_error_instead_of_leaving_somebody_waiting() {
-    let log = unhandled();
+    let (log, _observing) = unhandled();
     let (resolver, deferred) = Deferred::<i32>::new();
     drop(resolver);
     assert_eq!(result_of(deferred), "failed: nobody is left to fire this Deferred");
@@ -381,7 +381,7 @@ fn gather_results_gives_the_values_in_the_order_given() {
 
 #[test]
 fn gather_results_fails_with_the_first_error_and_does_not_wait() {
-    let log = unhandled();
+    let (log, _observing) = unhandled();
     let (mut resolvers, deferreds) = three();
     let all = gather_results(deferreds).add_callback(|values| Ok(values.len()));
     resolvers.remove(1).errback(error("first"));

@@ -19,9 +19,9 @@ use crate::clock::Clock;
 pub fn aside(_: &Flags) -> Section {
     let mut section = Section::default();
     let seen = Seen::default();
-    super::observe_unhandled({
-        let seen = seen.clone();
-        move |failure| seen.note(format!("Unhandled error in Deferred: {failure}"))
+    let observer = seen.clone();
+    let _observing = super::observe_unhandled(move |failure| {
+        observer.note(format!("Unhandled error in Deferred: {failure}"));
     });
     section.shown.push(format!(
         "{:<8}{:<14}{:<14}{:<14}{}",

@@ -355,9 +355,7 @@ fn last_wishes() -> io::Result<String> {
     let (before, after) = (log.clone(), log.clone());
     let later = reactor.clone();
     reactor.add_system_event_trigger(SystemEvent::BeforeShutdown, move || {
-        let (resolver, deferred) = Deferred::new();
-        later.call_later(SOON, move || resolver.callback(()));
-        deferred.add_callback(move |()| before.note("waited for a Deferred"))
+        later.defer_later(SOON).add_callback(move |()| before.note("waited for a Deferred"))
     });
     reactor.add_system_event_trigger(SystemEvent::AfterShutdown, move || after.note("ended"));
     let stop = reactor.clone();
