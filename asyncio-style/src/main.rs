@@ -4,8 +4,9 @@
 use std::process::ExitCode;
 
 use common::chapter::{Aside, Chapter, Claim, Seen};
+use common::max_connections;
 use common::workload::shared_state::Version;
-use common::workload::{cpu_bound as cpu, interactivity as heart, io_bound as io};
+use common::workload::{cpu_bound as cpu, interactivity as heart, server as serve};
 
 mod callbacks;
 mod event_loop;
@@ -43,6 +44,8 @@ const ON_TOKIO: Chapter = Chapter {
     idle_tasks: 10_000,
     resources_idle: |n, meter| on_tokio::run(on_tokio::resources::idle(n, meter)),
     resources_ring: |n, laps| on_tokio::run(on_tokio::resources::ring(n, laps)),
+    server: |door, stop| on_tokio::run(on_tokio::server::run(door, stop)),
+    max_connections: max_connections::OTHERS,
     asides: &[
         Aside {
             name: "callbacks",
@@ -73,7 +76,8 @@ const ON_TOKIO: Chapter = Chapter {
         Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
         Claim("C2", Seen::IoAndCpu(cpu::baselines_are_sums)),
         Claim("A1", Seen::Interactivity(heart::one_stalls_everybody)),
-        Claim("A2", Seen::IoBound(io::one_thread_many_connections)),
+        Claim("A2", Seen::IoAndServer(serve::one_thread_many_connections)),
+        Claim("A3", Seen::Server(serve::the_same_task)),
         Claim("S1", Seen::Aside("callbacks", callbacks::callbacks_suffice)),
         Claim("S2", Seen::Aside("callbacks", callbacks::coroutines_are_callbacks)),
         Claim("S3", Seen::Aside("loops", loops::replaceable)),
@@ -103,6 +107,7 @@ const ON_ASYNC_STD: Chapter = Chapter {
     control_pause: |counter| on_async_std::run(on_async_std::control::pause(counter)),
     resources_idle: |n, meter| on_async_std::run(on_async_std::resources::idle(n, meter)),
     resources_ring: |n, laps| on_async_std::run(on_async_std::resources::ring(n, laps)),
+    server: |door, stop| on_async_std::run(on_async_std::server::run(door, stop)),
     ..ON_TOKIO
 };
 
@@ -126,6 +131,7 @@ const ON_SMOL: Chapter = Chapter {
     control_pause: |counter| on_smol::run(on_smol::control::pause(counter)),
     resources_idle: |n, meter| on_smol::run(on_smol::resources::idle(n, meter)),
     resources_ring: |n, laps| on_smol::run(on_smol::resources::ring(n, laps)),
+    server: |door, stop| on_smol::run(on_smol::server::run(door, stop)),
     ..ON_TOKIO
 };
 

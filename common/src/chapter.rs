@@ -1,6 +1,8 @@
 //! A style's table of contents, and the `main` that runs it.
 
 use std::io;
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use crate::workload::interactivity::{self, Beats, Heart};
 use crate::workload::io_bound::{self, Job, Outcome};
 use crate::workload::ordering::{self, Steps};
 use crate::workload::resources::{self, Meter};
+use crate::workload::server::{self, Served};
 use crate::workload::shared_state::{self, Bank, Totals, Version};
 
 /// One style of the talk: what it is called, how it waits, and its version of every workload.
@@ -47,6 +50,10 @@ pub struct Chapter {
     pub idle_tasks: u64,
     pub resources_idle: fn(usize, &mut Meter),
     pub resources_ring: fn(usize, usize) -> usize,
+    /// Serves until the second argument is at its end.
+    pub server: fn(TcpListener, UnixStream) -> io::Result<Served>,
+    /// How many connections the server holds at once.
+    pub max_connections: usize,
     pub asides: &'static [Aside],
     pub claims: &'static [Claim],
 }
@@ -76,7 +83,9 @@ pub enum Seen {
     EarlyResults(fn(&early_results::Measured) -> Verdict),
     Control(fn(&control::Measured) -> Verdict),
     Resources(fn(&resources::Measured) -> Verdict),
+    Server(fn(&server::Measured) -> Verdict),
     IoAndCpu(fn(&io_bound::Measured, &cpu_bound::Measured) -> Verdict),
+    IoAndServer(fn(&io_bound::Measured, &server::Measured) -> Verdict),
     Ordering(fn(&ordering::Measured) -> Verdict),
     SharedState(fn(&shared_state::Measured) -> Verdict),
     Interactivity(fn(&interactivity::Measured) -> Verdict),
@@ -97,6 +106,7 @@ struct Measurements {
     early_results: Option<early_results::Measured>,
     control: Option<control::Measured>,
     resources: Option<resources::Measured>,
+    server: Option<server::Measured>,
     asides: Vec<(&'static str, Section)>,
 }
 
@@ -109,6 +119,7 @@ impl Seen {
             Seen::EarlyResults(judge) => measured.early_results.as_ref().map(judge),
             Seen::Control(judge) => measured.control.as_ref().map(judge),
             Seen::Resources(judge) => measured.resources.as_ref().map(judge),
+            Seen::Server(judge) => measured.server.as_ref().map(judge),
             Seen::IoAndCpu(judge) => {
                 let both = measured.io_bound.as_ref().zip(measured.cpu_bound.as_ref());
                 both.map(|(io, cpu)| judge(io, cpu))
@@ -116,6 +127,10 @@ impl Seen {
             Seen::Ordering(judge) => measured.ordering.as_ref().map(judge),
             Seen::SharedState(judge) => measured.shared_state.as_ref().map(judge),
             Seen::Interactivity(judge) => measured.interactivity.as_ref().map(judge),
+            Seen::IoAndServer(judge) => {
+                let both = measured.io_bound.as_ref().zip(measured.server.as_ref());
+                both.map(|(io, server)| judge(io, server))
+            }
             Seen::Aside(name, judge) => {
                 let mut run = measured.asides.iter().filter(|(run, _)| run == name);
                 run.next().map(|(_, section)| judge(section))
@@ -136,11 +151,12 @@ pub enum Workload {
     EarlyResults,
     Control,
     Resources,
+    Server,
 }
 
 impl Workload {
     /// In the talk's order.
-    pub const ALL: [Workload; 8] = [
+    pub const ALL: [Workload; 9] = [
         Workload::IoBound,
         Workload::CpuBound,
         Workload::Ordering,
@@ -149,6 +165,7 @@ impl Workload {
         Workload::EarlyResults,
         Workload::Control,
         Workload::Resources,
+        Workload::Server,
     ];
 
     pub fn name(self) -> &'static str {
@@ -161,6 +178,7 @@ impl Workload {
             Workload::EarlyResults => "early-results",
             Workload::Control => "control",
             Workload::Resources => "resources",
+            Workload::Server => "server",
         }
     }
 
@@ -173,6 +191,7 @@ impl Workload {
             Workload::Interactivity => "15, 28, 33",
             Workload::EarlyResults | Workload::Control => "27",
             Workload::Resources => "21",
+            Workload::Server => "28, 31, 34",
         }
     }
 
@@ -186,6 +205,7 @@ impl Workload {
             Workload::EarlyResults => "take pages as they come, drop the rest",
             Workload::Control => "cut at a deadline; pause, resume, stop",
             Workload::Resources => "what a task costs: memory, start, switch",
+            Workload::Server => "answer many clients, all at once",
         }
     }
 
@@ -200,6 +220,7 @@ impl Workload {
             Workload::EarlyResults => flags.early_results.title(),
             Workload::Control => flags.control.title(),
             Workload::Resources => flags.resources.title(),
+            Workload::Server => flags.server.title(),
         }
     }
 }
@@ -251,6 +272,7 @@ impl Chapter {
             Command::Site { port } => Ok(crate::site::main(*port)),
             Command::Load(load) => Ok(crate::load::main(load)),
             Command::Weigh(weigh) => Ok(resources::weigh(self, weigh)),
+            Command::Serve { port } => server::serve(self, *port, flags.quiet),
             Command::All => self.perform(&Workload::ALL, self.asides, flags, machine),
             Command::Workload(workload) => self.perform(&[*workload], &[], flags, machine),
             Command::Aside(name) => {
@@ -338,6 +360,11 @@ impl Chapter {
                 Workload::Resources => {
                     let (section, seen) = resources::conduct(&mut stage)?;
                     measured.resources = Some(seen);
+                    section
+                }
+                Workload::Server => {
+                    let (section, seen) = server::conduct(&mut stage)?;
+                    measured.server = Some(seen);
                     section
                 }
             };

@@ -13,7 +13,8 @@ use crate::machine::Machine;
 use crate::workload::io_bound::Job;
 use crate::workload::resources::Weigh;
 use crate::workload::{
-    control, cpu_bound, early_results, interactivity, io_bound, ordering, resources, shared_state,
+    control, cpu_bound, early_results, interactivity, io_bound, ordering, resources, server,
+    shared_state,
 };
 
 /// What to do.
@@ -32,6 +33,10 @@ pub enum Command {
     Load(Load),
     /// One run of `resources`, as a child.
     Weigh(Weigh),
+    /// The style's server, until a signal ends it.
+    Serve {
+        port: u16,
+    },
 }
 
 /// All flags, those not given at their defaults.
@@ -56,6 +61,7 @@ pub struct Flags {
     pub resources: resources::Args,
     /// The names of all loops that the style comes on.
     pub loops: Vec<&'static str>,
+    pub server: server::Args,
 }
 
 /// How the report looks.
@@ -145,6 +151,9 @@ pub fn parse<'a>(
         (_, Some(workload)) => Command::Workload(workload),
         (Some("list"), _) => Command::List,
         (Some("site"), _) => Command::Site { port: sub.and_then(port) },
+        (Some("serve"), _) => {
+            Command::Serve { port: sub.and_then(port).expect("it has a default") }
+        }
         (Some("load"), _) => {
             let load = sub.map(Load::from_arg_matches).and_then(Result::ok);
             Command::Load(load.expect("clap has checked it"))
@@ -156,18 +165,28 @@ pub fn parse<'a>(
         (Some(aside), _) => Command::Aside(aside.to_string()),
     };
     flags.resources.tasks.get_or_insert(chapter.idle_tasks);
-    check(&flags, chapter, machine)?;
+    check(&command, &flags, chapter, machine)?;
     flags.jobs = flags.io_bound.given_jobs()?;
     flags.loops = chapters.iter().filter_map(|c| c.event_loop).collect();
     Ok((command, flags, chapter))
 }
 
-fn check(flags: &Flags, chapter: &Chapter, machine: &Machine) -> Result<(), Error> {
+fn check(
+    command: &Command,
+    flags: &Flags,
+    chapter: &Chapter,
+    machine: &Machine,
+) -> Result<(), Error> {
     let style = chapter.style;
+    let runs = |workload| match command {
+        Command::All => true,
+        Command::Workload(named) => *named == workload,
+        _ => false,
+    };
     let beyond = |what: String, limit: usize| {
         Err(Error::Usage(format!("{what}: {style} holds {limit} at once (use --at-once)")))
     };
-    let pages = flags.io_bound.at_once();
+    let pages = if runs(Workload::IoBound) { flags.io_bound.at_once() } else { 0 };
     if pages > chapter.at_most {
         return beyond(format!("{pages} pages"), chapter.at_most);
     }
@@ -187,6 +206,12 @@ fn check(flags: &Flags, chapter: &Chapter, machine: &Machine) -> Result<(), Erro
         return Err(Error::Usage(format!("{n} {things}: {style} holds {limit} at once")));
     }
     flags.control.check()?;
+    let connections = flags.server.connections as usize;
+    if runs(Workload::Server) && connections > chapter.max_connections.min(room) {
+        let limit = chapter.max_connections.min(room);
+        let what = format!("{connections} connections, one descriptor each");
+        return Err(Error::Usage(format!("{what}: {style} holds {limit} at once")));
+    }
     if let Some(cores) = flags.cores.filter(|&n| n > machine.cores) {
         let have = machine.cores;
         return Err(Error::Usage(format!("--cores {cores}: this program may use {have}")));
@@ -217,6 +242,7 @@ fn flags(
         resources: args(name, sub, Workload::Resources)?,
         loops: Vec::new(),
         port: sub.and_then(port),
+        server: args(name, sub, Workload::Server)?,
     })
 }
 
@@ -272,6 +298,7 @@ fn clap_command(chapters: &[Chapter]) -> clap::Command {
             Workload::EarlyResults => early_results::Args::augment_args(sub),
             Workload::Control => control::Args::augment_args(sub),
             Workload::Resources => resources::Args::augment_args(sub),
+            Workload::Server => server::Args::augment_args(sub),
         };
         clap = clap.subcommand(sub.about(workload.about()));
     }
@@ -284,11 +311,14 @@ fn clap_command(chapters: &[Chapter]) -> clap::Command {
         let sub = clap::Command::new(aside.name).about(aside.about);
         clap = clap.subcommand(if aside.listens() { sub.arg(port.clone()) } else { sub });
     }
+    let own_port = port.clone().default_value("8000");
+    let serve = clap::Command::new("serve").about("Serve pages until Ctrl-C").arg(own_port);
     let load = clap::Command::new("load").about("Clients that try a server").hide(true);
     let load = Load::augment_args(load);
     let weigh = clap::Command::new("weigh").about("One run of resources").hide(true);
     let weigh = Weigh::augment_args(weigh);
     clap.subcommand(clap::Command::new("list").about("Say what there is, a line each"))
+        .subcommand(serve)
         .subcommand(clap::Command::new("site").about("The web site").hide(true).arg(port))
         .subcommand(load)
         .subcommand(weigh)

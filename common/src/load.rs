@@ -30,6 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How much is read at once; larger than in the styles, so that the load is not what is measured.
 const READ: usize = 64 * 1024;
 
+/// Columns in the picture of the latencies.
+const COLUMNS: usize = 40;
+
 /// What to ask for.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Load {
@@ -76,6 +79,9 @@ pub struct Loaded {
     pub median_ms: f64,
     /// 99 of 100 took no longer.
     pub p99_ms: f64,
+    /// How many pages took how long: as many columns of the same width up to `p99_ms`; what took
+    /// longer is in the last.
+    pub latency: Vec<u32>,
     /// Connections that were open at once.
     pub most_open: usize,
 }
@@ -127,6 +133,28 @@ impl Load {
     pub fn run(&self) -> io::Result<Loaded> {
         Crowd::new(self)?.run()
     }
+}
+
+impl Loaded {
+    /// How many pages took how long, as a picture.
+    pub fn drawn(&self) -> String {
+        const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+        let most = self.latency.iter().copied().max().unwrap_or(0).max(1);
+        // One page is to be seen beside ten thousand.
+        let level = |n: u32| (n * (LEVELS.len() as u32 - 1)).div_ceil(most) as usize;
+        let columns = self.latency.iter().map(|&n| if n == 0 { ' ' } else { LEVELS[level(n)] });
+        format!("0 {} {:.1} ms", columns.collect::<String>(), self.p99_ms)
+    }
+}
+
+/// Counts `latencies` by how many of [`COLUMNS`] parts of `full`, in seconds, they took.
+fn columns(latencies: &[Duration], full: f64) -> Vec<u32> {
+    let mut columns = vec![0; COLUMNS];
+    for latency in latencies {
+        let column = latency.as_secs_f64() / full.max(1e-9) * COLUMNS as f64;
+        columns[(column as usize).min(COLUMNS - 1)] += 1;
+    }
+    columns
 }
 
 /// A load under way in its own process, killed if it is dropped before its end.
@@ -287,6 +315,7 @@ impl<'a> Crowd<'a> {
         self.loaded.per_second = self.latencies.len() as f64 / wall_s;
         self.loaded.median_ms = at(0.5);
         self.loaded.p99_ms = at(0.99);
+        self.loaded.latency = columns(&self.latencies, at(0.99) / 1000.0);
         Ok(self.loaded)
     }
 
@@ -511,6 +540,16 @@ mod tests {
             let error = loaded.first_error.expect("there was one");
             assert!(error.contains(words), "{error}");
         }
+    }
+
+    #[test]
+    fn latencies_are_drawn_to_scale() {
+        let ms = |ms| Duration::from_millis(ms);
+        let latency = columns(&[ms(0), ms(1), ms(1), ms(40), ms(99)], 0.04);
+        assert_eq!((latency[0], latency[1], latency[39]), (1, 2, 2));
+        let loaded = Loaded { latency, p99_ms: 40.0, ..Loaded::default() };
+        assert_eq!(loaded.drawn(), format!("0 ▅█{}█ 40.0 ms", " ".repeat(37)));
+        assert_eq!(Loaded::default().drawn(), "0  0.0 ms");
     }
 
     #[test]

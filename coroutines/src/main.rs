@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use common::chapter::{Aside, Chapter, Claim, Seen};
+use common::max_connections;
 use common::workload::shared_state::Version;
 use common::workload::{
     control as ctl, cpu_bound as cpu, early_results as early, interactivity as heart,
@@ -22,6 +23,7 @@ mod ordering;
 mod resources;
 #[allow(dead_code)]
 mod scheduler;
+mod server;
 mod shared_state;
 
 const COROUTINES: Chapter = Chapter {
@@ -45,6 +47,8 @@ const COROUTINES: Chapter = Chapter {
     idle_tasks: 10_000,
     resources_idle: |n, meter| scheduler::run(|| resources::idle(n, meter)),
     resources_ring: |n, laps| scheduler::run(|| resources::ring(n, laps)),
+    server: |door, stop| scheduler::run(|| server::run(door, stop)),
+    max_connections: max_connections::OTHERS,
     asides: &[
         Aside {
             name: "generators",

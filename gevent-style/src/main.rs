@@ -4,8 +4,9 @@
 use std::process::ExitCode;
 
 use common::chapter::{Aside, Chapter, Claim, Seen};
+use common::max_connections;
 use common::workload::shared_state::Version;
-use common::workload::{cpu_bound as cpu, interactivity as heart, io_bound as io};
+use common::workload::{cpu_bound as cpu, interactivity as heart, server as serve};
 
 mod apart;
 mod control;
@@ -28,6 +29,7 @@ mod pool;
 #[allow(dead_code)]
 mod queue;
 mod resources;
+mod server;
 mod shared_state;
 
 #[cfg(test)]
@@ -56,6 +58,8 @@ const GEVENT_STYLE: Chapter = Chapter {
     idle_tasks: 10_000,
     resources_idle: |n, meter| greenlet::run(|| resources::idle(n, meter)),
     resources_ring: |n, laps| greenlet::run(|| resources::ring(n, laps)),
+    server: |door, stop| greenlet::run(|| server::run(door, stop)),
+    max_connections: max_connections::OTHERS,
     asides: &[
         Aside {
             name: "monkey-patching",
@@ -80,7 +84,8 @@ const GEVENT_STYLE: Chapter = Chapter {
         Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
         Claim("C2", Seen::IoAndCpu(cpu::baselines_are_sums)),
         Claim("A1", Seen::Interactivity(heart::one_stalls_everybody)),
-        Claim("A2", Seen::IoBound(io::one_thread_many_connections)),
+        Claim("A2", Seen::IoAndServer(serve::one_thread_many_connections)),
+        Claim("A3", Seen::Server(serve::the_same_task)),
         Claim("G1", Seen::Read("gevent-style/src/io_bound.rs, exchange")),
         Claim("G2", Seen::Read("gevent-style/src/io_bound.rs, run")),
         Claim("G3", Seen::Aside("monkey-patching", monkey_patching::cooperates_when_patched)),

@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use common::chapter::{Aside, Chapter, Claim, Seen};
+use common::max_connections;
 use common::workload::shared_state::{Leaves, Version};
 use common::workload::{cpu_bound as cpu, io_bound as io};
 use common::workload::{ordering as order, resources as cost, shared_state as state};
@@ -18,6 +19,7 @@ mod pool;
 #[allow(dead_code)]
 mod process;
 mod resources;
+mod server;
 #[allow(dead_code)]
 mod shared_memory;
 mod shared_state;
@@ -47,6 +49,8 @@ const PROCESSES: Chapter = Chapter {
     idle_tasks: 100,
     resources_idle: resources::idle,
     resources_ring: resources::ring,
+    server: server::run,
+    max_connections: max_connections::PROCESSES,
     asides: &[
         Aside {
             name: "pool",

@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use common::chapter::{Aside, Chapter, Claim, Seen};
+use common::max_connections;
 use common::workload::{cpu_bound as cpu, interactivity as heart, io_bound as io};
 use common::workload::{ordering as order, shared_state as state};
 
@@ -17,6 +18,7 @@ mod io_bound;
 mod ordering;
 mod rayon_pool;
 mod resources;
+mod server;
 mod shared_state;
 
 const THREADS: Chapter = Chapter {
@@ -40,6 +42,8 @@ const THREADS: Chapter = Chapter {
     idle_tasks: 1_000,
     resources_idle: resources::idle,
     resources_ring: resources::ring,
+    server: server::run,
+    max_connections: max_connections::THREADS,
     asides: &[
         Aside {
             name: "gil",

@@ -4,8 +4,9 @@
 use std::process::ExitCode;
 
 use common::chapter::{Aside, Chapter, Claim, Seen};
+use common::max_connections;
 use common::workload::shared_state::Version;
-use common::workload::{cpu_bound as cpu, interactivity as heart, io_bound as io};
+use common::workload::{cpu_bound as cpu, interactivity as heart, server as serve};
 
 mod clock;
 mod control;
@@ -18,6 +19,7 @@ mod ordering;
 mod protocol;
 mod reactor;
 mod resources;
+mod server;
 mod shared_state;
 
 const TWISTED_STYLE: Chapter = Chapter {
@@ -41,6 +43,8 @@ const TWISTED_STYLE: Chapter = Chapter {
     idle_tasks: 10_000,
     resources_idle: resources::idle,
     resources_ring: resources::ring,
+    server: server::run,
+    max_connections: max_connections::OTHERS,
     asides: &[
         Aside {
             name: "reactor",
@@ -77,7 +81,8 @@ const TWISTED_STYLE: Chapter = Chapter {
         Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
         Claim("C2", Seen::IoAndCpu(cpu::baselines_are_sums)),
         Claim("A1", Seen::Interactivity(heart::one_stalls_everybody)),
-        Claim("A2", Seen::IoBound(io::one_thread_many_connections)),
+        Claim("A2", Seen::IoAndServer(serve::one_thread_many_connections)),
+        Claim("A3", Seen::Server(serve::the_same_task)),
         Claim("W1", Seen::Aside("reactor", reactor::tour::explicit_loop)),
         Claim("W2", Seen::Aside("protocols", protocol::chat::batteries)),
         Claim("W3", Seen::Aside("deferreds", deferred::tour::chains)),

@@ -131,6 +131,8 @@ struct Channel {
     over: RefCell<Option<io::Result<()>>>,
     timeout: RefCell<Option<DelayedCall>>,
     timed_out: Cell<bool>,
+    /// Beyond so many bytes that wait to be sent, the producer is told to pause.
+    high_water: Cell<usize>,
     producer: RefCell<Option<Rc<dyn Producer>>>,
     /// The producer has been told to pause, and whether the protocol still has to be.
     producer_paused: Cell<bool>,
@@ -157,6 +159,7 @@ impl Transport {
             over: RefCell::new(None),
             timeout: RefCell::new(None),
             timed_out: Cell::new(false),
+            high_water: Cell::new(HIGH_WATER),
             producer: RefCell::new(None),
             producer_paused: Cell::new(false),
             tell_protocol: Cell::new(false),
@@ -173,7 +176,7 @@ impl Transport {
         }
         channel.output.borrow_mut().extend_from_slice(data);
         self.mark();
-        if self.buffered() > HIGH_WATER && !channel.producer_paused.replace(true) {
+        if self.buffered() > channel.high_water.get() && !channel.producer_paused.replace(true) {
             channel.tell_protocol.set(true);
             let producer = channel.producer.borrow().clone();
             if let Some(producer) = producer {
@@ -238,6 +241,13 @@ impl Transport {
         if self.0.producer_paused.get() {
             producer.pause_producing();
         }
+    }
+
+    /// Has `resume_producing` called whenever all that was written has been sent: for a protocol
+    /// that produces a piece, and the next when that is gone (`registerProducer(self, False)`, a
+    /// pull producer).
+    pub fn pull_producing(&self) {
+        self.0.high_water.set(0);
     }
 
     /// Forgets the producer.

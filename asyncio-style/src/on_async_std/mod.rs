@@ -8,6 +8,7 @@ pub mod interactivity;
 pub mod io_bound;
 pub mod ordering;
 pub mod resources;
+pub mod server;
 pub mod shared_state;
 
 /// Runs the loop until `main` is done, as `asyncio.run(main)` does: one thread, this one.

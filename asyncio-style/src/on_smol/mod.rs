@@ -12,6 +12,7 @@ pub mod interactivity;
 pub mod io_bound;
 pub mod ordering;
 pub mod resources;
+pub mod server;
 pub mod shared_state;
 
 thread_local! {

@@ -14,9 +14,10 @@
 //! ```
 //!
 //! No wait may take longer than [`Conn::patience`]; if it does, [`Conn::timed_out`] decides what
-//! that means. The requests are parsed by `ureq-proto`; what a server must add is written here:
+//! that means. [`Conn::done`] takes what came of a step, errors and timeouts. The requests are parsed by `ureq-proto`; what a server must add is written here:
 //! limits, which heads are refused, the answers, and an end that lets the peer see them.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use ureq_proto::http::{self, HeaderMap, Method, StatusCode, Version, header};
@@ -142,13 +143,20 @@ impl Conn {
 
     /// What to do next.
     pub fn wants(&self) -> Wants {
+        if self.stop.is_some_and(|stop| stop <= Instant::now()) {
+            return Wants::Close;
+        }
         match self.state {
             State::Idle => Wants::Read,
             State::Asking if self.output().is_empty() => Wants::Read,
             State::Asking => Wants::Write, // 100 Continue
             State::Answering { ready } => {
                 let pause = ready.saturating_duration_since(Instant::now());
-                if pause.is_zero() { Wants::Write } else { Wants::Wait(pause) }
+                if pause.is_zero() {
+                    Wants::Write
+                } else {
+                    Wants::Wait(pause.min(self.patience())) // the stop may come first
+                }
             }
             State::Draining => Wants::Drain,
             State::Closed => Wants::Close,
@@ -157,11 +165,12 @@ impl Conn {
 
     /// How long the present want may take. Never zero, since a socket takes zero for "forever".
     pub fn patience(&self) -> Duration {
-        let deadline = match self.stop {
-            Some(stop) => self.deadline.min(stop),
-            None => self.deadline,
-        };
-        deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+        let left = self.deadline().saturating_duration_since(Instant::now());
+        left.max(Duration::from_millis(1))
+    }
+
+    fn deadline(&self) -> Instant {
+        self.stop.map_or(self.deadline, |stop| self.deadline.min(stop))
     }
 
     /// Takes what the peer sent; nothing (`&[]`) when it closed.
@@ -238,6 +247,26 @@ impl Conn {
         }
     }
 
+    /// Takes how the step went that was wanted. An error is the end of this connection only; that
+    /// a signal came in between, or that the time is over ([`Conn::timed_out`]), is none.
+    pub fn done(&mut self, result: io::Result<()>) {
+        match result.map_err(|error| error.kind()) {
+            Ok(()) | Err(io::ErrorKind::Interrupted) => {}
+            // A socket that has a timeout says WouldBlock; one that does not wait says so too soon.
+            Err(io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => {
+                if self.deadline() <= Instant::now() {
+                    self.timed_out();
+                }
+            }
+            Err(_) => self.state = State::Closed,
+        }
+    }
+
+    /// Whether nothing is asked at present: if the server stops, the peer need not be heard out.
+    pub fn is_idle(&self) -> bool {
+        self.state == State::Idle
+    }
+
     /// Says that the server stops: what has been asked is answered within [`GRACE`], then the
     /// connection closes. An idle one closes now.
     pub fn finish(&mut self) {
@@ -247,6 +276,11 @@ impl Conn {
         if self.state == State::Idle {
             self.state = State::Closed;
         }
+    }
+
+    /// Whether it has been said that the server stops.
+    pub fn is_finishing(&self) -> bool {
+        self.stop.is_some()
     }
 
     /// How many requests have been answered to the last byte, refusals not counted.
