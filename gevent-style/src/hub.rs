@@ -203,30 +203,30 @@ impl Life {
         locked(&self.0, |state| state.limit = limit);
     }
 
-    /// Notes what the greenlet is about to park on. `Err` when it was killed before it got there.
-    fn park_on(&self, waiter: &Arc<Waiter>, on_kill: OnKill) -> Result<(), Wake> {
+    /// Notes what the greenlet is about to park on, and tells how long it may. `Err` when it was
+    /// killed before it got there. The note is left when the wait is over: by then the waiter has
+    /// fired, and a kill that finds it so waits for the next one.
+    fn park_on(&self, waiter: &Arc<Waiter>, on_kill: OnKill) -> Result<Option<Instant>, Wake> {
         locked(&self.0, |state| {
             match (state.kill, on_kill) {
                 (Kill::Sent | Kill::Noticed, OnKill::Report) => state.kill = Kill::None,
                 (Kill::Sent, OnKill::EndEarly) => state.kill = Kill::Noticed,
                 _ => {
                     state.parked_on = Some(waiter.clone());
-                    return Ok(());
+                    return Ok(state.limit);
                 }
             }
             Err(Wake::Killed)
         })
     }
 
-    fn woken(&self, woken: Wake, on_kill: OnKill) {
+    /// A kill has ended a wait, which reports it or leaves that to the next one.
+    fn killed(&self, on_kill: OnKill) {
         locked(&self.0, |state| {
-            state.parked_on = None;
-            if woken == Wake::Killed {
-                state.kill = match on_kill {
-                    OnKill::Report => Kill::None,
-                    OnKill::EndEarly | OnKill::Defer => Kill::Noticed,
-                };
-            }
+            state.kill = match on_kill {
+                OnKill::Report => Kill::None,
+                OnKill::EndEarly | OnKill::Defer => Kill::Noticed,
+            };
         });
     }
 }
@@ -581,25 +581,24 @@ impl Wait<'_> {
     ///
     /// What epoll says of a descriptor: `EPERM` is a regular file, which is always ready.
     pub fn park(&self, waiter: &Arc<Waiter>) -> io::Result<Wake> {
-        let life = Life::current();
-        let life = life.as_ref().filter(|_| self.on_kill != OnKill::Defer);
+        let life = match self.on_kill {
+            OnKill::Defer => None,
+            OnKill::Report | OnKill::EndEarly => Life::current(),
+        };
+        let Some(life) = life else { return self.park_until_fired(waiter) };
+        let limit = match life.park_on(waiter, self.on_kill) {
+            Ok(limit) => limit,
+            Err(killed) => return Ok(killed),
+        };
         // A with_timeout around us caps every wait.
-        let limit = life.and_then(|life| life.limit());
         let capped = limit.filter(|limit| self.until.is_none_or(|until| *limit < until));
         let wait = Wait { until: capped.or(self.until), ..*self };
-
-        if let Some(life) = life
-            && let Err(killed) = life.park_on(waiter, self.on_kill)
-        {
-            return Ok(killed);
-        }
-        let woken = wait.park_until_fired(waiter);
-        if let Some(life) = life {
-            let woken = *woken.as_ref().unwrap_or(&Wake::Ready);
-            life.woken(woken, self.on_kill);
-        }
-        match woken? {
+        match wait.park_until_fired(waiter)? {
             Wake::TimedOut if capped.is_some() => Ok(Wake::OutOfTime),
+            Wake::Killed => {
+                life.killed(self.on_kill);
+                Ok(Wake::Killed)
+            }
             woken => Ok(woken),
         }
     }
