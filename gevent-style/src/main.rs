@@ -12,10 +12,9 @@ mod apart;
 mod control;
 mod cpu_bound;
 mod early_results;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "gevent's names, all of them; the tests use the rest")]
 mod event;
 mod futex;
-#[allow(dead_code)]
 mod greenlet;
 mod hub;
 mod interactivity;
@@ -24,9 +23,9 @@ mod many_workers;
 mod monkey;
 mod monkey_patching;
 mod ordering;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "gevent's names, all of them; the tests use the rest")]
 mod pool;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "gevent's names, all of them; the tests use the rest")]
 mod queue;
 mod resources;
 mod server;

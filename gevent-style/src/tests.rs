@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::panic::resume_unwind;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, Condvar, LazyLock, Mutex, Once, RwLock, mpsc};
+use std::sync::{Arc, Barrier, Condvar, LazyLock, Mutex, Once, PoisonError, RwLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -959,6 +959,64 @@ mod not_patched {
     }
 
     #[test]
+    fn waiting_for_any_child() {
+        // In a process of its own: it would take away the children of other tests.
+        let test = "tests::not_patched::in_a_child_of_its_own";
+        let program = std::env::current_exe().unwrap();
+        let output = Command::new(program).args(["--exact", test, "--ignored"]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+
+    #[test]
+    #[ignore = "is run by the one above, in a process of its own"]
+    #[expect(unsafe_code, reason = "waitpid for any child")]
+    fn in_a_child_of_its_own() {
+        let cat = Command::new("cat").stdin(Stdio::piped()).spawn();
+        let input = cat.unwrap().stdin.take().unwrap();
+        is_not_patched(
+            // SAFETY: null stands for "no status, please".
+            || assert!(unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } > 0),
+            move || drop(input),
+        );
+    }
+
+    #[test]
+    fn standard_input() {
+        let test = "tests::not_patched::reads_its_standard_input";
+        let program = std::env::current_exe().unwrap();
+        let mut command = Command::new(program);
+        command.args(["--exact", test, "--ignored"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // The test writes a line when its reader is asleep; then it gets its input.
+        let mut input = child.stdin.take().unwrap();
+        let mut output = io::BufReader::new(child.stdout.take().unwrap());
+        let mut said = String::new();
+        while !said.contains("asleep") {
+            assert!(io::BufRead::read_line(&mut output, &mut said).unwrap() > 0, "{said}");
+        }
+        input.write_all(b"line\n").unwrap();
+        output.read_to_string(&mut said).unwrap();
+        assert!(child.wait().unwrap().success(), "{said}");
+    }
+
+    #[test]
+    #[ignore = "is run by the one above, in a process of its own"]
+    fn reads_its_standard_input() {
+        is_not_patched(
+            || assert_eq!(io::stdin().read_line(&mut String::new()).unwrap(), 5),
+            || io::stdout().write_all(b"asleep\n").unwrap(),
+        );
+    }
+
+    #[test]
+    fn regular_files() {
+        let order = greenlets(|| {
+            order(|| assert!(fs::read("/proc/self/exe").unwrap().starts_with(b"\x7fELF")), || {})
+        });
+        assert_eq!(order, "ab");
+    }
+
+    #[test]
     fn a_loop_that_computes() {
         let order = greenlets(|| {
             let log = Log::default();
@@ -989,5 +1047,251 @@ mod not_patched {
             tasks.map(|task| task.join().unwrap())
         });
         assert_eq!(seen, [2, 2]);
+    }
+}
+
+mod readme {
+    /// Each line of the two tables names its test.
+    #[test]
+    fn every_line_of_the_tables_names_a_test_that_exists() {
+        let readme = include_str!("../README.md");
+        let tests = include_str!("tests.rs");
+        for (heading, module) in
+            [("### Patched", "mod patched {"), ("### Not patched", "mod not_patched {")]
+        {
+            let table = readme.split(heading).nth(1).unwrap().split("\n#").next().unwrap();
+            let module = tests.split(module).nth(1).unwrap().split("\nmod ").next().unwrap();
+            let rows: Vec<_> =
+                table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+            assert!(rows.len() > 5, "{heading}: {rows:?}");
+            for row in rows {
+                let test = row.rsplit('`').nth(1).unwrap();
+                assert!(module.contains(&format!("fn {test}()")), "no test {test}");
+            }
+        }
+    }
+}
+
+mod limits {
+    use super::*;
+
+    #[test]
+    fn beyond_what_the_machine_can_hold_spawn_says_so() {
+        // In a process of its own: here the other tests would find no room.
+        let test = "tests::limits::as_many_as_possible";
+        let program = std::env::current_exe().unwrap();
+        let arguments = ["--exact", test, "--ignored", "--nocapture"];
+        let output = Command::new(program).args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(said.contains("vm.max_map_count"), "{said}");
+    }
+
+    #[test]
+    #[ignore = "is run by the one above, in a process of its own"]
+    fn as_many_as_possible() {
+        greenlets(|| {
+            let gate = Event::new();
+            let mut tasks = Vec::new();
+            let error = loop {
+                let gate = gate.clone();
+                match greenlet::try_spawn(move || gate.wait()) {
+                    Ok(task) => tasks.push(task),
+                    Err(error) => break error,
+                }
+            };
+            println!("{} greenlets, then: {error}", tasks.len());
+            // Less than that only if other tests run in this process after all.
+            assert!(tasks.len() <= greenlet::most() && tasks.len() > greenlet::most() * 9 / 10);
+            // `spawn` says the same when it is joined.
+            let late = greenlet::spawn(|| ()).join().unwrap_err();
+            assert_eq!(late.downcast_ref::<io::Error>().unwrap().kind(), error.kind());
+            gate.set();
+            assert!(tasks.into_iter().all(|task| task.join().is_ok()));
+            // Whoever has finished makes room.
+            greenlet::try_spawn(|| ()).unwrap().join().unwrap();
+        });
+    }
+}
+
+/// Random operations and kills from greenlets and OS threads, all at once, for a while.
+mod soak {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::pool::Pool;
+    use crate::queue::Queue;
+
+    const GREENLETS: usize = 100;
+    const THREADS: usize = 2;
+
+    #[test]
+    fn a_second() {
+        soak(Duration::from_secs(1));
+    }
+
+    #[test]
+    #[ignore = "takes half a minute"]
+    fn half_a_minute() {
+        let before = resident_kib();
+        soak(Duration::from_secs(3));
+        let warm = resident_kib();
+        soak(Duration::from_secs(27));
+        let after = resident_kib();
+        println!("resident: {before} KiB, after 3 s {warm} KiB, after 30 s {after} KiB");
+        // What leaks does so with each of some hundred thousand operations.
+        assert!(after < warm + 8 * 1024, "grew from {warm} to {after} KiB");
+    }
+
+    fn resident_kib() -> usize {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// What all of them share.
+    struct Shared {
+        until: Instant,
+        count: Mutex<u64>,
+        read: RwLock<u64>,
+        changed: Condvar,
+        queue: Queue<u64>,
+        done: AtomicUsize,
+        counted: AtomicUsize,
+    }
+
+    fn soak(span: Duration) {
+        let shared = Arc::new(Shared {
+            until: Instant::now() + span,
+            count: Mutex::new(0),
+            read: RwLock::new(0),
+            changed: Condvar::new(),
+            queue: Queue::bounded(50),
+            done: AtomicUsize::new(0),
+            counted: AtomicUsize::new(0),
+        });
+        let theirs = shared.clone();
+        greenlets(move || {
+            let threads = (0..THREADS).map(|i| {
+                let shared = theirs.clone();
+                thread::spawn(move || keep_on(&shared, i))
+            });
+            let threads: Vec<_> = threads.collect();
+            let mut random = Random(77);
+            let mut tasks: Vec<Option<Greenlet<()>>> = (0..GREENLETS).map(|_| None).collect();
+            while Instant::now() < theirs.until {
+                // One of them is killed, waited for, and replaced.
+                let i = random.below(GREENLETS);
+                if let Some(task) = tasks[i].take() {
+                    task.kill();
+                    let _ = task.join();
+                }
+                let shared = theirs.clone();
+                let seed = random.next() as usize;
+                tasks[i] = Some(greenlet::spawn(move || keep_on(&shared, seed)));
+                thread::sleep(Duration::from_micros(300));
+            }
+            for task in tasks.into_iter().flatten() {
+                task.kill();
+                let _ = task.join();
+            }
+            for thread in threads {
+                thread.join().unwrap();
+            }
+        });
+        let counted = shared.counted.load(Ordering::SeqCst) as u64;
+        assert_eq!(*shared.count.lock().unwrap_or_else(PoisonError::into_inner), counted);
+        println!("{} operations", shared.done.load(Ordering::SeqCst));
+    }
+
+    fn keep_on(shared: &Arc<Shared>, seed: usize) {
+        let mut random = Random(seed as u64 + 1);
+        let (mut near, mut far) = UnixStream::pair().unwrap();
+        while Instant::now() < shared.until {
+            if one_operation(shared, &mut random, &mut near, &mut far).is_err() {
+                // A read or write that was killed: the two no longer agree on what was sent.
+                return;
+            }
+            shared.done.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn one_operation(
+        shared: &Arc<Shared>,
+        random: &mut Random,
+        near: &mut UnixStream,
+        far: &mut UnixStream,
+    ) -> io::Result<()> {
+        let short = Duration::from_micros(random.next() % 2_000);
+        match random.below(12) {
+            0 => thread::sleep(short),
+            1 => thread::yield_now(),
+            2 => echo(random, near, far)?,
+            3 => {
+                near.set_read_timeout(Some(short + Duration::from_micros(1)))?;
+                let error = near.read(&mut [0]).unwrap_err();
+                near.set_read_timeout(None)?;
+                if error.kind() != io::ErrorKind::WouldBlock {
+                    return Err(error);
+                }
+            }
+            4 => {
+                let mut count = shared.count.lock().unwrap_or_else(PoisonError::into_inner);
+                let before = *count;
+                thread::sleep(Duration::from_micros(50)); // with the lock
+                *count = before + 1;
+                shared.counted.fetch_add(1, Ordering::SeqCst);
+            }
+            5 => {
+                *shared.read.write().unwrap_or_else(PoisonError::into_inner) += 1;
+                thread::yield_now();
+                let _seen = *shared.read.read().unwrap_or_else(PoisonError::into_inner);
+            }
+            6 => {
+                let count = shared.count.lock().unwrap_or_else(PoisonError::into_inner);
+                drop(shared.changed.wait_timeout(count, short));
+            }
+            7 => shared.changed.notify_all(),
+            8 => drop(shared.queue.try_put(random.next())),
+            9 => drop(shared.queue.get_timeout(short)),
+            10 => {
+                let panicking = greenlet::spawn(|| resume_unwind(Box::new("on purpose")));
+                assert!(panicking.join().is_err());
+            }
+            _ => {
+                let _ = with_timeout(short, || Pool::new(2).map(0..3_u64, greenlet_sleep));
+            }
+        }
+        Ok(())
+    }
+
+    fn greenlet_sleep(tenths: u64) {
+        greenlet::sleep(Duration::from_micros(100 * tenths));
+    }
+
+    /// What goes in one end comes out of the other.
+    fn echo(random: &mut Random, near: &mut UnixStream, far: &mut UnixStream) -> io::Result<()> {
+        let sent = random.next().to_ne_bytes();
+        near.write_all(&sent)?;
+        let mut got = [0; 8];
+        far.read_exact(&mut got)?;
+        assert_eq!(got, sent);
+        Ok(())
+    }
+
+    /// Numbers without a pattern that matters: xorshift.
+    struct Random(u64);
+
+    impl Random {
+        fn next(&mut self) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0
+        }
+
+        fn below(&mut self, n: usize) -> usize {
+            (self.next() % n as u64) as usize
+        }
     }
 }
