@@ -1,6 +1,6 @@
 //! resources: what a task costs: memory, starting it, switching to it.
 //! One greenlet a task, all on one thread: each has a stack, and a switch needs no kernel.
-//! Run it: cargo run -p gevent-style --release -- resources
+//! Run it: cargo run -p gevent-style -- resources
 
 use std::sync::{Arc, RwLock};
 

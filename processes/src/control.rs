@@ -40,12 +40,10 @@ pub fn deadline(jobs: Vec<Job>, limit: Duration) -> Vec<Outcome> {
 
 /// Waits for the end of a process, until the deadline at most.
 fn finished(task: &Process<Outcome>, deadline: Instant) -> bool {
-    let readable = || {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        poll(&mut [PollFd::new(task.as_fd(), PollFlags::POLLIN)], left)
-    };
-    retry(readable).expect("a pipe can be polled") > 0
+    let left = deadline.saturating_duration_since(Instant::now());
+    let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+    let mut result = [PollFd::new(task.as_fd(), PollFlags::POLLIN)];
+    retry(|| poll(&mut result, left)).expect("a pipe can be polled") > 0
 }
 
 pub fn pause(counter: Counter) -> Paused {
@@ -60,8 +58,8 @@ pub fn pause(counter: Counter) -> Paused {
         seen.before.push(number(&mut numbers));
     }
     task.kill(Signal::SIGSTOP).expect("it is our child");
-    let confirmed = task.wait_stopped().expect("it is our child");
-    assert!(confirmed, "it has ended instead");
+    // Returns when the kernel has stopped it: that is the confirmation.
+    assert!(task.wait_stopped().expect("it is our child"), "it has ended instead");
     // From here on it could count further, but it does not run.
     permit.write_all(&[1; Counter::HALF as usize]).expect("it counts");
     seen.at_confirm = made.load(SeqCst);
@@ -86,7 +84,8 @@ fn produce(
 ) {
     while permits.read_exact(&mut [0]).is_ok() {
         made.fetch_add(1, SeqCst);
-        numbers.write_all(&counter.count().to_le_bytes()).expect("somebody listens");
+        let number = counter.count().to_le_bytes();
+        numbers.write_all(&number).expect("somebody listens");
     }
 }
 

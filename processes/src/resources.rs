@@ -1,6 +1,6 @@
 //! resources: what a task costs: memory, starting it, switching to it.
 //! One process a task: the OS copies the tables of all memory for each, and switches between them.
-//! Run it: cargo run -p processes --release -- resources
+//! Run it: cargo run -p processes -- resources
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 

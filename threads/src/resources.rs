@@ -1,6 +1,6 @@
 //! resources: what a task costs: memory, starting it, switching to it.
 //! One thread a task: the OS keeps a stack for each, and switches from one to the next.
-//! Run it: cargo run -p threads --release -- resources
+//! Run it: cargo run -p threads -- resources
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, RwLock};

@@ -30,27 +30,31 @@ pub fn deadline(jobs: Vec<Job>, limit: Duration) -> Vec<Outcome> {
     outcomes.expect("fetch catches its errors")
 }
 
-/// Between two numbers.
-const BEAT: Duration = Duration::from_millis(1);
-
-pub fn pause(mut counter: Counter) -> Paused {
+pub fn pause(counter: Counter) -> Paused {
     let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
     let hold = counter.hold();
-    let made = Rc::new(RefCell::new(Vec::new()));
-    let numbers = Rc::clone(&made);
-    let counting = LoopingCall::new(&reactor, move |counting| {
-        let number = counter.count();
-        made.borrow_mut().push(number);
-        if number.is_multiple_of(Counter::HALF) {
-            counting.stop();
-        }
-    });
+    let numbers = Rc::new(RefCell::new(Vec::new()));
+    let counting = produce(&reactor, counter, Rc::clone(&numbers));
     // Fires when the loop has stopped: the paused side says so itself.
     let paused = counting.start(BEAT);
     let seen = Paused::default();
     let control = Control { reactor: reactor.clone(), hold, counting, numbers, seen };
     let ended = paused.add_callback(|()| control.on_paused());
     reactor.run_until(ended).expect("nothing fails")
+}
+
+/// Between two numbers.
+const BEAT: Duration = Duration::from_millis(1);
+
+/// A number each beat; it stops where it is to be paused, and where it is to end.
+fn produce(reactor: &Reactor, mut counter: Counter, numbers: Rc<RefCell<Vec<u32>>>) -> LoopingCall {
+    LoopingCall::new(reactor, move |counting| {
+        let number = counter.count();
+        numbers.borrow_mut().push(number);
+        if number.is_multiple_of(Counter::HALF) {
+            counting.stop();
+        }
+    })
 }
 
 struct Control {

@@ -1,6 +1,6 @@
 //! resources: what a task costs: memory, starting it, switching to it.
 //! One task a task, all on one thread: no stack, only what it needs across an `.await`.
-//! Run it: cargo run -p asyncio-style --release -- --loop smol resources
+//! Run it: cargo run -p asyncio-style -- --loop smol resources
 
 use std::cell::Cell;
 use std::rc::Rc;
