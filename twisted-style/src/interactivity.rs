@@ -14,7 +14,8 @@ use crate::reactor::Reactor;
 pub fn careless(count: Count, heart: Heart) -> Beats {
     let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
     let heart = beat(reactor.clone(), heart);
-    let count = sleep(&reactor, Duration::ZERO).add_callback(|()| Ok(primes(count)));
+    let turn = reactor.defer_later(Duration::ZERO);
+    let count = turn.add_callback(|()| Ok(primes(count)));
     let beats = count.add_callback(|counted| both(heart, counted));
     let beats = reactor.run_until(beats);
     beats.expect("counting does not panic")
@@ -38,15 +39,8 @@ fn beat(reactor: Reactor, mut heart: Heart) -> Deferred<Heart> {
     if !heart.beat() {
         return succeed(heart);
     }
-    let pause = sleep(&reactor, heart.pause());
+    let pause = reactor.defer_later(heart.pause());
     pause.add_callback(|()| beat(reactor, heart))
-}
-
-/// Fires when the time has passed (`task.deferLater`).
-fn sleep(reactor: &Reactor, time: Duration) -> Deferred<()> {
-    let (done, slept) = Deferred::new();
-    reactor.call_later(time, || done.callback(()));
-    slept
 }
 
 fn primes(mut count: Count) -> Counted {

@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use common::workload::ordering::Steps;
 
@@ -28,5 +29,5 @@ fn walk(reactor: Reactor, mut steps: Steps, log: Rc<RefCell<String>>, done: Reso
     let Some(step) = steps.step() else { return done.callback(()) };
     log.borrow_mut().push_str(&step);
     let again = reactor.clone();
-    reactor.call_when_running(|| walk(again, steps, log, done));
+    reactor.call_later(Duration::ZERO, || walk(again, steps, log, done));
 }

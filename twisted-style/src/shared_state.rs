@@ -4,6 +4,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use common::workload::shared_state::{Bank, Totals, Transfer, Transfers, think};
 
@@ -36,7 +37,8 @@ fn read_think_write(accounts: Rc<Accounts>, transfer: Transfer) -> Deferred<()> 
     let payer = accounts.balances[from].get();
     let payee = accounts.balances[to].get();
     think();
-    next_turn(&accounts.reactor).add_callback(move |()| {
+    let turn = accounts.reactor.defer_later(Duration::ZERO);
+    turn.add_callback(move |()| {
         accounts.balances[from].set(payer - amount);
         accounts.balances[to].set(payee + amount);
     })
@@ -50,19 +52,12 @@ fn all_at_once(accounts: Rc<Accounts>, transfer: Transfer) -> Deferred<()> {
     think();
     accounts.balances[from].set(payer - amount);
     accounts.balances[to].set(payee + amount);
-    next_turn(&accounts.reactor)
+    accounts.reactor.defer_later(Duration::ZERO)
 }
 
 fn with_the_lock(accounts: Rc<Accounts>, transfer: Transfer) -> Deferred<()> {
     let lock = accounts.lock.clone();
     lock.run(move || read_think_write(accounts, transfer))
-}
-
-/// Fires when everybody else has had a turn (`task.deferLater` with no delay).
-fn next_turn(reactor: &Reactor) -> Deferred<()> {
-    let (done, turn) = Deferred::new();
-    reactor.call_when_running(|| done.callback(()));
-    turn
 }
 
 /// What makes one transfer.
