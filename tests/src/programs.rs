@@ -107,19 +107,28 @@ pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package lies in the workspace")
 }
 
+/// The folder in which cargo has built this test program, and builds the others.
+pub fn target() -> PathBuf {
+    where_we_are().0
+}
+
+/// Takes from a command that runs cargo what cargo has said to this program alone.
+pub fn without_cargos_words(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
+    }
+}
+
 /// Has cargo build the programs, and hears from it where they are.
 fn build(target: &Path, profile: &str) -> Vec<(String, PathBuf)> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--workspace", "--bins", "--message-format=json", "--profile", profile]);
     command.arg("--target-dir").arg(target).current_dir(workspace());
-    for (name, _) in std::env::vars_os() {
-        // What cargo says to this program is not meant for the build.
-        let name = name.to_string_lossy().into_owned();
-        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
-            command.env_remove(name);
-        }
-    }
+    without_cargos_words(&mut command);
     let output = command.stdin(Stdio::null()).stderr(Stdio::piped()).output();
     let output = output.expect("cargo is there: it has started these tests");
     let said = String::from_utf8_lossy(&output.stderr);
