@@ -100,8 +100,8 @@ impl Changed {
         self.0.borrow_mut().pop_front()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
+    pub(crate) fn len(&self) -> usize {
+        self.0.borrow().len()
     }
 }
 
@@ -259,6 +259,7 @@ impl Transport {
     /// Has `timeout_connection` called when so much time has passed without another
     /// `set_timeout`; `None` takes it back (`TimeoutMixin.setTimeout`).
     pub fn set_timeout(&self, after: Option<Duration>) {
+        self.0.timed_out.set(false);
         let mut timeout = self.0.timeout.borrow_mut();
         match after {
             Some(after) => {
@@ -309,7 +310,7 @@ impl Transport {
         self.mark();
     }
 
-    fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.0.over.borrow().is_some()
     }
 

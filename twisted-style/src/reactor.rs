@@ -91,6 +91,7 @@ struct Port {
     listener: TcpListener,
     build_protocol: RefCell<BuildProtocol>,
     resting: Cell<bool>,
+    closed: Cell<bool>,
 }
 
 struct Reader {
@@ -229,6 +230,7 @@ impl Reactor {
             listener,
             build_protocol: RefCell::new(Box::new(build)),
             resting: Cell::new(false),
+            closed: Cell::new(false),
         });
         let key = self.reserve();
         self.watch(&port.listener, Event::readable(key)).inspect_err(|_| self.release(key))?;
@@ -342,7 +344,7 @@ impl Reactor {
 
     fn time_to_wait(&self) -> Option<Duration> {
         let (soon, to_connect) = (self.0.soon.borrow(), self.0.to_connect.borrow());
-        if !(soon.is_empty() && to_connect.is_empty() && self.0.changed.is_empty()) {
+        if !(soon.is_empty() && to_connect.is_empty() && self.0.changed.len() == 0) {
             return Some(Duration::ZERO);
         }
         let next = self.0.clock.next()?;
@@ -354,7 +356,9 @@ impl Reactor {
         match source {
             Some(Source::Connection(watched)) => {
                 let connection = &watched.connection;
-                if !connection.is_made() {
+                if connection.transport.is_over() {
+                    // Called off by a callback of this same turn.
+                } else if !connection.is_made() {
                     match connection.wire.take_error() {
                         Ok(None) => connection.made(),
                         Ok(Some(error)) | Err(error) => connection.transport.fail_connection(error),
@@ -374,6 +378,9 @@ impl Reactor {
 
     fn accept(&self, key: usize, port: &Rc<Port>) {
         for _ in 0..ACCEPT {
+            if port.closed.get() {
+                return; // by the protocol that was just built
+            }
             match port.listener.accept() {
                 Ok((socket, peer)) => {
                     if socket.set_nonblocking(true).is_err() {
@@ -434,9 +441,11 @@ impl Reactor {
         watched
     }
 
-    /// Does what protocols have asked of their transports.
+    /// Does what protocols have asked of their transports. What they ask for meanwhile is for
+    /// later: one that writes whenever it may would keep all others waiting.
     fn settle(&self) {
-        while let Some(key) = self.0.changed.next() {
+        for _ in 0..self.0.changed.len() {
+            let Some(key) = self.0.changed.next() else { return };
             let source = self.0.sources.borrow().get(key).cloned().flatten();
             if let Some(Source::Connection(watched)) = source {
                 self.settle_one(key, &watched);
@@ -584,6 +593,7 @@ impl ListeningPort {
             return;
         };
         let reactor = Reactor(inner);
+        port.closed.set(true);
         if !port.resting.get() {
             reactor.unwatch(&port.listener);
         }

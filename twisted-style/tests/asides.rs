@@ -112,9 +112,9 @@ fn inline_callbacks() {
     let expected = |way: &str| {
         format!(
             "\
-{way:<9} ann: 60               customer(ann) orders(7) price(1) price(2) price(3)
-{way:<9} bob: no customer bob  customer(bob)
-{way:<9} ann: cancelled        customer(ann) called off
+{way:<9} ann 60              customer(ann) orders(7) price(1) price(2) price(3)
+{way:<9} bob no customer bob customer(bob)
+{way:<9} ann cancelled       customer(ann) called off
 "
         )
     };

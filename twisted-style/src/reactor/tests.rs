@@ -2,13 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-use super::{Reactor, SystemEvent};
+use super::{Connector, ListeningPort, Reactor, SystemEvent};
 use crate::deferred::{Deferred, Resolver, TimeoutError, gather_results};
 use crate::protocol::{Protocol, Transport};
 
@@ -413,4 +413,62 @@ fn threads_that_never_cease_to_call_do_not_keep_the_reactor_from_its_timers() {
     let stop = reactor.clone();
     reactor.call_later(Duration::from_millis(1), move || stop.stop());
     reactor.run();
+}
+
+#[test]
+fn a_connection_called_off_in_the_turn_in_which_it_is_made_is_not_made() {
+    /// Whoever is there first calls the other one off.
+    struct First(Rc<RefCell<Vec<Connector>>>, Rc<Cell<usize>>, Option<Resolver<()>>);
+    impl Protocol for First {
+        fn connection_made(&mut self, transport: &Transport) {
+            self.1.set(self.1.get() + 1);
+            self.0.take().iter().for_each(Connector::disconnect);
+            transport.lose_connection();
+        }
+        fn data_received(&mut self, _: &Transport, _: &[u8]) {}
+        fn connection_lost(&mut self, _: io::Result<()>) {
+            self.2.take().expect("once").callback(());
+        }
+    }
+
+    let reactor = reactor();
+    let address = gate(&reactor, 3);
+    let (connectors, made) = (Rc::default(), Rc::default());
+    let mut ends = Vec::new();
+    for _ in 0..2 {
+        let (resolver, end) = Deferred::new();
+        let first = First(Rc::clone(&connectors), Rc::clone(&made), Some(resolver));
+        let connector = reactor.connect_tcp(address, first, NET);
+        connectors.borrow_mut().push(connector);
+        ends.push(end);
+    }
+    reactor.run_until(gather_results(ends)).expect("both end");
+    assert_eq!(made.get(), 1);
+}
+
+#[test]
+fn nothing_is_accepted_after_stop_listening_inside_the_factory() {
+    let reactor = reactor();
+    let (listener, address) = listener();
+    let waiting = [0, 1].map(|_| TcpStream::connect(address).expect("the backlog has room"));
+    let port = Rc::new(RefCell::new(None::<ListeningPort>));
+    let built = Rc::new(Cell::new(0));
+    let (own_port, count) = (port.clone(), built.clone());
+    let gate = Gate(Rc::default(), 1);
+    let factory = move |_| {
+        count.set(count.get() + 1);
+        own_port.take().expect("accepted while it runs").stop_listening();
+        Some(gate.clone())
+    };
+    let listening = reactor.listen_tcp(listener, factory).expect("a listener can be watched");
+    *port.borrow_mut() = Some(listening);
+    (&waiting[0]).write_all(b"hello").expect("it is connected");
+    let mut answer = Vec::new();
+    let reading = reactor.defer_to_thread(move || {
+        let [mut first, _second] = waiting;
+        first.read_to_end(&mut answer).map(|_| answer)
+    });
+    let answer = reactor.run_until(reading).expect("reading does not panic");
+    assert_eq!(answer.expect("the first one is served"), b"hello");
+    assert_eq!(built.get(), 1);
 }
