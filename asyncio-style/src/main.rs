@@ -56,7 +56,7 @@ const ON_TOKIO: Chapter = Chapter {
         Aside {
             name: "waiting",
             slides: "36",
-            about: "gather, as_completed, wait_for, shield, Queue, TaskGroup",
+            about: "gather, wait_for, shield, Queue, TaskGroup",
             run: waiting::run,
         },
         Aside {
