@@ -84,26 +84,25 @@ fn compare(section: &mut Section) -> io::Result<()> {
         let word = format!("{} {site}", blocking.name);
         thread::spawn(move || apart::run("before", &word))
     });
-    let mut rows = Vec::new();
+    let mut after = Vec::new();
+    for blocking in BLOCKING {
+        let site = site.clone();
+        after.push(greenlet::run(|| all_at_once(AFTER, move || (blocking.call)(&site)))?);
+    }
     section.answer.push("in a call at once       before patch_all()     after it".into());
-    for (blocking, before) in BLOCKING.into_iter().zip(before) {
+    let mut rows = Vec::new();
+    for ((blocking, before), after) in BLOCKING.iter().zip(before).zip(after) {
         let name = blocking.name;
-        let address = site.clone();
-        let was = before.join().map_err(|_| io::Error::other("an OS thread panicked"))??;
-        let after = greenlet::run(|| all_at_once(AFTER, move || (blocking.call)(&address)))?;
+        let before = before.join().map_err(|_| io::Error::other("an OS thread panicked"))??;
         let at_once = |measured: &Value| measured["at_once"].as_u64().unwrap_or(0);
-        let (before, now) = (at_once(&was), at_once(&after));
-        section.answer.push(format!("  {name:<22}{before:>10} of {BEFORE}{now:>12} of {AFTER}"));
+        let (was, is) = (at_once(&before), at_once(&after));
+        section.answer.push(format!("  {name:<22}{was:>10} of {BEFORE}{is:>12} of {AFTER}"));
         let seconds = |measured: &Value| measured["seconds"].as_f64().unwrap_or_default();
-        rows.push(Bar::new(name, seconds(&was), &format!("{BEFORE} before")));
+        rows.push(Bar::new(name, seconds(&before), &format!("{BEFORE} before")));
         rows.push(Bar::new("", seconds(&after), &format!("{AFTER} after")));
-        section.measure(name, json!({"before": was, "after": after}));
+        section.measure(name, json!({"before": before, "after": after}));
     }
     section.shown = bars(&rows);
-    let threads = fs::read_dir("/proc/self/task")?.count();
-    section.shown.push(format!("  OS threads after that: {threads} (main waits, one runs all"));
-    section.shown.push("  greenlets, one is may's timer, which is not used)".into());
-    section.measure("os_threads", json!(threads));
     Ok(())
 }
 
@@ -167,17 +166,27 @@ fn others(section: &mut Section) {
         ("Mutex held across a sleep", Box::new(move || sleep_with_the_lock(&lock))),
     ];
     section.shown.push(format!("  and {OTHERS} greenlets in each of these   at once     took"));
+    let mut threads = 0;
     for (name, call) in rows {
         match greenlet::run(|| all_at_once(OTHERS, call)) {
             Ok(measured) => {
                 let seconds = measured["seconds"].as_f64().unwrap_or_default();
                 let at_once = measured["at_once"].as_u64().unwrap_or(0);
                 section.shown.push(format!("    {name:<31} {at_once:>6}  {seconds:.3} s"));
+                threads = threads.max(measured["threads"].as_u64().unwrap_or(0));
                 section.measure(name, measured);
             }
             Err(error) => section.wrong = Some(format!("{name}: {error}")),
         }
     }
+    let program = fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+    section.shown.push(format!(
+        "  The greenlets ran on {threads} thread. The program has {program}: this one, main,"
+    ));
+    section
+        .shown
+        .push("  which waits for it, may's timer, not used here, and helpers for names.".into());
+    section.measure("os_threads", json!({"greenlets": threads, "program": program}));
 }
 
 fn run_a_command() -> io::Result<()> {
