@@ -45,10 +45,8 @@ pub fn run(listener: TcpListener, stop: UnixStream) -> io::Result<Served> {
             room.reap();
         }
         if came {
-            let begun = listener.accept();
-            let begun = begun.and_then(|(socket, _)| process::try_spawn(|| serve(socket, &stop)));
-            match begun {
-                Ok(task) => room.enter(task),
+            match listener.accept() {
+                Ok((socket, _)) => room.enter(&socket, &stop),
                 Err(error) if is_exhausted(&error) => thread::sleep(REST),
                 Err(_) => {} // whoever it was has gone again
             }
@@ -61,20 +59,20 @@ pub fn run(listener: TcpListener, stop: UnixStream) -> io::Result<Served> {
     Ok(room.served)
 }
 
-fn serve(mut socket: TcpStream, stop: &UnixStream) -> Visit {
+fn serve(socket: &TcpStream, stop: &UnixStream) -> Visit {
     let mut conn = Conn::new();
     if let Err(error) = socket.set_nonblocking(true) {
         conn.done(Err(error));
     }
     while conn.wants() != Wants::Close {
-        let result = exchange(&mut socket, &mut conn, stop);
+        let result = exchange(socket, &mut conn, stop);
         conn.done(result);
     }
     Visit::of(&conn)
 }
 
 /// Does what the connection wants next.
-fn exchange(socket: &mut TcpStream, conn: &mut Conn, stop: &UnixStream) -> io::Result<()> {
+fn exchange(mut socket: &TcpStream, conn: &mut Conn, stop: &UnixStream) -> io::Result<()> {
     let mut buf = [0; BUFFER];
     if conn.wants() == Wants::Drain {
         socket.shutdown(Shutdown::Write)?;
@@ -131,9 +129,19 @@ struct Room {
 }
 
 impl Room {
-    fn enter(&mut self, task: Process<Visit>) {
-        self.tasks.push(task);
-        self.served.begin();
+    fn enter(&mut self, socket: &TcpStream, stop: &UnixStream) {
+        loop {
+            if let Ok(task) = process::try_spawn(|| serve(socket, stop)) {
+                self.served.begin();
+                return self.tasks.push(task);
+            }
+            // No process or no descriptor is left until somebody leaves.
+            if self.tasks.is_empty() {
+                return;
+            }
+            thread::sleep(REST);
+            self.reap();
+        }
     }
 
     /// Joins the processes that have ended: none of them stays a zombie.

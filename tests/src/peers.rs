@@ -217,7 +217,7 @@ impl Wire {
         self.is_page(n)
     }
 
-    fn is_page(&mut self, n: u64) -> Seen {
+    pub fn is_page(&mut self, n: u64) -> Seen {
         let answer = self.answer()?;
         if answer.status != 200 {
             return Err(format!("page {n}: status {}", answer.status));
@@ -228,8 +228,15 @@ impl Wire {
         Ok(())
     }
 
+    /// Nothing has come, no end either.
+    pub fn is_quiet(&mut self) -> bool {
+        let quiet = self.socket.set_nonblocking(true).and_then(|()| self.socket.peek(&mut [0]));
+        let _ = self.socket.set_nonblocking(false);
+        self.input.is_empty() && quiet.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
     /// The server closes, in good order, and has nothing more to say.
-    fn ends(&mut self) -> Seen {
+    pub fn ends(&mut self) -> Seen {
         match self.more() {
             Ok(0) if self.input.is_empty() => Ok(()),
             Ok(_) => Err(format!("{} bytes too many", self.input.len())),
