@@ -301,7 +301,13 @@ impl Running {
     }
 
     /// Reads all that the program says, and waits for its end.
-    pub fn finish(mut self) -> Output {
+    pub fn finish(self) -> Output {
+        self.finish_and(|_| ()).0
+    }
+
+    /// The same, and what `look` has to say of the process when it has said all it had to say,
+    /// but has not been waited for.
+    pub fn finish_and<T>(mut self, look: impl FnOnce(Pid) -> T) -> (Output, T) {
         drop(self.child.stdin.take());
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let (mut out, mut err) = (self.child.stdout.take(), self.child.stderr.take());
@@ -312,9 +318,10 @@ impl Running {
             read_some(&mut out, &mut stdout);
             read_some(&mut err, &mut stderr);
         }
+        let seen = look(self.pid());
         let code = shell_code(self.wait());
         let text = |bytes| String::from_utf8(bytes).expect("programs speak UTF-8");
-        Output { stdout: text(stdout), stderr: text(stderr), code }
+        (Output { stdout: text(stdout), stderr: text(stderr), code }, seen)
     }
 
     /// Waits for the program's end, not for that of what it has started.

@@ -1,6 +1,7 @@
 //! What a program may leave behind: processes, sockets.
 
 use std::fs;
+use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::Instant;
 
@@ -55,6 +56,30 @@ pub fn leftovers(mark: &str, net: Instant) -> Vec<String> {
             }
         }
     }
+}
+
+/// Waits until a child has ended, and leaves it to be waited for: the most memory, in KiB, that
+/// it or one of its own children had resident.
+#[expect(unsafe_code, reason = "only the system call itself hands out the usage")]
+pub fn peak_memory(child: Pid) -> io::Result<u64> {
+    // SAFETY: both are plain numbers, of which all zeros are valid ones.
+    let (mut info, mut usage): (libc::siginfo_t, libc::rusage) = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOWAIT;
+    // SAFETY: the kernel writes to the two structures, which outlive the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_waitid,
+            libc::P_PID,
+            child.as_raw(),
+            &raw mut info,
+            flags,
+            &raw mut usage,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(usage.ru_maxrss as u64)
 }
 
 /// A descriptor that becomes readable when the process ends; none if it is gone.
