@@ -1,6 +1,6 @@
 //! server: answer every connection at the same time.
 //! One greenlet a connection, all on one thread: before each call that would block, it waits.
-//! Run it: cargo run -p coroutines -- serve --port 8000
+//! Run it: cargo run -p coroutines -- server
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};

@@ -1,6 +1,6 @@
 //! server: answer every connection at the same time.
 //! One greenlet a connection: the call that would block is patched, and switches to the hub.
-//! Run it: cargo run -p gevent-style -- serve --port 8000
+//! Run it: cargo run -p gevent-style -- server
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};

@@ -1,6 +1,6 @@
 //! server: answer every connection at the same time.
 //! One process a connection: the OS parks a process that waits and wakes it when there is news.
-//! Run it: cargo run -p processes -- serve --port 8000
+//! Run it: cargo run -p processes -- server
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

@@ -1,6 +1,6 @@
 //! server: answer every connection at the same time.
 //! One thread a connection: the OS parks a thread that waits and wakes it when there is news.
-//! Run it: cargo run -p threads -- serve --port 8000
+//! Run it: cargo run -p threads -- server
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};

@@ -1,6 +1,6 @@
 //! server: answer every connection at the same time.
 //! One protocol a connection, all on one thread: the reactor calls it when something has happened.
-//! Run it: cargo run -p twisted-style -- serve --port 8000
+//! Run it: cargo run -p twisted-style -- server
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -39,35 +39,47 @@ impl Factory for Pages {
     type Protocol = Guest;
 
     fn build_protocol(&mut self, _peer: SocketAddr) -> Option<Guest> {
-        Some(Room::enter(&self.0))
+        Some(serve(&self.0))
     }
+}
+
+fn serve(room: &Rc<Room>) -> Guest {
+    let mut served = room.served.borrow_mut();
+    let full = served.open >= OTHERS;
+    served.begin();
+    let conn = if full { Conn::too_many() } else { Conn::new() };
+    let (conn, socket) = (RefCell::new(conn), RefCell::new(None));
+    let line = Rc::new(Line { conn, socket, written: Cell::new(0) });
+    let number = room.next.replace(room.next.get() + 1);
+    room.lines.borrow_mut().insert(number, Rc::clone(&line));
+    Guest { number, line, room: Rc::clone(room) }
 }
 
 impl Protocol for Guest {
     fn connection_made(&mut self, socket: &Transport) {
         socket.pull_producing();
         self.line.socket.replace(Some(socket.clone()));
-        self.line.exchange();
+        exchange(&self.line);
     }
 
     fn data_received(&mut self, _socket: &Transport, buf: &[u8]) {
         self.line.conn.borrow_mut().received(buf);
-        self.line.exchange();
+        exchange(&self.line);
     }
 
     fn read_connection_lost(&mut self, _socket: &Transport) {
         self.line.conn.borrow_mut().received(&[]);
-        self.line.exchange();
+        exchange(&self.line);
     }
 
     fn resume_producing(&mut self, _socket: &Transport) {
-        self.line.exchange();
+        exchange(&self.line);
     }
 
     fn timeout_connection(&mut self, _socket: &Transport) {
         let late = io::ErrorKind::TimedOut.into();
         self.line.conn.borrow_mut().done(Err(late));
-        self.line.exchange();
+        exchange(&self.line);
     }
 
     fn connection_lost(&mut self, _reason: io::Result<()>) {
@@ -84,35 +96,33 @@ struct Line {
     written: Cell<usize>,
 }
 
-impl Line {
-    /// Does what the connection wants next. Says what it waits for, and returns.
-    fn exchange(&self) {
-        let socket = self.socket.borrow();
-        let Some(socket) = &*socket else { return };
-        let mut conn = self.conn.borrow_mut();
-        let n = self.written.replace(socket.buffered()) - socket.buffered();
-        conn.sent(n);
-        match conn.wants() {
-            Wants::Read => socket.resume_producing(),
-            Wants::Write if self.written.get() > 0 => {}
-            Wants::Write => {
-                // No more is read until this is sent: then `resume_producing` is called.
-                socket.pause_producing();
-                socket.write(conn.output());
-                self.written.set(conn.output().len());
-            }
-            Wants::Wait(pause) => {
-                socket.pause_producing();
-                return socket.set_timeout(Some(pause));
-            }
-            Wants::Drain => {
-                socket.lose_write_connection();
-                socket.resume_producing();
-            }
-            Wants::Close => socket.abort_connection(), // all that is to be sent has been sent
+/// Does what the connection wants next. Says what it waits for, and returns.
+fn exchange(line: &Line) {
+    let socket = line.socket.borrow();
+    let Some(socket) = &*socket else { return };
+    let mut conn = line.conn.borrow_mut();
+    let n = line.written.replace(socket.buffered()) - socket.buffered();
+    conn.sent(n);
+    match conn.wants() {
+        Wants::Read => socket.resume_producing(),
+        Wants::Write if line.written.get() > 0 => {}
+        Wants::Write => {
+            // No more is read until this is sent: then `resume_producing` is called.
+            socket.pause_producing();
+            socket.write(conn.output());
+            line.written.set(conn.output().len());
         }
-        socket.set_timeout(Some(conn.patience()));
+        Wants::Wait(pause) => {
+            socket.pause_producing();
+            return socket.set_timeout(Some(pause));
+        }
+        Wants::Drain => {
+            socket.lose_write_connection();
+            socket.resume_producing();
+        }
+        Wants::Close => socket.abort_connection(), // all that is to be sent has been sent
     }
+    socket.set_timeout(Some(conn.patience()));
 }
 
 /// Who is in.
@@ -134,18 +144,6 @@ struct Guest {
 }
 
 impl Room {
-    fn enter(room: &Rc<Room>) -> Guest {
-        let mut served = room.served.borrow_mut();
-        let full = served.open >= OTHERS;
-        served.begin();
-        let conn = if full { Conn::too_many() } else { Conn::new() };
-        let (conn, socket) = (RefCell::new(conn), RefCell::new(None));
-        let line = Rc::new(Line { conn, socket, written: Cell::new(0) });
-        let number = room.next.replace(room.next.get() + 1);
-        room.lines.borrow_mut().insert(number, Rc::clone(&line));
-        Guest { number, line, room: Rc::clone(room) }
-    }
-
     fn leave(&self, guest: &Guest) {
         self.lines.borrow_mut().remove(&guest.number);
         let mut served = self.served.borrow_mut();
@@ -165,7 +163,7 @@ impl Room {
         }
         for line in self.lines.borrow().values() {
             line.conn.borrow_mut().finish();
-            line.exchange();
+            exchange(line);
         }
         let (empty, left) = Deferred::new();
         self.empty.set(Some(empty));

@@ -1,6 +1,6 @@
 //! server: answer every connection at the same time.
 //! One task a connection, all on one thread: `.await` hands the thread back to the loop.
-//! Run it: cargo run -p asyncio-style -- --loop smol serve --port 8000
+//! Run it: cargo run -p asyncio-style -- --loop smol server
 
 use std::cell::{Cell, RefCell};
 use std::future::pending;
