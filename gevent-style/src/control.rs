@@ -49,7 +49,7 @@ pub fn pause(counter: Counter) -> Paused {
         permit.write_all(&[1]).expect("it counts");
         seen.before.extend(numbers.recv().expect("it counts"));
     }
-    *switch.paused.lock().expect("nobody panics with the lock") = true;
+    *switch.paused.lock().expect("nobody panics") = true;
     // From here on it could count further, but for the flag.
     permit.write_all(&[1; Counter::HALF as usize]).expect("it counts");
     let confirmed = numbers.recv().expect("it counts");
@@ -57,7 +57,7 @@ pub fn pause(counter: Counter) -> Paused {
     seen.at_confirm = switch.made.load(SeqCst);
     thread::sleep(hold);
     seen.at_resume = switch.made.load(SeqCst);
-    *switch.paused.lock().expect("nobody panics with the lock") = false;
+    *switch.paused.lock().expect("nobody panics") = false;
     switch.resumed.notify_one();
     for _ in 0..Counter::HALF {
         seen.after.extend(numbers.recv().expect("it counts"));
@@ -83,12 +83,12 @@ fn produce(
     numbers: &Sender<Option<u32>>,
 ) {
     while permits.read_exact(&mut [0]).is_ok() {
-        let mut paused = switch.paused.lock().expect("nobody panics with the lock");
+        let mut paused = switch.paused.lock().expect("nobody panics");
         if *paused {
             numbers.send(None).expect("somebody listens");
         }
         while *paused {
-            paused = switch.resumed.wait(paused).expect("nobody panics with the lock");
+            paused = switch.resumed.wait(paused).expect("nobody panics");
         }
         switch.made.fetch_add(1, SeqCst);
         numbers.send(Some(counter.count())).expect("somebody listens");

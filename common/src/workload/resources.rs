@@ -6,6 +6,7 @@
 
 use std::fmt::Display;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc;
 use std::sync::{Arc, RwLock};
@@ -363,10 +364,16 @@ fn child<T: for<'a> Deserialize<'a>>(
         program.args(["--loop", on]);
     }
     let output = program.stderr(Stdio::piped()).output().map_err(|error| failed(&error))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    let last = said.lines().last().unwrap_or("it said nothing").to_string();
     if !output.status.success() {
-        return Err(failed(&format!("{}: {last}", output.status)));
+        // The first line says why, after that of a panic; what follows is about backtraces.
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.lines().find(|line| !line.is_empty() && !line.starts_with("thread '"));
+        let said = said.unwrap_or("it said nothing");
+        let beyond = format!("{n} tasks are more than this machine holds: {said}");
+        return Err(match output.status.signal() {
+            Some(_) => Error::Failed(format!("{beyond} ({})", output.status)),
+            None => failed(&said),
+        });
     }
     serde_json::from_slice(&output.stdout).map_err(|error| failed(&error))
 }

@@ -1,0 +1,91 @@
+//! resources: what a task costs, and what happens when the machine has no more of them.
+
+use tests::programs::{
+    COROUTINES, GEVENT_STYLE, ON_SMOL, ON_TOKIO, PROCESSES, Setup, THREADS, TWISTED_STYLE, Version,
+    run,
+};
+use tests::reports::{document, measured, verdict};
+
+tests::for_every_version! {
+    all_tasks_and_the_token,
+    one_task,
+    figures_of_every_kind,
+    beyond_what_the_style_holds,
+    the_bars_fit,
+}
+
+fn all_tasks_and_the_token(version: &Version) {
+    let flags = ["resources", "--quiet", "--tasks", "20", "--ring", "3", "--laps", "7"];
+    let output = run(version, &flags);
+    assert_eq!(output.stderr, "");
+    let expected = "\
+        idle: every task started, waited and finished\n\
+        ring: the token came home\n";
+    assert_eq!(output.answer(), expected);
+}
+
+fn one_task(version: &Version) {
+    let flags = ["resources", "--tasks", "1", "--ring", "2", "--laps", "1"];
+    assert_eq!(run(version, &flags).code, 0);
+}
+
+fn figures_of_every_kind(version: &Version) {
+    let flags = ["--tasks", "100", "--repeat", "2"];
+    let measured = measured(version, "resources", &flags);
+    let own = version.event_loop.unwrap_or(version.package);
+    for kind in [own, "a plain thread"] {
+        for figure in ["bytes", "start_s", "switch_s"] {
+            let runs = measured[kind][figure]["runs"].as_array();
+            let runs = runs.unwrap_or_else(|| panic!("{kind}, {figure}: {measured}"));
+            assert_eq!(runs.len(), 2, "{measured}");
+            assert!(runs.iter().all(|run| run.as_f64() > Some(0.0)), "{kind}, {figure}: {runs:?}");
+        }
+    }
+    // A style that comes on several loops is weighed on all of them.
+    let loops = measured.as_object().expect("figures by name").len() - 1;
+    assert_eq!(loops, if version.event_loop.is_some() { 3 } else { 1 }, "{measured}");
+}
+
+fn beyond_what_the_style_holds(version: &Version) {
+    let output = run(version, &["resources", "--tasks", "1000001"]);
+    assert_eq!(output.code, 2, "{}", output.stderr);
+    let sentence = format!("error: 1000001 tasks: {} holds ", version.package);
+    assert!(output.stderr.starts_with(&sentence), "{}", output.stderr);
+    assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
+}
+
+fn the_bars_fit(version: &Version) {
+    let output = run(version, &["resources", "--tasks", "50", "--repeat", "2", "--laps", "10"]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert!(output.stderr.lines().all(|line| line.chars().count() <= 80), "{}", output.stderr);
+}
+
+/// A machine with less than they need: one sentence, and no panic.
+#[test]
+fn beyond_what_the_machine_holds() {
+    let scarce = [
+        (THREADS, "ulimit -v 400000", "10000"),
+        (PROCESSES, "ulimit -n 128", "200"),
+        (COROUTINES, "ulimit -v 400000", "30000"),
+        (GEVENT_STYLE, "ulimit -v 700000", "30000"),
+        (TWISTED_STYLE, "ulimit -v 130000", "1000000"),
+        (ON_TOKIO, "ulimit -v 300000", "1000000"),
+        (ON_SMOL, "ulimit -v 200000", "1000000"),
+    ];
+    for (version, limit, tasks) in scarce {
+        let flags = ["resources", "--quiet", "--tasks", tasks];
+        let output = Setup::in_shell(&format!("{limit}; \"$0\" \"$@\""), &version, &flags).run();
+        let said = output.stderr;
+        assert_eq!(output.code, 1, "{}: {said}", version.name);
+        assert_eq!(output.stdout, "", "{}", version.name);
+        assert!(said.contains(&format!("{tasks} tasks")), "{}: {said}", version.name);
+        assert_eq!(said.lines().count(), 1, "{}: {said}", version.name);
+        assert!(!said.contains("panicked"), "{}: {said}", version.name);
+    }
+}
+
+#[test]
+fn a_process_costs_more_than_a_thread() {
+    let document = document(&PROCESSES, "resources", &["--tasks", "50", "--repeat", "3"]);
+    assert_ne!(verdict(&document, "P7"), "does not hold");
+}
