@@ -959,6 +959,20 @@ mod not_patched {
     }
 
     #[test]
+    fn copying_from_a_pipe_to_a_socket() {
+        let (mut near, mut far) = streams();
+        let mut cat = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let cat = cat.as_mut().unwrap();
+        let (mut input, mut output) = (cat.stdin.take().unwrap(), cat.stdout.take().unwrap());
+        is_not_patched(
+            move || assert_eq!(io::copy(&mut output, &mut near).unwrap(), 4),
+            move || input.write_all(b"text").unwrap(),
+        );
+        cat.wait().unwrap();
+        assert_eq!(far.read(&mut [0; 8]).unwrap(), 4);
+    }
+
+    #[test]
     fn waiting_for_any_child() {
         // In a process of its own: it would take away the children of other tests.
         let test = "tests::not_patched::in_a_child_of_its_own";
