@@ -282,6 +282,6 @@ fn the_workload(version: &Version) {
 
 /// All clients wait for their pages at the same time: counted, not timed.
 fn many_requests_are_under_way_at_once(version: &Version) {
-    let flags = ["--connections", "200", "--requests", "1", "--delay", "200ms"];
+    let flags = ["--connections", "200", "--requests", "1", "--delay", "2s"];
     assert_eq!(measured(version, "server", &flags)["most_open"], 200);
 }

@@ -989,6 +989,35 @@ mod tests {
     }
 
     #[test]
+    fn nothing_goes_on_after_the_grace() {
+        let mut conn = Conn::new();
+        conn.received(get("/page/1?delay=60000", "").as_bytes());
+        conn.finish();
+        assert!(matches!(conn.wants(), Wants::Wait(pause) if pause <= GRACE));
+        conn.stop = Some(Instant::now());
+        assert_eq!(conn.wants(), Wants::Close);
+    }
+
+    #[test]
+    fn what_came_of_a_step() {
+        use io::ErrorKind::{ConnectionReset, Interrupted, TimedOut, WouldBlock};
+        let after = |kind: io::ErrorKind, late: bool| {
+            let mut conn = Conn::new();
+            if late {
+                conn.deadline = Instant::now();
+            }
+            conn.done(Err(kind.into()));
+            conn.wants()
+        };
+        for kind in [TimedOut, WouldBlock] {
+            assert_eq!(after(kind, true), Wants::Close);
+            assert_eq!(after(kind, false), Wants::Read, "too soon: try again");
+        }
+        assert_eq!(after(Interrupted, true), Wants::Read);
+        assert_eq!(after(ConnectionReset, false), Wants::Close);
+    }
+
+    #[test]
     fn too_many_connections() {
         let mut conn = Conn::too_many();
         conn.received(get("/page/1", "").as_bytes());
