@@ -107,13 +107,13 @@ fn field(file: &str, name: &str) -> u64 {
 /// How many tasks, and how far the token goes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// How many tasks wait at the gate [default: 100 processes, 1000 threads, 10000 others]
+    /// Tasks at the gate [default: by style, 100 to 10000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub tasks: Option<u64>,
     /// How many tasks hand the token on
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(2..=10_000))]
     pub ring: u64,
-    /// How often it goes round [default: as often as takes a tenth of a second]
+    /// How often it goes round [default: for 0.1 s]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub laps: Option<u64>,
 }
@@ -387,7 +387,7 @@ fn describe(stage: &Stage, section: &mut Section, m: &Measured) {
         n => format!("{n} runs"),
     };
     for figure in &FIGURES {
-        section.shown.push(format!("  {:<37}each █ twice as much · {runs}", figure.title));
+        section.shown.push(format!("  {:<32}each █ twice as much · {runs}", figure.title));
         for cost in &rows {
             section.shown.push(figure.row(cost));
         }

@@ -95,7 +95,7 @@ pub struct Args {
     /// How many pages each of them asks for
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub requests: u64,
-    /// How long the server has to think about each page
+    /// How long the server thinks about a page
     #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = delay)]
     pub delay: Duration,
 }
