@@ -3,10 +3,12 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
 
 use common::site::{Site, page};
 use tests::foreign::{self, crc32};
-use tests::programs::{Version, run};
+use tests::programs::{NET, Version, run, start};
+use tests::traces;
 
 tests::for_every_version! {
     defaults,
@@ -121,7 +123,10 @@ fn body(address: SocketAddr, path: &str) -> Vec<u8> {
 }
 
 fn everything(version: &Version) {
-    let output = run(version, &["--quiet"]);
+    let running = start(version, &["--quiet"]);
+    let mark = running.mark().to_string();
+    let output = running.finish();
+    assert_eq!(traces::leftovers(&mark, Instant::now() + NET), [""; 0]);
     assert_eq!(output.stderr, "");
     let answer = output.answer();
     let expected = pages(20, "/page/19".len()) + &counts(6, 1_000_000);

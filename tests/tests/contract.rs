@@ -8,7 +8,9 @@ use common::site::{Site, Stats};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde_json::Value;
-use tests::programs::{Output, Running, Setup, SiteByHand, THREADS, VERSIONS, Version, run, start};
+use tests::programs::{
+    Output, Running, Setup, SiteByHand, THREADS, VERSIONS, Version, run, start, workspace,
+};
 use tests::traces;
 
 tests::for_every_version! {
@@ -284,6 +286,18 @@ fn json_of_everything(version: &Version) {
     let claims = json["claims"].as_array().expect("an array");
     assert!(!claims.is_empty());
     claims.iter().for_each(claim_is_right);
+    claims.iter().filter(|claim| claim["verdict"] == "read it").for_each(can_be_read);
+}
+
+/// What no number decides names a file that is there, and a function that is in it.
+#[track_caller]
+fn can_be_read(claim: &Value) {
+    let place = claim["evidence"].as_str().expect("a text");
+    let (file, what) = place.split_once([',', ':']).expect("a file, and what is in it");
+    let text = fs::read_to_string(workspace().join(file));
+    let text = text.unwrap_or_else(|error| panic!("{place}: {error}"));
+    let is_source = file.ends_with("rs");
+    assert!(!is_source || text.contains(&format!("fn {}(", what.trim())), "{place}");
 }
 
 #[track_caller]
@@ -471,7 +485,8 @@ fn nothing_is_left_after_the_end(version: &Version) {
     while !site.ask("stats").starts_with("open=0 ") || traces::sockets(site.port) > 1 {
         assert!(Instant::now() < net, "{}", site.ask("stats"));
     }
-    let running = start(version, &["--quiet"]);
+    // With a site of its own.
+    let running = start(version, &["io-bound", "--quiet", "--repeat", "2"]);
     let mark = running.mark().to_string();
     running.finish().answer();
     assert_eq!(traces::leftovers(&mark, self::net()), [""; 0]);
