@@ -1,0 +1,118 @@
+//! How many pages a second each style's server sends on kept connections, beside a minimal hyper
+//! server on one thread in the same run. Prints figures, asserts that every page was right.
+//! Run it: cargo bench -p tests --features hyper --bench served
+//! Fewer or more rounds than five: cargo bench -p tests --features hyper --bench served -- 3
+
+use std::convert::Infallible;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use common::load::Load;
+use common::site;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use nix::sys::signal::Signal;
+use tests::programs::{Running, VERSIONS, start};
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.iter().any(|arg| arg == "hyper") {
+        return hyper();
+    }
+    // cargo itself adds `--bench`.
+    let rounds: usize = args.iter().find_map(|arg| arg.parse().ok()).unwrap_or(5);
+    let mut floor = Vec::new();
+    let mut seen: Vec<Vec<f64>> = VERSIONS.map(|_| Vec::new()).into();
+    for round in 1..=rounds {
+        eprintln!("round {round} of {rounds}");
+        // Turn by turn, so that what else the machine does meets them all.
+        let (mut server, address) = beside();
+        floor.push(per_second(address));
+        server.kill().expect("it has not been waited for");
+        server.wait().expect("it is our child");
+        for (version, runs) in VERSIONS.iter().zip(&mut seen) {
+            let mut server = start(version, &["serve", "--port", "0"]);
+            let address = listens(&mut server);
+            runs.push(per_second(address));
+            server.signal(Signal::SIGTERM);
+            assert_eq!(server.finish().code, 0);
+        }
+    }
+    println!("pages of 1024 bytes a second, 64 connections, {rounds} rounds");
+    println!("{:13} {:>7} {:>15} {:>7}", "", "median", "spread", "share");
+    let bottom = median(&floor);
+    row("hyper", &floor, bottom);
+    for (version, runs) in VERSIONS.iter().zip(&seen) {
+        row(version.name, runs, bottom);
+    }
+}
+
+fn row(name: &str, runs: &[f64], bottom: f64) {
+    let low = runs.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = runs.iter().copied().fold(0.0, f64::max);
+    let middle = median(runs);
+    println!(
+        "{name:13} {middle:7.0} {:>15} {:7.2}",
+        format!("{low:.0} – {high:.0}"),
+        middle / bottom
+    );
+}
+
+fn median(of: &[f64]) -> f64 {
+    let mut sorted = of.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    f64::midpoint(sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2])
+}
+
+fn listens(server: &mut Running) -> SocketAddr {
+    let line = server.first_line();
+    let address = line.trim_end().rsplit_once("http://").and_then(|(_, a)| a.parse().ok());
+    address.unwrap_or_else(|| panic!("no address: {line}"))
+}
+
+/// What the clients count, once every page was right.
+fn per_second(server: SocketAddr) -> f64 {
+    let load = Load { requests: 1000, pages: 1, from: 1, ..Load::new(server) };
+    let loaded = load.run().expect("there is a descriptor left");
+    assert_eq!((loaded.errors, loaded.first_error), (0, None));
+    loaded.per_second
+}
+
+// ---- hyper ---------------------------------------------------------------------------------
+
+/// This program once more, as the server to compare with.
+fn beside() -> (Child, SocketAddr) {
+    let mut command = Command::new("/proc/self/exe");
+    let mut child = command.arg("hyper").stdout(Stdio::piped()).spawn().expect("a process");
+    let stdout = child.stdout.take().expect("it is piped");
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line).expect("it says where it listens");
+    (child, line.trim_end().parse().expect("an address"))
+}
+
+fn hyper() {
+    let listener = site::listen(0).expect("a free port");
+    println!("{}", listener.local_addr().expect("it is bound"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("there is a descriptor left");
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async move {
+        listener.set_nonblocking(true).expect("a socket option");
+        let listener = tokio::net::TcpListener::from_std(listener).expect("in the loop");
+        while let Ok((socket, _)) = listener.accept().await {
+            socket.set_nodelay(true).expect("a socket option");
+            let connection =
+                http1::Builder::new().serve_connection(TokioIo::new(socket), service_fn(page));
+            tokio::task::spawn_local(connection);
+        }
+    });
+}
+
+async fn page(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    Ok(Response::new(Full::new(Bytes::from(site::page(1)))))
+}
