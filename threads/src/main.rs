@@ -15,6 +15,7 @@ mod early_results;
 mod gil;
 mod interactivity;
 mod io_bound;
+mod left_behind;
 mod ordering;
 mod rayon_pool;
 mod resources;
@@ -62,6 +63,12 @@ const THREADS: Chapter = Chapter {
             slides: "15",
             about: "two locks in two orders, and a panic",
             run: deadlock::run,
+        },
+        Aside {
+            name: "left-behind",
+            slides: "27",
+            about: "no longer waited for, a thread goes on",
+            run: left_behind::careless,
         },
     ],
     claims: &[
