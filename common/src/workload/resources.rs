@@ -505,7 +505,7 @@ mod tests {
         meter.finished(kept.iter().map(|&byte| usize::from(byte)).sum::<usize>() / MUCH);
         meter.refused(&"no");
         let Reading { bytes, finished, refused, .. } = meter.reading;
-        assert!(bytes >= MUCH / 2, "{bytes}");
+        assert!(bytes >= MUCH as u64 / 2, "{bytes}");
         assert_eq!((finished, refused.as_deref()), (1, Some("no")));
     }
 
