@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`programs`] | every version by name; built once; run, or started and interrupted |
 //! | [`traces`] | what a program may leave behind: processes, sockets |
+//! | [`costs`] | the shape of the table "what a task costs" |
 //! | [`foreign`] | a web server that shares no line with the programs it is fetched from |
 //! | [`reports`] | what a program reports as JSON |
 //! | [`peers`] | the peers of a server, well-behaved and not |
 
+pub mod costs;
 pub mod foreign;
 pub mod peers;
 pub mod programs;

@@ -1,0 +1,28 @@
+//! The table "what a task costs": its shape, which the README has to have too.
+
+/// The command that prints it.
+pub const COMMAND: &str = "cargo run --release -p tests --example costs";
+
+/// Its columns.
+pub const COLUMNS: [&str; 6] =
+    ["style", "idle tasks", "memory a task", "starting one", "a switch", "the bare library"];
+
+/// The first cell of each row: the versions by name, then what they are compared with.
+pub fn rows() -> Vec<&'static str> {
+    let versions = crate::programs::VERSIONS.iter().map(|version| version.name);
+    versions.chain([PLAIN]).collect()
+}
+
+/// What every program weighs beside its own tasks.
+pub const PLAIN: &str = "a plain thread";
+
+/// A line of the table.
+pub fn line(cells: &[impl AsRef<str>]) -> String {
+    let cells: Vec<&str> = cells.iter().map(AsRef::as_ref).collect();
+    format!("| {} |", cells.join(" | "))
+}
+
+/// The lines above the rows.
+pub fn head() -> [String; 2] {
+    [line(&COLUMNS), line(&["---"; COLUMNS.len()]).replace(' ', "")]
+}
