@@ -1,5 +1,5 @@
 //! Step 5: one request for all waiting. It names sources and a deadline, and the first one wins.
-//! To sleep is to wait for no source at all. (The last step is src/scheduler.rs.)
+//! To sleep is to wait for no source at all. (The last step is src/coroutine/scheduler.rs.)
 //! Run it: cargo run -p coroutines --example step-5-deadline
 
 use std::cell::RefCell;

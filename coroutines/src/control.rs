@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use common::workload::control::{Counter, Paused};
 use common::workload::io_bound::{Job, Outcome};
 
-use crate::generators::Generator;
+use crate::coroutine::generators::Generator;
+use crate::coroutine::scheduler::{self, sleep, wait};
 use crate::io_bound::fetch;
-use crate::scheduler::{self, sleep, wait};
 
 pub fn deadline(jobs: Vec<Job>, limit: Duration) -> Vec<Outcome> {
     let deadline = Instant::now() + limit;

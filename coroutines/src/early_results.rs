@@ -5,7 +5,7 @@
 use common::workload::early_results::Arrivals;
 use common::workload::io_bound::{Job, Outcome};
 
-use crate::generators::Generator;
+use crate::coroutine::generators::Generator;
 use crate::io_bound::fetch;
 
 pub fn run(jobs: Vec<Job>, arrivals: &mut Arrivals) {

@@ -5,7 +5,7 @@
 use common::workload::cpu_bound::{Count, Counted};
 use common::workload::interactivity::{Beats, Heart};
 
-use crate::scheduler;
+use crate::coroutine::scheduler;
 
 /// Never lets go of the thread. The heart stands still.
 pub fn careless(count: Count, heart: Heart) -> Beats {

@@ -11,7 +11,7 @@ use common::BUFFER;
 use common::http::client::Get;
 use common::workload::io_bound::{Job, Outcome};
 
-use crate::scheduler::{self, connect, readable, wait};
+use crate::coroutine::scheduler::{self, connect, readable, wait};
 
 pub fn run(jobs: Vec<Job>) -> Vec<Outcome> {
     let mut tasks = Vec::new();

@@ -11,18 +11,17 @@ use common::workload::{
     ordering as order,
 };
 
+use coroutine::scheduler;
+
+mod asides;
 mod control;
+mod coroutine;
 mod cpu_bound;
-mod delegation;
 mod early_results;
-mod generators;
-mod greenlets;
 mod interactivity;
 mod io_bound;
 mod ordering;
 mod resources;
-#[allow(dead_code)]
-mod scheduler;
 mod server;
 mod shared_state;
 
@@ -54,25 +53,25 @@ const COROUTINES: Chapter = Chapter {
             name: "generators",
             slides: "23, 27",
             about: "functions that stop in the middle",
-            run: generators::aside::run,
+            run: asides::generators::run,
         },
         Aside {
             name: "delegation",
             slides: "23",
             about: "yield from: all passes through",
-            run: delegation::aside::run,
+            run: asides::delegation::run,
         },
         Aside {
             name: "greenlets",
             slides: "23",
             about: "switch by name, parent and child",
-            run: greenlets::aside::run,
+            run: asides::greenlets::run,
         },
         Aside {
             name: "scheduler",
             slides: "22-23",
             about: "the ladder from turns to sockets",
-            run: scheduler::aside::run,
+            run: asides::scheduler::run,
         },
     ],
     claims: &[
@@ -80,9 +79,9 @@ const COROUTINES: Chapter = Chapter {
         Claim("C2", Seen::IoAndCpu(cpu::baselines_are_sums)),
         Claim("K1", Seen::Ordering(order::order_is_the_same)),
         Claim("K2", Seen::Interactivity(heart::nothing_runs_until_one_yields)),
-        Claim("K3", Seen::Aside("generators", generators::aside::stop_in_the_middle)),
-        Claim("K4", Seen::Aside("delegation", delegation::aside::all_passes_through)),
-        Claim("K5", Seen::Aside("greenlets", greenlets::aside::switch_and_climb)),
+        Claim("K3", Seen::Aside("generators", asides::generators::stop_in_the_middle)),
+        Claim("K4", Seen::Aside("delegation", asides::delegation::all_passes_through)),
+        Claim("K5", Seen::Aside("greenlets", asides::greenlets::switch_and_climb)),
         Claim("K6", Seen::CpuBound(cpu::no_faster_on_one_thread)),
         Claim("K7", Seen::EarlyResults(early::long_before_the_last)),
         Claim("K8", Seen::Control(ctl::the_caller_decides)),

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use common::workload::ordering::Steps;
 
-use crate::scheduler;
+use crate::coroutine::scheduler;
 
 pub fn run(all: Vec<Steps>) -> String {
     let log = Rc::new(RefCell::new(String::new()));

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use common::workload::resources::Meter;
 
-use crate::scheduler::{self, Event, Handle, park, try_spawn, yield_now};
+use crate::coroutine::scheduler::{self, Event, Handle, park, try_spawn, yield_now};
 
 pub fn idle(n: usize, meter: &mut Meter) {
     let gate = Rc::new(Event::new());

@@ -14,7 +14,7 @@ use common::http::server::{Conn, Wants};
 use common::max_connections::OTHERS;
 use common::workload::server::{REST, Served, Visit, is_exhausted};
 
-use crate::scheduler::{self, Event, Source, readable, wait, wait_any, writable};
+use crate::coroutine::scheduler::{self, Event, Source, readable, wait, wait_any, writable};
 
 pub fn run(listener: TcpListener, stop: UnixStream) -> io::Result<Served> {
     listener.set_nonblocking(true)?;

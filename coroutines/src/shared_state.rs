@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use common::workload::shared_state::{Bank, Totals, Transfer, think};
 
-use crate::scheduler::{self, Lock};
+use crate::coroutine::scheduler::{self, Lock};
 
 struct Accounts {
     balances: Vec<Cell<i64>>,

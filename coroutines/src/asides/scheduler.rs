@@ -14,8 +14,10 @@ use common::report::Section;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::json;
 
-use crate::generators::aside::nanoseconds;
-use crate::scheduler::{self, Handle, park, readable, sleep, spawn, wait, wait_any, yield_now};
+use crate::asides::generators::nanoseconds;
+use crate::coroutine::scheduler::{
+    self, Handle, park, readable, sleep, spawn, wait, wait_any, yield_now,
+};
 
 // The steps as they stand; their `main` is for `cargo run --example`.
 #[allow(dead_code)]
@@ -51,7 +53,7 @@ pub fn run(_flags: &Flags) -> Section {
     let fifth = shown(step_5::show());
     step("step-5-deadline", "one wait: sources and a deadline", fifth.clone());
     let last = shown(scheduler::run(last_step));
-    step("src/scheduler.rs", "the same, nothing passed along; epoll", last.clone());
+    step("scheduler.rs", "the same, nothing passed along; epoll", last.clone());
     if last != fifth {
         section.wrong = Some("the last step does not do what the one before it does".into());
     }

@@ -7,8 +7,6 @@
 //! corosensei's coroutines are generators too; a trampoline makes greenlets of them. To switch, a
 //! greenlet leaves a letter and drops back onto the trampoline, and the trampoline delivers it.
 
-pub mod aside;
-
 use std::cell::{Cell, Ref, RefCell};
 use std::error::Error;
 use std::fmt;
@@ -17,8 +15,8 @@ use std::thread;
 
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
-use crate::generators::{Misuse, Raised};
-use crate::scheduler::PooledStack;
+use crate::coroutine::generators::{Misuse, Raised};
+use crate::coroutine::scheduler::PooledStack;
 
 /// The greenlet that the program starts in: the root of the tree.
 pub const MAIN: &str = "main";

@@ -3,9 +3,7 @@
 //! The caller talks to the inner generator as if there were nothing in between. PEP 380 says what
 //! passes through; each of its rules is a test below, named after it.
 
-pub mod aside;
-
-use crate::generators::{Generator, GeneratorExit, Raised, Step, Yielder};
+use crate::coroutine::generators::{Generator, GeneratorExit, Raised, Step, Yielder};
 
 /// `result = yield from inner`
 ///

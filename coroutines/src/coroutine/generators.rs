@@ -6,14 +6,12 @@
 //!
 //! The rules are those of PEP 342; `yield from` is in `delegation.rs`.
 
-pub mod aside;
-
 use std::error::Error;
 use std::fmt;
 
 use corosensei::{Coroutine, CoroutineResult};
 
-use crate::scheduler::PooledStack;
+use crate::coroutine::scheduler::PooledStack;
 
 /// An exception: whatever error was thrown in, or comes out.
 pub type Raised = Box<dyn Error>;

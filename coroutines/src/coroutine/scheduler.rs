@@ -5,8 +5,6 @@
 //! takes the same turns on every run. Nothing here is `Send`, so the compiler proves that there is
 //! one thread.
 
-pub mod aside;
-
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};

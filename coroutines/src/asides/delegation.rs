@@ -9,9 +9,9 @@ use common::cli::Flags;
 use common::report::{Section, Verdict};
 use serde_json::json;
 
-use super::{yield_each, yield_from};
-use crate::generators::aside::nanoseconds;
-use crate::generators::{Generator, GeneratorExit, Raised, Step};
+use crate::asides::generators::nanoseconds;
+use crate::coroutine::delegation::{yield_each, yield_from};
+use crate::coroutine::generators::{Generator, GeneratorExit, Raised, Step};
 
 /// Is sent words, yields words, and returns some.
 type Waiter = Generator<&'static str, &'static str, &'static str>;

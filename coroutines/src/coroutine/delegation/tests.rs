@@ -5,7 +5,7 @@ use std::fmt::{Debug, Display};
 use std::rc::Rc;
 
 use super::*;
-use crate::generators::StopIteration;
+use crate::coroutine::generators::StopIteration;
 
 type Log = Rc<RefCell<Vec<String>>>;
 type Talk = Generator<&'static str, &'static str, &'static str>;

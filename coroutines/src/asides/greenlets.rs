@@ -10,9 +10,9 @@ use common::report::{Section, Verdict};
 use corosensei::Coroutine;
 use serde_json::json;
 
-use super::{Greenlet, GreenletExit, MAIN};
-use crate::generators::Raised;
-use crate::generators::aside::nanoseconds;
+use crate::asides::generators::nanoseconds;
+use crate::coroutine::generators::Raised;
+use crate::coroutine::greenlets::{Greenlet, GreenletExit, MAIN};
 
 type Log = Rc<RefCell<Vec<String>>>;
 

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 
 use super::*;
-use crate::generators::Generator;
+use crate::coroutine::generators::Generator;
 
 /// What the tasks of a test did, in order.
 type Log = Rc<RefCell<Vec<String>>>;
@@ -578,7 +578,7 @@ fn stacks_are_used_again() {
 fn thirty_thousand_wait_and_beyond_the_kernels_limit_is_an_error() {
     // In a process of its own: the limit is on a whole process.
     let child = std::process::Command::new("/proc/self/exe")
-        .args(["--exact", "scheduler::tests::as_many_as_the_kernel_allows"])
+        .args(["--exact", "coroutine::scheduler::tests::as_many_as_the_kernel_allows"])
         .args(["--ignored", "--nocapture"])
         .output()
         .expect("we run");
@@ -618,7 +618,7 @@ fn as_many_as_the_kernel_allows() {
 #[test]
 fn a_task_that_outgrows_its_stack_ends_the_program_at_the_guard_page() {
     let child = std::process::Command::new("/proc/self/exe")
-        .args(["--exact", "scheduler::tests::outgrow_the_stack", "--ignored"])
+        .args(["--exact", "coroutine::scheduler::tests::outgrow_the_stack", "--ignored"])
         .env("OUTGROW_THE_STACK", "yes")
         .output()
         .expect("we run");

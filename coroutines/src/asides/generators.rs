@@ -12,7 +12,7 @@ use common::report::{Section, Verdict};
 use corosensei::Coroutine;
 use serde_json::json;
 
-use super::{Generator, Raised, Yielder, stackless};
+use crate::coroutine::generators::{Generator, Raised, Yielder, stackless};
 
 /// Says a line of the conversation: the call as it stands here, and what came of it.
 macro_rules! say {

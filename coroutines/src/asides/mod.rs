@@ -1,0 +1,6 @@
+//! What is shown beside the workloads.
+
+pub mod delegation;
+pub mod generators;
+pub mod greenlets;
+pub mod scheduler;
