@@ -8,14 +8,13 @@ use common::max_connections;
 use common::workload::shared_state::Version;
 use common::workload::{cpu_bound as cpu, interactivity as heart, server as serve};
 
-mod callbacks;
-mod event_loop;
-mod loops;
-mod many_threads;
+mod asides;
+mod asyncio;
 mod on_async_std;
 mod on_smol;
 mod on_tokio;
-mod waiting;
+
+use asides::{callbacks, loops, many_threads, waiting};
 
 const ON_TOKIO: Chapter = Chapter {
     style: "asyncio-style",

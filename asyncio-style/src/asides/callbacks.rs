@@ -17,7 +17,10 @@ use common::site::Site;
 use common::workload::io_bound::{Job, Outcome};
 use serde_json::json;
 
-use crate::event_loop::{EventLoop, Exception, Future, Protocol, Transport};
+use crate::asyncio::event_loop::EventLoop;
+use crate::asyncio::exceptions::Exception;
+use crate::asyncio::futures::Future;
+use crate::asyncio::transports::{Protocol, Transport};
 
 /// How many pages each half fetches.
 const PAGES: usize = 5;
