@@ -14,7 +14,7 @@ use may::sync::mpsc::{Sender, channel};
 use common::workload::control::{Counter, Paused};
 use common::workload::io_bound::{Job, Outcome};
 
-use crate::greenlet;
+use crate::gevent::greenlet;
 use crate::io_bound::fetch;
 
 pub fn deadline(jobs: Vec<Job>, limit: Duration) -> Vec<Outcome> {

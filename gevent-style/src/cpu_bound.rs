@@ -6,7 +6,7 @@ use std::thread;
 
 use common::workload::cpu_bound::{Count, Counted};
 
-use crate::greenlet;
+use crate::gevent::greenlet;
 
 pub fn run(counts: Vec<Count>) -> Vec<Counted> {
     let mut tasks = Vec::new();

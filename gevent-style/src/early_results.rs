@@ -7,7 +7,7 @@ use may::sync::mpsc::{Sender, channel};
 use common::workload::early_results::Arrivals;
 use common::workload::io_bound::{Job, Outcome};
 
-use crate::greenlet;
+use crate::gevent::greenlet;
 use crate::io_bound::fetch;
 
 pub fn run(jobs: Vec<Job>, arrivals: &mut Arrivals) {

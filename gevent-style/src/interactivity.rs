@@ -7,8 +7,8 @@ use std::thread;
 use common::workload::cpu_bound::{Count, Counted};
 use common::workload::interactivity::{Beats, Heart};
 
-use crate::greenlet;
-use crate::hub::offload;
+use crate::gevent::greenlet;
+use crate::gevent::hub::offload;
 
 /// Never lets go of the thread. The heart stands still.
 pub fn careless(count: Count, heart: Heart) -> Beats {

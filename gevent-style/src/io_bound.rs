@@ -11,7 +11,7 @@ use common::BUFFER;
 use common::http::client::Get;
 use common::workload::io_bound::{Job, Outcome};
 
-use crate::greenlet;
+use crate::gevent::greenlet;
 
 pub fn run(jobs: Vec<Job>) -> Vec<Outcome> {
     let mut tasks = Vec::new();

@@ -8,25 +8,17 @@ use common::max_connections;
 use common::workload::shared_state::Version;
 use common::workload::{cpu_bound as cpu, interactivity as heart, server as serve};
 
-mod apart;
+use crate::asides::{apart, hub, many_workers, monkey_patching};
+use crate::gevent::{greenlet, monkey};
+
+mod asides;
 mod control;
 mod cpu_bound;
 mod early_results;
-#[allow(dead_code, reason = "gevent's names, all of them; the tests use the rest")]
-mod event;
-mod futex;
-mod greenlet;
-mod hub;
+mod gevent;
 mod interactivity;
 mod io_bound;
-mod many_workers;
-mod monkey;
-mod monkey_patching;
 mod ordering;
-#[allow(dead_code, reason = "gevent's names, all of them; the tests use the rest")]
-mod pool;
-#[allow(dead_code, reason = "gevent's names, all of them; the tests use the rest")]
-mod queue;
 mod resources;
 mod server;
 mod shared_state;
@@ -70,7 +62,7 @@ const GEVENT_STYLE: Chapter = Chapter {
             name: "hub",
             slides: "30",
             about: "the loop underneath, and what is built on it",
-            run: hub::aside::run,
+            run: hub::run,
         },
         Aside {
             name: "many-workers",
@@ -88,7 +80,7 @@ const GEVENT_STYLE: Chapter = Chapter {
         Claim("G1", Seen::Read("gevent-style/src/io_bound.rs, exchange")),
         Claim("G2", Seen::Read("gevent-style/src/io_bound.rs, run")),
         Claim("G3", Seen::Aside("monkey-patching", monkey_patching::cooperates_when_patched)),
-        Claim("G4", Seen::Aside("hub", hub::aside::one_loop_underneath)),
+        Claim("G4", Seen::Aside("hub", hub::one_loop_underneath)),
     ],
 };
 

@@ -7,7 +7,7 @@ use std::thread;
 
 use common::workload::ordering::Steps;
 
-use crate::greenlet;
+use crate::gevent::greenlet;
 
 pub fn run(all: Vec<Steps>) -> String {
     let log = Arc::new(Mutex::new(String::new()));

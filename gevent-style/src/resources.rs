@@ -8,7 +8,7 @@ use may::sync::mpsc::{Receiver, Sender, channel};
 
 use common::workload::resources::Meter;
 
-use crate::greenlet::{self, try_spawn};
+use crate::gevent::greenlet::{self, try_spawn};
 
 pub fn idle(n: usize, meter: &mut Meter) {
     let gate = Arc::new(RwLock::new(()));

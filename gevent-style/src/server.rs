@@ -15,7 +15,7 @@ use common::http::server::{Conn, GRACE, Wants};
 use common::max_connections::OTHERS;
 use common::workload::server::{REST, Served, Visit, is_exhausted};
 
-use crate::greenlet::{self, Greenlet};
+use crate::gevent::greenlet::{self, Greenlet};
 
 pub fn run(listener: TcpListener, stop: UnixStream) -> io::Result<Served> {
     let room = Arc::new(Room::default());

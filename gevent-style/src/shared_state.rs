@@ -8,7 +8,7 @@ use std::thread;
 
 use common::workload::shared_state::{Bank, Totals, Transfer, think};
 
-use crate::greenlet;
+use crate::gevent::greenlet;
 
 struct Accounts {
     balances: Vec<AtomicI64>,

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use may::coroutine::{self, Builder, JoinHandle};
 
-use crate::event::from_now;
-use crate::hub::{self, Life, OnKill, Waiter, Wake, locked, uncooperative};
-use crate::queue::Queue;
+use crate::gevent::event::from_now;
+use crate::gevent::hub::{self, Life, OnKill, Waiter, Wake, locked, uncooperative};
+use crate::gevent::queue::Queue;
 
 /// The stack of the main greenlet, in machine words: 1 MiB, for whatever a `main` may do.
 const MAIN_STACK_WORDS: usize = 0x2_0000;

@@ -12,11 +12,11 @@ use common::cli::Flags;
 use common::report::{Section, Verdict};
 use serde_json::json;
 
-use super::{Counters, counters};
-use crate::event::{AsyncResult, Event};
-use crate::greenlet::{self, Greenlet, GreenletExit, iwait, joinall, spawn, with_timeout};
-use crate::pool::{Group, Pool};
-use crate::queue::Queue;
+use crate::gevent::event::{AsyncResult, Event};
+use crate::gevent::greenlet::{self, Greenlet, GreenletExit, iwait, joinall, spawn, with_timeout};
+use crate::gevent::hub::{Counters, counters};
+use crate::gevent::pool::{Group, Pool};
+use crate::gevent::queue::Queue;
 
 /// Greenlets that wait for a time, and as many that wait for a descriptor.
 const CROWD: usize = 400;
@@ -251,7 +251,7 @@ pub fn one_loop_underneath(section: &Section) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::monkey;
+    use crate::gevent::monkey;
 
     #[test]
     fn every_line_of_the_page_is_as_it_should_be() {

@@ -11,8 +11,8 @@ use std::time::Instant;
 
 use libc::{clockid_t, timespec};
 
-use crate::hub::{self, OnKill, Waiter, Wake, locked};
-use crate::monkey::{duration, hidden, left_until, set_errno};
+use crate::gevent::hub::{self, OnKill, Waiter, Wake, locked};
+use crate::gevent::monkey::{duration, hidden, left_until, set_errno};
 
 static PATCHED: AtomicBool = AtomicBool::new(false);
 

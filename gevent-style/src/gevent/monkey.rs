@@ -19,8 +19,8 @@ use libc::{
     socklen_t, ssize_t, timespec,
 };
 
-use crate::futex;
-use crate::hub::{self, OnKill, READABLE, WRITABLE, Wait, Waiter, Wake};
+use crate::gevent::futex;
+use crate::gevent::hub::{self, OnKill, READABLE, WRITABLE, Wait, Waiter, Wake};
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 compile_error!("gevent-style replaces symbols of glibc: it needs Linux with glibc");

@@ -7,10 +7,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crate::event::{Waiters, wait_in};
-use crate::greenlet::{Greenlet, joinall, spawn};
-use crate::hub::{Life, locked};
-use crate::queue::Queue;
+use crate::gevent::event::{Waiters, wait_in};
+use crate::gevent::greenlet::{Greenlet, joinall, spawn};
+use crate::gevent::hub::{Life, locked};
+use crate::gevent::queue::Queue;
 
 /// Greenlets that belong together. Clones share it.
 #[derive(Clone, Default)]
@@ -226,8 +226,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::event::Event;
-    use crate::greenlet::{self, GreenletExit};
+    use crate::gevent::event::Event;
+    use crate::gevent::greenlet::{self, GreenletExit};
     use crate::tests::greenlets;
 
     #[test]

@@ -21,9 +21,7 @@ use std::time::{Duration, Instant};
 use may::coroutine::{self, Coroutine};
 use may::io::{CoIo, WaitIo};
 
-use crate::monkey;
-
-pub mod aside;
+use crate::gevent::monkey;
 
 /// What a greenlet may use of its stack, in machine words: 256 KiB. A page is only taken from the
 /// machine when it is touched; an unmodified HTTP client in a debug build touches 92 KiB.

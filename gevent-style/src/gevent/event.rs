@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::greenlet;
-use crate::hub::{Waiter, locked};
+use crate::gevent::greenlet;
+use crate::gevent::hub::{Waiter, locked};
 
 /// Those who wait for the same thing: first come, first served.
 #[derive(Default)]
@@ -200,7 +200,7 @@ impl<T: Clone> AsyncResult<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::greenlet::{GreenletExit, spawn};
+    use crate::gevent::greenlet::{GreenletExit, spawn};
     use crate::tests::{NET, greenlets};
 
     #[test]

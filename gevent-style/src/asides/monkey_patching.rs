@@ -17,8 +17,8 @@ use common::report::{Bar, Section, Verdict, bars};
 use common::site::Site;
 use serde_json::{Value, json};
 
-use crate::apart;
-use crate::greenlet;
+use crate::asides::apart;
+use crate::gevent::greenlet;
 
 /// How long each call blocks.
 const WAIT: Duration = Duration::from_millis(100);

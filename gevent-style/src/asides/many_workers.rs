@@ -12,7 +12,7 @@ use common::workload::cpu_bound::Count;
 use may::coroutine::{self, JoinHandle};
 use serde_json::{Value, json};
 
-use crate::apart;
+use crate::asides::apart;
 
 /// Two show it, on one core as well.
 const WORKERS: [&str; 2] = ["1", "2"];

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::event::{Waiters, from_now, wait_in};
-use crate::hub::locked;
+use crate::gevent::event::{Waiters, from_now, wait_in};
+use crate::gevent::hub::locked;
 
 /// A queue between greenlets (and OS threads). Clones share it.
 pub struct Queue<T>(Arc<Mutex<State<T>>>);
@@ -130,7 +130,7 @@ impl<T> State<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::greenlet::{self, GreenletExit, spawn};
+    use crate::gevent::greenlet::{self, GreenletExit, spawn};
     use crate::tests::greenlets;
 
     #[test]

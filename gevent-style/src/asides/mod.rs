@@ -1,0 +1,6 @@
+//! What the ten workloads leave out: each file is a command of its own.
+
+pub mod apart;
+pub mod hub;
+pub mod many_workers;
+pub mod monkey_patching;
