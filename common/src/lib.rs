@@ -11,6 +11,7 @@
 //! | `claims` | what the talk claims |
 //! | [`cli`] | every flag of every program, its limits, its messages |
 //! | [`workload`] | one file a workload: input, pure steps, expected answer, what is measured |
+//! | [`limits`] | how much is read at once, and how many connections a server takes |
 //! | [`http`] | one GET, and one server connection, without IO |
 //! | [`site`] | the loopback web site that the clients fetch from |
 //! | [`load`] | the clients that a server is tried with |
@@ -25,6 +26,7 @@ mod claims;
 pub mod cli;
 mod error;
 pub mod http;
+pub mod limits;
 pub mod load;
 mod machine;
 pub mod report;
@@ -34,20 +36,3 @@ pub mod workload;
 
 pub use error::Error;
 pub use machine::cpu_seconds;
-
-/// How many bytes every style reads at once.
-pub const BUFFER: usize = 4096;
-
-/// How many connections may wait to be accepted, at the site and at every style's server.
-pub const BACKLOG: i32 = 4096;
-
-/// How many connections a style's server holds at once. The next one waits until it is accepted,
-/// where that costs a thread or a process, and is told so (503) where it costs next to nothing.
-pub mod max_connections {
-    /// One thread each.
-    pub const THREADS: usize = 1_000;
-    /// One process each.
-    pub const PROCESSES: usize = 200;
-    /// All on one thread.
-    pub const OTHERS: usize = 12_000;
-}

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use ureq_proto::http::header::CONTENT_LENGTH;
 use ureq_proto::parser::try_parse_response;
 
-use crate::site;
+use crate::http::page;
 
 /// How long the server may say nothing on all connections before the load gives up.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -250,7 +250,7 @@ struct Body {
 impl<'a> Crowd<'a> {
     fn new(load: &'a Load) -> io::Result<Crowd<'a>> {
         let page = |n| {
-            let (length, crc32) = site::facts(n);
+            let (length, crc32) = page::facts(n);
             let delay = match load.delay {
                 0 => String::new(),
                 ms => format!("?delay={ms}"),
@@ -523,9 +523,9 @@ mod tests {
     #[test]
     fn wrong_answers_are_errors() {
         let length = "HTTP/1.1 200 OK\r\ncontent-length: 1024\r\n\r\n";
-        let right = [length.as_bytes(), &site::page(0)].concat().leak();
+        let right = [length.as_bytes(), &page::page(0)].concat().leak();
         let twice = [&*right, &*right].concat().leak();
-        let wrong = [length.as_bytes(), &site::page(1)].concat().leak();
+        let wrong = [length.as_bytes(), &page::page(1)].concat().leak();
         for (answer, come, words) in [
             (&b""[..], 0, "closed before its time"),
             (b"nothing like HTTP\r\n\r\n", 0, "http parse fail"),

@@ -7,8 +7,8 @@ use std::io::{self, Read, Write};
 use std::rc::Rc;
 use std::vec::IntoIter;
 
-use common::BUFFER;
-use common::http::client::Get;
+use common::http::get::Get;
+use common::limits::BUFFER;
 use common::workload::io_bound::{Job, Outcome};
 
 use crate::coroutine::scheduler::{self, connect, readable, wait};

@@ -9,9 +9,9 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use common::BUFFER;
-use common::http::server::{Conn, Wants};
-use common::max_connections::OTHERS;
+use common::http::conn::{Conn, Wants};
+use common::limits::BUFFER;
+use common::limits::max_connections::OTHERS;
 use common::workload::server::{REST, Served, Visit, is_exhausted};
 
 use crate::coroutine::scheduler::{self, Event, Source, readable, wait, wait_any, writable};

@@ -7,8 +7,8 @@ use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::vec::IntoIter;
 
-use common::BUFFER;
-use common::http::client::Get;
+use common::http::get::Get;
+use common::limits::BUFFER;
 use common::workload::io_bound::{Job, Outcome};
 
 use crate::gevent::greenlet;

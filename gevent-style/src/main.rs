@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use common::chapter::{Aside, Chapter, Claim, Seen};
-use common::max_connections;
+use common::limits::max_connections;
 use common::workload::shared_state::Version;
 use common::workload::{cpu_bound as cpu, interactivity as heart, server as serve};
 

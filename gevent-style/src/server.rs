@@ -10,9 +10,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-use common::BUFFER;
-use common::http::server::{Conn, GRACE, Wants};
-use common::max_connections::OTHERS;
+use common::http::conn::{Conn, GRACE, Wants};
+use common::limits::BUFFER;
+use common::limits::max_connections::OTHERS;
 use common::workload::server::{REST, Served, Visit, is_exhausted};
 
 use crate::gevent::greenlet::{self, Greenlet};

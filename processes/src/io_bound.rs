@@ -6,8 +6,8 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use common::BUFFER;
-use common::http::client::Get;
+use common::http::get::Get;
+use common::limits::BUFFER;
 use common::workload::io_bound::{Job, Outcome};
 
 use crate::process;

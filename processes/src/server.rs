@@ -13,9 +13,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::SignalFd;
 
-use common::BUFFER;
-use common::http::server::{Conn, GRACE, Wants};
-use common::max_connections::PROCESSES;
+use common::http::conn::{Conn, GRACE, Wants};
+use common::limits::BUFFER;
+use common::limits::max_connections::PROCESSES;
 use common::workload::server::{REST, Served, Visit, is_exhausted};
 
 use crate::process::{self, Process, retry};

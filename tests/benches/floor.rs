@@ -8,9 +8,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use common::BUFFER;
-use common::http::client::Get;
-use common::site;
+use common::http::get::Get;
+use common::http::page;
+use common::limits::BUFFER;
 use common::workload::io_bound::{Job, Outcome, Page};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -110,7 +110,7 @@ fn section(version: &Version, args: &[&str]) -> Value {
 // ---- the floor -----------------------------------------------------------------------------
 
 fn page(n: u64) -> Page {
-    let (length, crc32) = site::facts(n);
+    let (length, crc32) = page::facts(n);
     Page { status: 200, length, crc32 }
 }
 

@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
+use common::http::page;
 use common::load::Load;
 use common::site;
 use http_body_util::Full;
@@ -114,5 +115,5 @@ fn hyper() {
 }
 
 async fn page(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    Ok(Response::new(Full::new(Bytes::from(site::page(1)))))
+    Ok(Response::new(Full::new(Bytes::from(page::page(1)))))
 }

@@ -5,7 +5,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
-use common::site::{Site, page};
+use common::http::page::page;
+use common::site::Site;
 use tests::foreign::{self, crc32};
 use tests::programs::{NET, Version, run, start};
 use tests::traces;

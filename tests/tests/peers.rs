@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use common::http::server::{Conn, REQUEST_PATIENCE, Wants};
+use common::http::conn::{Conn, REQUEST_PATIENCE, Wants};
 use common::site;
 use tests::peers::{self, Full};
 

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::vec::IntoIter;
 
-use common::BUFFER;
-use common::http::client::Get;
+use common::http::get::Get;
+use common::limits::BUFFER;
 use common::workload::io_bound::{Job, Outcome};
 
 pub fn run(jobs: Vec<Job>) -> Vec<Outcome> {

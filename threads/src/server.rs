@@ -11,9 +11,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use common::BUFFER;
-use common::http::server::{Conn, GRACE, Wants};
-use common::max_connections::THREADS;
+use common::http::conn::{Conn, GRACE, Wants};
+use common::limits::BUFFER;
+use common::limits::max_connections::THREADS;
 use common::workload::server::{REST, Served, Visit, is_exhausted};
 
 pub fn run(listener: TcpListener, stop: UnixStream) -> io::Result<Served> {

@@ -7,7 +7,7 @@ use std::io;
 use std::rc::Rc;
 use std::vec::IntoIter;
 
-use common::http::client::Get;
+use common::http::get::Get;
 use common::workload::io_bound::{Job, Outcome};
 
 use crate::deferred::{Deferred, Resolver, gather_results, succeed};

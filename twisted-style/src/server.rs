@@ -9,8 +9,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
-use common::http::server::{Conn, Wants};
-use common::max_connections::OTHERS;
+use common::http::conn::{Conn, Wants};
+use common::limits::max_connections::OTHERS;
 use common::workload::server::{Served, Visit};
 
 use crate::deferred::{Deferred, Resolver, succeed};

@@ -9,9 +9,9 @@ use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::BUFFER;
 use common::cli::Flags;
-use common::http::client::Get;
+use common::http::get::Get;
+use common::limits::BUFFER;
 use common::report::{Section, Verdict};
 use common::site::Site;
 use common::workload::io_bound::{Job, Outcome};

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
 
-use common::BUFFER;
+use common::limits::BUFFER;
 
 use super::event_loop::EventLoop;
 use super::futures::Future;

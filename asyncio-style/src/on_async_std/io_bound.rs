@@ -12,8 +12,8 @@ use async_std::io::{ReadExt, WriteExt, timeout};
 use async_std::net::TcpStream;
 use async_std::task;
 
-use common::BUFFER;
-use common::http::client::Get;
+use common::http::get::Get;
+use common::limits::BUFFER;
 use common::workload::io_bound::{Job, Outcome};
 
 pub async fn run(jobs: Vec<Job>) -> Vec<Outcome> {

@@ -17,9 +17,9 @@ use async_std::os::unix::net::UnixStream;
 use async_std::prelude::FutureExt;
 use async_std::task::{self, sleep};
 
-use common::BUFFER;
-use common::http::server::{Conn, Wants};
-use common::max_connections::OTHERS;
+use common::http::conn::{Conn, Wants};
+use common::limits::BUFFER;
+use common::limits::max_connections::OTHERS;
 use common::workload::server::{REST, Served, Visit, is_exhausted};
 
 pub async fn run(listener: net::TcpListener, stop: unix::net::UnixStream) -> io::Result<Served> {

@@ -11,8 +11,8 @@ use smol::future::FutureExt;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::TcpStream;
 
-use common::BUFFER;
-use common::http::client::Get;
+use common::http::get::Get;
+use common::limits::BUFFER;
 use common::workload::io_bound::{Job, Outcome};
 
 use super::{late, task};

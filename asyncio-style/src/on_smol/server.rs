@@ -17,9 +17,9 @@ use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::unix::UnixStream;
 use smol::net::{TcpListener, TcpStream};
 
-use common::BUFFER;
-use common::http::server::{Conn, Wants};
-use common::max_connections::OTHERS;
+use common::http::conn::{Conn, Wants};
+use common::limits::BUFFER;
+use common::limits::max_connections::OTHERS;
 use common::workload::server::{REST, Served, Visit, is_exhausted};
 
 use super::spawn_local;

@@ -12,8 +12,8 @@ use tokio::net::TcpStream;
 use tokio::task;
 use tokio::time::timeout_at;
 
-use common::BUFFER;
-use common::http::client::Get;
+use common::http::get::Get;
+use common::limits::BUFFER;
 use common::workload::io_bound::{Job, Outcome};
 
 pub async fn run(jobs: Vec<Job>) -> Vec<Outcome> {

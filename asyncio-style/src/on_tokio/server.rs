@@ -17,9 +17,9 @@ use tokio::sync::Notify;
 use tokio::task;
 use tokio::time::sleep;
 
-use common::BUFFER;
-use common::http::server::{Conn, Wants};
-use common::max_connections::OTHERS;
+use common::http::conn::{Conn, Wants};
+use common::limits::BUFFER;
+use common::limits::max_connections::OTHERS;
 use common::workload::server::{REST, Served, Visit, is_exhausted};
 
 pub async fn run(listener: net::TcpListener, stop: unix::net::UnixStream) -> io::Result<Served> {

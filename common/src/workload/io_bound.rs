@@ -9,8 +9,9 @@ use ureq_proto::http::Uri;
 
 use crate::Error;
 use crate::chapter::Stage;
+use crate::http::page;
 use crate::report::{Bar, Section, Times, Verdict, bars};
-use crate::site::{self, Site};
+use crate::site::Site;
 use crate::timeline::{Span, threads};
 
 /// One page to fetch.
@@ -184,7 +185,7 @@ impl Expected {
 
 /// What page `n` of the own site has to be.
 pub(crate) fn sites_page(n: u64) -> Page {
-    let (length, crc32) = site::facts(n);
+    let (length, crc32) = page::facts(n);
     Page { status: 200, length, crc32 }
 }
 

@@ -19,7 +19,7 @@ use signal_hook::{flag, low_level};
 use crate::Error;
 use crate::chapter::{Chapter, Stage};
 use crate::cli::duration;
-use crate::http::server::Conn;
+use crate::http::conn::Conn;
 use crate::load::{Load, Loaded};
 use crate::report::{Bar, Section, Times, Verdict, bars};
 use crate::site::listen;

@@ -10,7 +10,7 @@ use ureq_proto::BodyMode;
 use ureq_proto::client::{Call, RecvResponseResult, SendRequestResult, state};
 use ureq_proto::http::Request;
 
-use crate::BUFFER;
+use crate::limits::BUFFER;
 use crate::timeline::{Kind, Span, now};
 use crate::workload::io_bound::{Job, Outcome, Page};
 
