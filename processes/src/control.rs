@@ -15,8 +15,9 @@ use common::workload::control::{Counter, Paused};
 use common::workload::io_bound::{Job, Outcome};
 
 use crate::io_bound::fetch;
-use crate::process::{self, Process, retry};
-use crate::shared_memory::Shared;
+use crate::multiprocessing::child::retry;
+use crate::multiprocessing::process::{self, Process};
+use crate::multiprocessing::shared_memory::Shared;
 
 pub fn deadline(jobs: Vec<Job>, limit: Duration) -> Vec<Outcome> {
     let deadline = Instant::now() + limit;

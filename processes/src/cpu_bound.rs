@@ -4,7 +4,7 @@
 
 use common::workload::cpu_bound::{Count, Counted};
 
-use crate::process;
+use crate::multiprocessing::process;
 
 pub fn run(counts: Vec<Count>) -> Vec<Counted> {
     let mut tasks = Vec::new();

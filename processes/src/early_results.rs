@@ -11,7 +11,8 @@ use common::workload::early_results::Arrivals;
 use common::workload::io_bound::{Job, Outcome};
 
 use crate::io_bound::fetch;
-use crate::process::{self, Process, retry};
+use crate::multiprocessing::child::retry;
+use crate::multiprocessing::process::{self, Process};
 
 pub fn run(jobs: Vec<Job>, arrivals: &mut Arrivals) {
     let mut tasks = Vec::new();

@@ -7,7 +7,7 @@ use std::thread;
 use common::workload::cpu_bound::{Count, Counted};
 use common::workload::interactivity::{Beats, Heart};
 
-use crate::process;
+use crate::multiprocessing::process;
 
 /// Never lets go of the core. Nobody minds.
 pub fn careless(count: Count, heart: Heart) -> Beats {

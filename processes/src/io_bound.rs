@@ -10,8 +10,8 @@ use common::http::get::Get;
 use common::limits::BUFFER;
 use common::workload::io_bound::{Job, Outcome};
 
-use crate::process;
-use crate::shared_memory::Shared;
+use crate::multiprocessing::process;
+use crate::multiprocessing::shared_memory::Shared;
 
 pub fn run(jobs: Vec<Job>) -> Vec<Outcome> {
     let mut tasks = Vec::new();

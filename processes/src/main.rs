@@ -9,21 +9,18 @@ use common::workload::shared_state::{Leaves, Version};
 use common::workload::{cpu_bound as cpu, io_bound as io};
 use common::workload::{ordering as order, resources as cost, shared_state as state};
 
+mod asides;
 mod control;
 mod cpu_bound;
 mod early_results;
 mod interactivity;
 mod io_bound;
+#[allow(dead_code, reason = "the tests use all of it")]
+mod multiprocessing;
 mod ordering;
-mod pool;
-#[allow(dead_code)]
-mod process;
 mod resources;
 mod server;
-#[allow(dead_code)]
-mod shared_memory;
 mod shared_state;
-mod start_methods;
 
 const PROCESSES: Chapter = Chapter {
     style: "processes",
@@ -56,13 +53,13 @@ const PROCESSES: Chapter = Chapter {
             name: "pool",
             slides: "21",
             about: "eight jobs, two workers, and SIGKILL",
-            run: pool::aside,
+            run: asides::pool::run,
         },
         Aside {
             name: "start-methods",
             slides: "16, 21",
             about: "fork, forkserver, spawn",
-            run: start_methods::aside,
+            run: asides::start_methods::run,
         },
     ],
     claims: &[
@@ -80,6 +77,6 @@ const PROCESSES: Chapter = Chapter {
 };
 
 fn main() -> ExitCode {
-    start_methods::freeze_support();
+    multiprocessing::start_methods::freeze_support();
     Chapter::main(&[PROCESSES])
 }

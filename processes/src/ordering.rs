@@ -6,8 +6,8 @@ use std::io::{self, PipeWriter, Read, Write};
 
 use common::workload::ordering::Steps;
 
-use crate::process;
-use crate::shared_memory::SharedBarrier;
+use crate::multiprocessing::process;
+use crate::multiprocessing::shared_memory::SharedBarrier;
 
 pub fn run(all: Vec<Steps>) -> String {
     let (mut log, writer) = io::pipe().expect("there are descriptors left");

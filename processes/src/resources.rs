@@ -6,7 +6,7 @@ use std::io::{self, PipeReader, PipeWriter, Read, Write};
 
 use common::workload::resources::Meter;
 
-use crate::process::{self, try_spawn};
+use crate::multiprocessing::process::{self, try_spawn};
 
 pub fn idle(n: usize, meter: &mut Meter) {
     let (gate, mut opened) = io::pipe().expect("there are descriptors left");

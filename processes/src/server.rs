@@ -18,7 +18,8 @@ use common::limits::BUFFER;
 use common::limits::max_connections::PROCESSES;
 use common::workload::server::{REST, Served, Visit, is_exhausted};
 
-use crate::process::{self, Process, retry};
+use crate::multiprocessing::child::retry;
+use crate::multiprocessing::process::{self, Process};
 
 pub fn run(listener: TcpListener, stop: UnixStream) -> io::Result<Served> {
     listener.set_nonblocking(true)?;

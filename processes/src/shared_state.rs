@@ -10,8 +10,8 @@ use nix::unistd::pause;
 
 use common::workload::shared_state::{Bank, Totals, Transfer, think};
 
-use crate::process;
-use crate::shared_memory::{Shared, SharedBarrier, SharedLock};
+use crate::multiprocessing::process;
+use crate::multiprocessing::shared_memory::{Shared, SharedBarrier, SharedLock};
 
 struct Accounts {
     balances: Shared<AtomicI64>,

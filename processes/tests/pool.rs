@@ -14,20 +14,14 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, pause};
 
-#[allow(dead_code)]
-#[path = "../src/pool.rs"]
-mod pool;
-#[allow(dead_code)]
-#[path = "../src/process.rs"]
-mod process;
+#[allow(dead_code, reason = "each suite uses a part of it")]
+#[path = "../src/multiprocessing/mod.rs"]
+mod multiprocessing;
 mod runner;
-#[allow(dead_code)]
-#[path = "../src/shared_memory.rs"]
-mod shared_memory;
 
-use pool::{JobError, OnDeath, Pool, TimedOut};
-use process::ProcessError;
-use shared_memory::Shared;
+use multiprocessing::pool::{JobError, OnDeath, Pool, TimedOut};
+use multiprocessing::process::{self, ProcessError};
+use multiprocessing::shared_memory::Shared;
 
 const RETRY: OnDeath = OnDeath::Retry { times: 3 };
 const FOREVER: OnDeath = OnDeath::Retry { times: u32::MAX };

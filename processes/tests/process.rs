@@ -14,12 +14,14 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, pause};
 
-#[allow(dead_code)]
-#[path = "../src/process.rs"]
-mod process;
+#[allow(dead_code, reason = "each suite uses a part of it")]
+#[path = "../src/multiprocessing/mod.rs"]
+mod multiprocessing;
 mod runner;
 
-use process::{Child, Frames, Process, ProcessError};
+use multiprocessing::child::Child;
+use multiprocessing::connection::{Frames, to_frame};
+use multiprocessing::process::{self, Process, ProcessError};
 
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
@@ -333,8 +335,8 @@ fn parent_of_three() -> ExitCode {
 }
 
 fn frames_survive_any_split() {
-    let mut bytes = process::to_frame(&"first").unwrap();
-    bytes.extend(process::to_frame(&[1, 2, 3]).unwrap());
+    let mut bytes = to_frame(&"first").unwrap();
+    bytes.extend(to_frame(&[1, 2, 3]).unwrap());
     for split in 0..=bytes.len() {
         let mut frames = Frames::default();
         let mut seen = Vec::new();

@@ -8,16 +8,13 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use nix::sys::signal::Signal;
 use nix::unistd::pause;
 
-#[allow(dead_code)]
-#[path = "../src/process.rs"]
-mod process;
+#[allow(dead_code, reason = "each suite uses a part of it")]
+#[path = "../src/multiprocessing/mod.rs"]
+mod multiprocessing;
 mod runner;
-#[allow(dead_code)]
-#[path = "../src/shared_memory.rs"]
-mod shared_memory;
 
-use process::{Process, panic_message};
-use shared_memory::{Shared, SharedLock};
+use multiprocessing::process::{self, Process, panic_message};
+use multiprocessing::shared_memory::{Shared, SharedLock};
 
 fn main() -> ExitCode {
     runner::main(&[

@@ -10,16 +10,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
-#[allow(dead_code)]
-#[path = "../src/process.rs"]
-mod process;
+#[allow(dead_code, reason = "each suite uses a part of it")]
+#[path = "../src/multiprocessing/mod.rs"]
+mod multiprocessing;
 mod runner;
-#[allow(dead_code)]
-#[path = "../src/start_methods.rs"]
-mod start_methods;
 
-use process::ProcessError;
-use start_methods::{Call, ForkServer, Spawned, freeze_support};
+use multiprocessing::process::ProcessError;
+use multiprocessing::start_methods::{Call, ForkServer, Spawned, freeze_support};
 
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("--multiprocessing-fork") {

@@ -8,16 +8,13 @@ use common::limits::max_connections;
 use common::workload::{cpu_bound as cpu, interactivity as heart, io_bound as io};
 use common::workload::{ordering as order, shared_state as state};
 
+mod asides;
 mod control;
 mod cpu_bound;
-mod deadlock;
 mod early_results;
-mod gil;
 mod interactivity;
 mod io_bound;
-mod left_behind;
 mod ordering;
-mod rayon_pool;
 mod resources;
 mod server;
 mod shared_state;
@@ -50,25 +47,25 @@ const THREADS: Chapter = Chapter {
             name: "gil",
             slides: "12-14",
             about: "one lock for all that run, as in CPython",
-            run: gil::run,
+            run: asides::gil::run,
         },
         Aside {
             name: "rayon-pool",
             slides: "9-11",
             about: "the pool one would use: work stealing",
-            run: rayon_pool::run,
+            run: asides::rayon_pool::run,
         },
         Aside {
             name: "deadlock",
             slides: "15",
             about: "two locks in two orders, and a panic",
-            run: deadlock::run,
+            run: asides::deadlock::run,
         },
         Aside {
             name: "left-behind",
             slides: "27",
             about: "no longer waited for, a thread goes on",
-            run: left_behind::careless,
+            run: asides::left_behind::careless,
         },
     ],
     claims: &[
@@ -79,9 +76,9 @@ const THREADS: Chapter = Chapter {
         Claim("T3", Seen::Ordering(order::order_differs)),
         Claim("T4", Seen::IoBound(io::waits_overlap)),
         Claim("T5", Seen::CpuBound(cpu::no_faster_for_a_lock)),
-        Claim("T6", Seen::Aside("gil", gil::one_runs_at_a_time)),
-        Claim("T7", Seen::Aside("gil", gil::one_loses_nothing)),
-        Claim("T8", Seen::Aside("gil", gil::three_gain_nothing)),
+        Claim("T6", Seen::Aside("gil", asides::gil::one_runs_at_a_time)),
+        Claim("T7", Seen::Aside("gil", asides::gil::one_loses_nothing)),
+        Claim("T8", Seen::Aside("gil", asides::gil::three_gain_nothing)),
         Claim("T9", Seen::CpuBound(cpu::no_faster_for_a_lock)),
         Claim("T10", Seen::Interactivity(heart::others_go_on)),
         Claim("T11", Seen::SharedState(state::updates_get_lost)),
