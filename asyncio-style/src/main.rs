@@ -3,10 +3,12 @@
 
 use std::process::ExitCode;
 
-use common::chapter::{Aside, Chapter, Claim, Seen};
 use common::limits::max_connections;
+use common::measure::{interactivity as heart, server as serve};
+use common::program;
+use common::registry::{Aside, Claim, read_it};
+use common::style::Style;
 use common::workload::shared_state::Version;
-use common::workload::{cpu_bound as cpu, interactivity as heart, server as serve};
 
 mod asides;
 mod asyncio;
@@ -16,8 +18,9 @@ mod on_tokio;
 
 use asides::{callbacks, loops, many_threads, waiting};
 
-const ON_TOKIO: Chapter = Chapter {
-    style: "asyncio-style",
+const ON_TOKIO: Style = Style {
+    name: "on_tokio",
+    program: "asyncio-style",
     event_loop: Some("tokio"),
     slides: "28-29, 36",
     waits: "a task that awaits hands the thread back to the loop",
@@ -38,53 +41,17 @@ const ON_TOKIO: Chapter = Chapter {
         on_tokio::run(on_tokio::interactivity::careful(count, heart))
     },
     early_results: |jobs, to| on_tokio::run(on_tokio::early_results::run(jobs, to)),
-    control_deadline: |jobs, limit| on_tokio::run(on_tokio::control::deadline(jobs, limit)),
-    control_pause: |counter| on_tokio::run(on_tokio::control::pause(counter)),
+    deadline: |jobs, limit| on_tokio::run(on_tokio::deadline::run(jobs, limit)),
+    pause: |counter| on_tokio::run(on_tokio::pause::run(counter)),
     idle_tasks: 10_000,
     resources_idle: |n, meter| on_tokio::run(on_tokio::resources::idle(n, meter)),
     resources_ring: |n, laps| on_tokio::run(on_tokio::resources::ring(n, laps)),
     server: |door, stop| on_tokio::run(on_tokio::server::run(door, stop)),
     max_connections: max_connections::OTHERS,
-    asides: &[
-        Aside {
-            name: "callbacks",
-            slides: "36",
-            about: "two APIs, one loop: callbacks and coroutines",
-            run: callbacks::run,
-        },
-        Aside {
-            name: "waiting",
-            slides: "36",
-            about: "gather, wait_for, shield, Queue, TaskGroup",
-            run: waiting::run,
-        },
-        Aside {
-            name: "loops",
-            slides: "36",
-            about: "what differs between tokio, async-std and smol",
-            run: loops::run,
-        },
-        Aside {
-            name: "many-threads",
-            slides: "36",
-            about: "tokio on several threads: faster, no order",
-            run: many_threads::run,
-        },
-    ],
-    claims: &[
-        Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
-        Claim("C2", Seen::IoAndCpu(cpu::baselines_are_sums)),
-        Claim("A1", Seen::Interactivity(heart::one_stalls_everybody)),
-        Claim("A2", Seen::IoAndServer(serve::one_thread_many_connections)),
-        Claim("A3", Seen::Server(serve::the_same_task)),
-        Claim("S1", Seen::Aside("callbacks", callbacks::callbacks_suffice)),
-        Claim("S2", Seen::Aside("callbacks", callbacks::coroutines_are_callbacks)),
-        Claim("S3", Seen::Aside("loops", loops::replaceable)),
-        Claim("S4", Seen::Read("Cargo.toml: the language has async, a crate brings the loop")),
-    ],
 };
 
-const ON_ASYNC_STD: Chapter = Chapter {
+const ON_ASYNC_STD: Style = Style {
+    name: "on_async_std",
     event_loop: Some("async-std"),
     io_bound: |jobs| on_async_std::run(on_async_std::io_bound::run(jobs)),
     io_bound_bounded: |jobs, n| on_async_std::run(on_async_std::io_bound::bounded(jobs, n)),
@@ -102,15 +69,16 @@ const ON_ASYNC_STD: Chapter = Chapter {
         on_async_std::run(on_async_std::interactivity::careful(count, heart))
     },
     early_results: |jobs, to| on_async_std::run(on_async_std::early_results::run(jobs, to)),
-    control_deadline: |jobs, limit| on_async_std::run(on_async_std::control::deadline(jobs, limit)),
-    control_pause: |counter| on_async_std::run(on_async_std::control::pause(counter)),
+    deadline: |jobs, limit| on_async_std::run(on_async_std::deadline::run(jobs, limit)),
+    pause: |counter| on_async_std::run(on_async_std::pause::run(counter)),
     resources_idle: |n, meter| on_async_std::run(on_async_std::resources::idle(n, meter)),
     resources_ring: |n, laps| on_async_std::run(on_async_std::resources::ring(n, laps)),
     server: |door, stop| on_async_std::run(on_async_std::server::run(door, stop)),
     ..ON_TOKIO
 };
 
-const ON_SMOL: Chapter = Chapter {
+const ON_SMOL: Style = Style {
+    name: "on_smol",
     event_loop: Some("smol"),
     io_bound: |jobs| on_smol::run(on_smol::io_bound::run(jobs)),
     io_bound_bounded: |jobs, n| on_smol::run(on_smol::io_bound::bounded(jobs, n)),
@@ -126,14 +94,38 @@ const ON_SMOL: Chapter = Chapter {
         on_smol::run(on_smol::interactivity::careful(count, heart))
     },
     early_results: |jobs, to| on_smol::run(on_smol::early_results::run(jobs, to)),
-    control_deadline: |jobs, limit| on_smol::run(on_smol::control::deadline(jobs, limit)),
-    control_pause: |counter| on_smol::run(on_smol::control::pause(counter)),
+    deadline: |jobs, limit| on_smol::run(on_smol::deadline::run(jobs, limit)),
+    pause: |counter| on_smol::run(on_smol::pause::run(counter)),
     resources_idle: |n, meter| on_smol::run(on_smol::resources::idle(n, meter)),
     resources_ring: |n, laps| on_smol::run(on_smol::resources::ring(n, laps)),
     server: |door, stop| on_smol::run(on_smol::server::run(door, stop)),
     ..ON_TOKIO
 };
 
+const ASIDES: &[Aside] = &[
+    Aside::new("callbacks", "36", "two APIs, one loop: callbacks and coroutines", callbacks::run),
+    Aside::new("waiting", "36", "gather, wait_for, shield, Queue, TaskGroup", waiting::run),
+    Aside::new("loops", "36", "what differs between tokio, async-std and smol", loops::run),
+    Aside::new(
+        "many-threads",
+        "36",
+        "tokio on several threads: faster, no order",
+        many_threads::run,
+    ),
+];
+
+const CLAIMS: &[Claim] = &[
+    Claim("A1", |m| m.interactivity.as_ref().map(heart::one_stalls_everybody)),
+    Claim("A2", |m| {
+        Some(serve::one_thread_many_connections(m.io_bound.as_ref()?, m.server.as_ref()?))
+    }),
+    Claim("A3", |m| m.server.as_ref().map(serve::the_same_task)),
+    Claim("S1", |m| m.aside("callbacks").map(callbacks::callbacks_suffice)),
+    Claim("S2", |m| m.aside("callbacks").map(callbacks::coroutines_are_callbacks)),
+    Claim("S3", |m| m.aside("loops").map(loops::replaceable)),
+    Claim("S4", |_| read_it("Cargo.toml: the language has async, a crate brings the loop")),
+];
+
 fn main() -> ExitCode {
-    Chapter::main(&[ON_TOKIO, ON_ASYNC_STD, ON_SMOL])
+    program::main(&[ON_TOKIO, ON_ASYNC_STD, ON_SMOL], ASIDES, CLAIMS)
 }

@@ -5,34 +5,37 @@
 //! thing this project shows would be hidden. [`site`] and [`load`] do wait, but they are
 //! partners in processes of their own.
 //!
+//! Each of these uses only what stands before it:
+//!
 //! | module | what lives there |
 //! |---|---|
-//! | [`chapter`] | a style's table of contents, and the `main` that runs it |
-//! | `claims` | what the talk claims |
-//! | [`cli`] | every flag of every program, its limits, its messages |
-//! | [`workload`] | one file a workload: input, pure steps, expected answer, what is measured |
-//! | [`limits`] | how much is read at once, and how many connections a server takes |
+//! | [`error`], [`limits`], [`units`], [`machine`], [`span`] | why a program ends, sizes, times as people write them, what the machine gives, who did what when |
+//! | [`claims`] | what the talk claims |
 //! | [`http`] | one GET, and one server connection, without IO |
-//! | [`site`] | the loopback web site that the clients fetch from |
-//! | [`load`] | the clients that a server is tried with |
-//! | [`timeline`] | spans, drawn as text or written for Perfetto |
-//! | [`report`] | the words printed, the JSON, the verdicts |
+//! | [`workload`] | what a style imports, one file for each workload |
+//! | [`style`] | the table of functions that a program hands in |
+//! | [`report`] | sections, bars, timelines, verdicts, as text and as JSON |
+//! | [`site`], [`load`] | the web site that clients fetch from, the clients that a server is tried with |
+//! | [`measure`] | flags, runs, pictures and judges, one file for each workload |
+//! | [`registry`] | the table of workloads |
+//! | [`cli`], [`program`] | the command line, and the `main` of every program |
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 compile_error!("This project runs on Linux with glibc; the README says how to use a container.");
 
-pub mod chapter;
-mod claims;
+pub mod claims;
 pub mod cli;
-mod error;
+pub mod error;
 pub mod http;
 pub mod limits;
 pub mod load;
-mod machine;
+pub mod machine;
+pub mod measure;
+pub mod program;
+pub mod registry;
 pub mod report;
 pub mod site;
-pub mod timeline;
+pub mod span;
+pub mod style;
+pub mod units;
 pub mod workload;
-
-pub use error::Error;
-pub use machine::cpu_seconds;

@@ -1,10 +1,12 @@
 //! What this machine gives: cores, descriptors, CPU time; and the build it runs.
 
+use std::fs;
+
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::unistd::Pid;
 
-use crate::Error;
+use crate::error::Error;
 
 /// What the figures of a run depend on.
 #[derive(Clone, Copy, Debug)]
@@ -23,16 +25,17 @@ impl Machine {
         Machine { cores: cores(), descriptors: if raised { hard } else { soft } }
     }
 
+    /// How many descriptors are left for connections, beside those that everything else needs.
+    pub fn free_descriptors(&self) -> usize {
+        self.descriptors.saturating_sub(64) as usize
+    }
+
     /// Keeps this program, and what it starts from now on, to the first `n` of its cores.
     ///
     /// # Errors
     ///
-    /// There are not so many.
+    /// The kernel refuses.
     pub fn use_cores(&mut self, n: usize) -> Result<(), Error> {
-        if n > self.cores {
-            let have = self.cores;
-            return Err(Error::Usage(format!("--cores {n}: this program may use {have}")));
-        }
         let failed = |error| Error::Failed(format!("cannot choose cores: {error}"));
         let allowed = sched_getaffinity(Pid::from_raw(0)).map_err(failed)?;
         let mut chosen = CpuSet::new();
@@ -69,4 +72,27 @@ pub fn cpu_seconds() -> f64 {
     let usages = both.into_iter().filter_map(|who| getrusage(who).ok());
     let times = usages.flat_map(|u| [u.user_time(), u.system_time()]);
     times.map(|t| t.tv_sec() as f64 + t.tv_usec() as f64 / 1e6).sum()
+}
+
+/// The children of this process, by the kernel's count, zombies included.
+pub fn children() -> Vec<u32> {
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let all: Vec<String> = lists.collect();
+    all.iter().flat_map(|list| list.split_whitespace()).filter_map(|pid| pid.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn children_are_counted() {
+        use std::process::{Command, Stdio};
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().expect("there is cat");
+        assert!(children().contains(&child.id()));
+        drop(child.stdin.take());
+        child.wait().expect("it ends with its input");
+        assert!(!children().contains(&child.id()));
+    }
 }

@@ -3,22 +3,25 @@
 
 use std::process::ExitCode;
 
-use common::chapter::{Aside, Chapter, Claim, Seen};
 use common::limits::max_connections;
+use common::measure::{interactivity as heart, server as serve};
+use common::program;
+use common::registry::{Aside, Claim, read_it};
+use common::style::Style;
 use common::workload::shared_state::Version;
-use common::workload::{cpu_bound as cpu, interactivity as heart, server as serve};
 
 use crate::asides::{apart, hub, many_workers, monkey_patching};
 use crate::gevent::{greenlet, monkey};
 
 mod asides;
-mod control;
 mod cpu_bound;
+mod deadline;
 mod early_results;
 mod gevent;
 mod interactivity;
 mod io_bound;
 mod ordering;
+mod pause;
 mod resources;
 mod server;
 mod shared_state;
@@ -28,8 +31,9 @@ mod tests;
 
 // `greenlet::run` makes the main program a greenlet as well, as it is in gevent: what it spawns
 // starts when it waits, and in order.
-const GEVENT_STYLE: Chapter = Chapter {
-    style: "gevent-style",
+const GEVENT_STYLE: Style = Style {
+    name: "gevent-style",
+    program: "gevent-style",
     event_loop: None,
     slides: "28-32",
     waits: "a call that would block is patched, and switches to the hub",
@@ -44,45 +48,42 @@ const GEVENT_STYLE: Chapter = Chapter {
     interactivity_careless: |count, heart| greenlet::run(|| interactivity::careless(count, heart)),
     interactivity_careful: |count, heart| greenlet::run(|| interactivity::careful(count, heart)),
     early_results: |jobs, to| greenlet::run(|| early_results::run(jobs, to)),
-    control_deadline: |jobs, limit| greenlet::run(|| control::deadline(jobs, limit)),
-    control_pause: |counter| greenlet::run(|| control::pause(counter)),
+    deadline: |jobs, limit| greenlet::run(|| deadline::run(jobs, limit)),
+    pause: |counter| greenlet::run(|| pause::run(counter)),
     idle_tasks: 10_000,
     resources_idle: |n, meter| greenlet::run(|| resources::idle(n, meter)),
     resources_ring: |n, laps| greenlet::run(|| resources::ring(n, laps)),
     server: |door, stop| greenlet::run(|| server::run(door, stop)),
     max_connections: max_connections::OTHERS,
-    asides: &[
-        Aside {
-            name: "monkey-patching",
-            slides: "30",
-            about: "blocking code, before and after patch_all()",
-            run: monkey_patching::run,
-        },
-        Aside {
-            name: "hub",
-            slides: "30",
-            about: "the loop underneath, and what is built on it",
-            run: hub::run,
-        },
-        Aside {
-            name: "many-workers",
-            slides: "29-30",
-            about: "may on several threads: faster, no order",
-            run: many_workers::run,
-        },
-    ],
-    claims: &[
-        Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
-        Claim("C2", Seen::IoAndCpu(cpu::baselines_are_sums)),
-        Claim("A1", Seen::Interactivity(heart::one_stalls_everybody)),
-        Claim("A2", Seen::IoAndServer(serve::one_thread_many_connections)),
-        Claim("A3", Seen::Server(serve::the_same_task)),
-        Claim("G1", Seen::Read("gevent-style/src/io_bound.rs, exchange")),
-        Claim("G2", Seen::Read("gevent-style/src/io_bound.rs, run")),
-        Claim("G3", Seen::Aside("monkey-patching", monkey_patching::cooperates_when_patched)),
-        Claim("G4", Seen::Aside("hub", hub::one_loop_underneath)),
-    ],
 };
+
+const ASIDES: &[Aside] = &[
+    Aside::new(
+        "monkey-patching",
+        "30",
+        "blocking code, before and after patch_all()",
+        monkey_patching::run,
+    ),
+    Aside::new("hub", "30", "the loop underneath, and what is built on it", hub::run),
+    Aside::new(
+        "many-workers",
+        "29-30",
+        "may on several threads: faster, no order",
+        many_workers::run,
+    ),
+];
+
+const CLAIMS: &[Claim] = &[
+    Claim("A1", |m| m.interactivity.as_ref().map(heart::one_stalls_everybody)),
+    Claim("A2", |m| {
+        Some(serve::one_thread_many_connections(m.io_bound.as_ref()?, m.server.as_ref()?))
+    }),
+    Claim("A3", |m| m.server.as_ref().map(serve::the_same_task)),
+    Claim("G1", |_| read_it("gevent-style/src/io_bound.rs, exchange")),
+    Claim("G2", |_| read_it("gevent-style/src/io_bound.rs, run")),
+    Claim("G3", |m| m.aside("monkey-patching").map(monkey_patching::cooperates_when_patched)),
+    Claim("G4", |m| m.aside("hub").map(hub::one_loop_underneath)),
+];
 
 fn main() -> ExitCode {
     // What some asides show in processes of their own, in which nothing is patched.
@@ -92,5 +93,5 @@ fn main() -> ExitCode {
         return code;
     }
     monkey::patch_all();
-    Chapter::main(&[GEVENT_STYLE])
+    program::main(&[GEVENT_STYLE], ASIDES, CLAIMS)
 }

@@ -3,27 +3,31 @@
 
 use std::process::ExitCode;
 
-use common::chapter::{Aside, Chapter, Claim, Seen};
 use common::limits::max_connections;
+use common::measure::{cpu_bound as cpu, io_bound as io};
+use common::measure::{ordering as order, resources as cost, shared_state as state};
+use common::program;
+use common::registry::{Aside, Claim, read_it};
+use common::style::Style;
 use common::workload::shared_state::{Leaves, Version};
-use common::workload::{cpu_bound as cpu, io_bound as io};
-use common::workload::{ordering as order, resources as cost, shared_state as state};
 
 mod asides;
-mod control;
 mod cpu_bound;
+mod deadline;
 mod early_results;
 mod interactivity;
 mod io_bound;
 #[allow(dead_code, reason = "the tests use all of it")]
 mod multiprocessing;
 mod ordering;
+mod pause;
 mod resources;
 mod server;
 mod shared_state;
 
-const PROCESSES: Chapter = Chapter {
-    style: "processes",
+const PROCESSES: Style = Style {
+    name: "processes",
+    program: "processes",
     event_loop: None,
     slides: "16-21",
     waits: "the OS parks a process that waits and preempts one that runs",
@@ -41,42 +45,32 @@ const PROCESSES: Chapter = Chapter {
     interactivity_careless: interactivity::careless,
     interactivity_careful: interactivity::careful,
     early_results: early_results::run,
-    control_deadline: control::deadline,
-    control_pause: control::pause,
+    deadline: deadline::run,
+    pause: pause::run,
     idle_tasks: 100,
     resources_idle: resources::idle,
     resources_ring: resources::ring,
     server: server::run,
     max_connections: max_connections::PROCESSES,
-    asides: &[
-        Aside {
-            name: "pool",
-            slides: "21",
-            about: "eight jobs, two workers, and SIGKILL",
-            run: asides::pool::run,
-        },
-        Aside {
-            name: "start-methods",
-            slides: "16, 21",
-            about: "fork, forkserver, spawn",
-            run: asides::start_methods::run,
-        },
-    ],
-    claims: &[
-        Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
-        Claim("C2", Seen::IoAndCpu(cpu::baselines_are_sums)),
-        Claim("P1", Seen::Read("processes/src/io_bound.rs, exchange")),
-        Claim("P2", Seen::Ordering(order::preempted)),
-        Claim("P3", Seen::Ordering(order::order_differs)),
-        Claim("P4", Seen::IoBound(io::waits_overlap)),
-        Claim("P5", Seen::CpuBound(cpu::as_fast_as_the_cores)),
-        Claim("P6", Seen::CpuBound(cpu::as_fast_as_the_cores)),
-        Claim("P7", Seen::Resources(cost::more_than_a_thread)),
-        Claim("P8", Seen::SharedState(state::only_what_is_shared_gets_lost)),
-    ],
 };
+
+const ASIDES: &[Aside] = &[
+    Aside::new("pool", "21", "eight jobs, two workers, and SIGKILL", asides::pool::run),
+    Aside::new("start-methods", "16, 21", "fork, forkserver, spawn", asides::start_methods::run),
+];
+
+const CLAIMS: &[Claim] = &[
+    Claim("P1", |_| read_it("processes/src/io_bound.rs, exchange")),
+    Claim("P2", |m| m.ordering.as_ref().map(order::preempted)),
+    Claim("P3", |m| m.ordering.as_ref().map(order::order_differs)),
+    Claim("P4", |m| m.io_bound.as_ref().map(io::waits_overlap)),
+    Claim("P5", |m| m.cpu_bound.as_ref().map(cpu::as_fast_as_the_cores)),
+    Claim("P6", |m| m.cpu_bound.as_ref().map(cpu::as_fast_as_the_cores)),
+    Claim("P7", |m| m.resources.as_ref().map(cost::more_than_a_thread)),
+    Claim("P8", |m| m.shared_state.as_ref().map(state::only_what_is_shared_gets_lost)),
+];
 
 fn main() -> ExitCode {
     multiprocessing::start_methods::freeze_support();
-    Chapter::main(&[PROCESSES])
+    program::main(&[PROCESSES], ASIDES, CLAIMS)
 }

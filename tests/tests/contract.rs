@@ -72,7 +72,7 @@ fn the_workloads_are_the_same_everywhere() {
 }
 
 fn workloads() -> Vec<String> {
-    common::chapter::Workload::ALL.iter().map(|workload| workload.name().to_string()).collect()
+    common::registry::WORKLOADS.iter().map(|workload| workload.name.to_string()).collect()
 }
 
 fn help_is_there_for_all_of_it(version: &Version) {

@@ -3,27 +3,31 @@
 
 use std::process::ExitCode;
 
-use common::chapter::{Aside, Chapter, Claim, Seen};
 use common::limits::max_connections;
+use common::measure::{interactivity as heart, server as serve};
+use common::program;
+use common::registry::{Aside, Claim};
+use common::style::Style;
 use common::workload::shared_state::Version;
-use common::workload::{cpu_bound as cpu, interactivity as heart, server as serve};
 
 mod clock;
-mod control;
 mod cpu_bound;
+mod deadline;
 mod deferred;
 mod early_results;
 mod interactivity;
 mod io_bound;
 mod ordering;
+mod pause;
 mod protocol;
 mod reactor;
 mod resources;
 mod server;
 mod shared_state;
 
-const TWISTED_STYLE: Chapter = Chapter {
-    style: "twisted-style",
+const TWISTED_STYLE: Style = Style {
+    name: "twisted-style",
+    program: "twisted-style",
     event_loop: None,
     slides: "28-29, 33-35",
     waits: "nobody waits: the reactor calls back when something has happened",
@@ -38,58 +42,41 @@ const TWISTED_STYLE: Chapter = Chapter {
     interactivity_careless: interactivity::careless,
     interactivity_careful: interactivity::careful,
     early_results: early_results::run,
-    control_deadline: control::deadline,
-    control_pause: control::pause,
+    deadline: deadline::run,
+    pause: pause::run,
     idle_tasks: 10_000,
     resources_idle: resources::idle,
     resources_ring: resources::ring,
     server: server::run,
     max_connections: max_connections::OTHERS,
-    asides: &[
-        Aside {
-            name: "reactor",
-            slides: "33",
-            about: "the explicit loop, call by call",
-            run: reactor::tour::aside,
-        },
-        Aside {
-            name: "deferreds",
-            slides: "33",
-            about: "values and errors going down a chain",
-            run: deferred::tour::aside,
-        },
-        Aside {
-            name: "protocols",
-            slides: "33",
-            about: "a chat room; with --port, one for nc",
-            run: protocol::chat::aside,
-        },
-        Aside {
-            name: "clock",
-            slides: "33",
-            about: "time by hand: tests that wait for nothing",
-            run: clock::tour::aside,
-        },
-        Aside {
-            name: "inline-callbacks",
-            slides: "29, 33",
-            about: "the same chain as an async block",
-            run: deferred::inline::aside,
-        },
-    ],
-    claims: &[
-        Claim("C1", Seen::IoAndCpu(cpu::more_under_way_than_cores)),
-        Claim("C2", Seen::IoAndCpu(cpu::baselines_are_sums)),
-        Claim("A1", Seen::Interactivity(heart::one_stalls_everybody)),
-        Claim("A2", Seen::IoAndServer(serve::one_thread_many_connections)),
-        Claim("A3", Seen::Server(serve::the_same_task)),
-        Claim("W1", Seen::Aside("reactor", reactor::tour::explicit_loop)),
-        Claim("W2", Seen::Aside("protocols", protocol::chat::batteries)),
-        Claim("W3", Seen::Aside("deferreds", deferred::tour::chains)),
-        Claim("W4", Seen::Interactivity(heart::deferred_to_a_thread)),
-    ],
 };
 
+const ASIDES: &[Aside] = &[
+    Aside::new("reactor", "33", "the explicit loop, call by call", reactor::tour::aside),
+    Aside::new("deferreds", "33", "values and errors going down a chain", deferred::tour::aside),
+    Aside::new("protocols", "33", "a chat room; with --port, one for nc", protocol::chat::aside)
+        .with_port(),
+    Aside::new("clock", "33", "time by hand: tests that wait for nothing", clock::tour::aside),
+    Aside::new(
+        "inline-callbacks",
+        "29, 33",
+        "the same chain as an async block",
+        deferred::inline::aside,
+    ),
+];
+
+const CLAIMS: &[Claim] = &[
+    Claim("A1", |m| m.interactivity.as_ref().map(heart::one_stalls_everybody)),
+    Claim("A2", |m| {
+        Some(serve::one_thread_many_connections(m.io_bound.as_ref()?, m.server.as_ref()?))
+    }),
+    Claim("A3", |m| m.server.as_ref().map(serve::the_same_task)),
+    Claim("W1", |m| m.aside("reactor").map(reactor::tour::explicit_loop)),
+    Claim("W2", |m| m.aside("protocols").map(protocol::chat::batteries)),
+    Claim("W3", |m| m.aside("deferreds").map(deferred::tour::chains)),
+    Claim("W4", |m| m.interactivity.as_ref().map(heart::deferred_to_a_thread)),
+];
+
 fn main() -> ExitCode {
-    Chapter::main(&[TWISTED_STYLE])
+    program::main(&[TWISTED_STYLE], ASIDES, CLAIMS)
 }

@@ -9,10 +9,11 @@ use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::cli::Flags;
 use common::http::get::Get;
 use common::limits::BUFFER;
-use common::report::{Section, Verdict};
+use common::registry::Flags;
+use common::report::section::Section;
+use common::report::verdict::Verdict;
 use common::site::Site;
 use common::workload::io_bound::{Job, Outcome};
 use serde_json::json;

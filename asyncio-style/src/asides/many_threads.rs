@@ -7,10 +7,12 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
-use common::cli::Flags;
-use common::cpu_seconds;
-use common::report::{Bar, Section, Times, bars};
-use common::timeline::draw;
+use common::machine::cpu_seconds;
+use common::registry::Flags;
+use common::report::bars::{Bar, bars};
+use common::report::section::Section;
+use common::report::stats::Times;
+use common::report::timeline::draw;
 use common::workload::cpu_bound::{Count, Counted};
 use serde_json::json;
 use tokio::runtime::Builder;

@@ -7,8 +7,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::cli::Flags;
-use common::report::Section;
+use common::registry::Flags;
+use common::report::section::Section;
 
 use crate::asyncio::event_loop::EventLoop;
 use crate::asyncio::exceptions::Exception;

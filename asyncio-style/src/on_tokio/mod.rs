@@ -2,12 +2,13 @@
 
 use tokio::runtime::{Builder, LocalOptions};
 
-pub mod control;
 pub mod cpu_bound;
+pub mod deadline;
 pub mod early_results;
 pub mod interactivity;
 pub mod io_bound;
 pub mod ordering;
+pub mod pause;
 pub mod resources;
 pub mod server;
 pub mod shared_state;

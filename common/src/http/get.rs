@@ -11,7 +11,7 @@ use ureq_proto::client::{Call, RecvResponseResult, SendRequestResult, state};
 use ureq_proto::http::Request;
 
 use crate::limits::BUFFER;
-use crate::timeline::{Kind, Span, now};
+use crate::span::{Kind, Span, now};
 use crate::workload::io_bound::{Job, Outcome, Page};
 
 /// What may be left unparsed before an answer counts as malformed: a head, or a chunk's size line.

@@ -1,17 +1,11 @@
 //! cpu-bound: count primes, several counts at once. Slides 3, 9-11, 18-20, 24-26.
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
-use crate::Error;
-use crate::chapter::Stage;
-use crate::machine::cpu_seconds;
-use crate::report::{Bar, Section, Times, Verdict, bars};
-use crate::timeline::{Kind, Span, now, thread_cpu, threads};
-use crate::workload::io_bound;
+use crate::span::{Kind, Span, now, thread_cpu};
 
 /// Candidates a slice: well under a millisecond of work, so that who yields does so often.
-const SLICE: u64 = 5000;
+pub(crate) const SLICE: u64 = 5000;
 
 /// A slice that took this much longer than the CPU it used was preempted, in microseconds.
 const PREEMPTED: u64 = 500;
@@ -87,258 +81,17 @@ fn is_prime(n: u64) -> bool {
     n >= 2
 }
 
-/// How many primes there are below a number, by a sieve: the expected answer, found another way.
-fn primes_below(below: u64) -> u64 {
-    let mut composite = vec![false; below as usize];
-    let mut primes = 0;
-    for n in 2..below as usize {
-        if !composite[n] {
-            primes += 1;
-            composite.iter_mut().skip(n * n).step_by(n).for_each(|c| *c = true);
-        }
-    }
-    primes
-}
-
-/// How much is counted.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Args {
-    /// How many counts at once
-    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..=1000))]
-    pub tasks: u64,
-    /// Count the primes below this number
-    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
-    pub below: u64,
-}
-
-impl Args {
-    /// What is counted, in a few words.
-    pub fn title(&self) -> String {
-        format!("{} times the primes below {}", self.tasks, self.below)
-    }
-
-    fn counts(&self) -> Vec<Count> {
-        let tasks = 0..self.tasks as usize;
-        tasks.map(|task| Count::new(task, self.below)).collect()
-    }
-}
-
-/// What one or several runs showed.
-pub struct Measured {
-    pub tasks: usize,
-    pub cores: usize,
-    pub walls: Times,
-    /// One after the other, run just before: seconds taken and seconds of CPU.
-    pub in_turn_s: f64,
-    pub in_turn_cpu_s: f64,
-    /// Cores in use on average over the run: CPU seconds of all threads and processes by wall.
-    pub at_work: f64,
-    /// How many threads, of all processes, the tasks ended in.
-    pub threads: usize,
-}
-
-/// Runs the workload and says what it showed.
-///
-/// # Errors
-///
-/// None so far: the work needs no partner.
-pub fn conduct(stage: &mut Stage) -> Result<(Section, Measured), Error> {
-    let args = &stage.flags.cpu_bound;
-    let primes = primes_below(args.below);
-    let mut section = Section::default();
-    let (mut in_turn, mut walls) = (Times::default(), Times::default());
-    let (mut in_turn_cpu, mut cpu) = (0.0, 0.0);
-    for _ in 0..stage.flags.repeat {
-        let before = cpu_seconds();
-        in_turn.time(|| args.counts().into_iter().map(one_after_the_other).count());
-        in_turn_cpu += cpu_seconds() - before;
-        let before = cpu_seconds();
-        let counted = walls.time(|| (stage.chapter.cpu_bound)(args.counts()));
-        cpu += cpu_seconds() - before;
-        section.answers(counted.iter().map(line).collect());
-        let mut places = counted.iter().enumerate();
-        let odd = places.find(|(place, c)| c.task != *place || c.primes != primes);
-        if counted.len() != args.tasks as usize || odd.is_some() {
-            section.wrong = Some(format!("each of the {} counts is {primes}", args.tasks));
-        }
-        section.spans = counted.into_iter().flat_map(|c| c.spans).collect();
-    }
-    let measured = Measured {
-        tasks: args.tasks as usize,
-        cores: stage.machine.cores,
-        in_turn_s: in_turn.median(),
-        in_turn_cpu_s: in_turn_cpu / stage.flags.repeat as f64,
-        at_work: cpu / walls.seconds.iter().sum::<f64>(),
-        threads: threads(&section.spans),
-        walls,
-    };
-    describe(stage, &mut section, &measured);
-    Ok((section, measured))
-}
-
-fn one_after_the_other(mut count: Count) -> Counted {
-    while count.slice() {}
-    count.finish()
-}
-
-fn line(counted: &Counted) -> String {
-    let Counted { task, below, primes, .. } = counted;
-    format!("task {task}: {primes} primes below {below}")
-}
-
-fn describe(stage: &Stage, section: &mut Section, m: &Measured) {
-    let wall = m.walls.median();
-    let limit = m.in_turn_s / m.cores.min(m.tasks) as f64;
-    section.wall_s = Some(wall);
-    section.baseline_s = Some(m.in_turn_s);
-    section.limit_s = Some(limit);
-    let cores = format!("{} at work", plural(m.cores.min(m.tasks), "core"));
-    section.shown = bars(&[
-        Bar::new(stage.chapter.label(), wall, &m.walls.note(&stage.machine)),
-        Bar::new("one by one", m.in_turn_s, &format!("{:.2} × as long", m.in_turn_s / wall)),
-        Bar::new("the limit", limit, &cores),
-    ]);
-    section.draw();
-    section.shown.push(format!("  cores in use, on average: {:.2} of {}", m.at_work, m.cores));
-    section.measure("runs", json!(m.walls.seconds));
-    section.measure("cores_in_use", json!(m.at_work));
-    section.measure("threads", json!(m.threads));
-    section.measure("in_turn_cpu_s", json!(m.in_turn_cpu_s));
-}
-
-fn plural(n: usize, thing: &str) -> String {
-    if n == 1 { format!("1 {thing}") } else { format!("{n} {thing}s") }
-}
-
-/// Whether more than one core was at work, or that it cannot be told.
-enum Cores {
-    One,
-    Several,
-    Unclear(String),
-}
-
-/// Told from the CPU time that the kernel booked, not from the wall clock: on a busy machine
-/// both runs take longer, but one thread never uses more than one core.
-fn cores_at_work(m: &Measured) -> Cores {
-    if m.tasks < 2 {
-        Cores::Unclear("one task alone".into())
-    } else if m.at_work >= 1.3 {
-        Cores::Several
-    } else if m.threads == 1 {
-        Cores::One
-    } else if m.cores < 2 {
-        Cores::Unclear("one core only".into())
-    } else if m.walls.seconds.iter().sum::<f64>() < 0.05 {
-        Cores::Unclear("over too soon to tell".into())
-    } else {
-        Cores::Unclear(format!("the machine gave {:.2} cores", m.at_work))
-    }
-}
-
-/// T5, T9: threads do not speed up computing. They do here.
-pub fn no_faster_for_a_lock(m: &Measured) -> Verdict {
-    match cores_at_work(m) {
-        Cores::Several => Verdict::Differs(format!("no GIL: {}", faster(m))),
-        Cores::One => Verdict::Holds("only one core was at work".into()),
-        Cores::Unclear(why) => Verdict::NotMeasurable(why),
-    }
-}
-
-/// P5, P6: as fast as the cores allow.
-pub fn as_fast_as_the_cores(m: &Measured) -> Verdict {
-    match cores_at_work(m) {
-        Cores::Several => Verdict::Holds(faster(m)),
-        Cores::One => Verdict::Fails("only one core was at work".into()),
-        Cores::Unclear(why) => Verdict::NotMeasurable(why),
-    }
-}
-
-/// K6: no faster than one after the other.
-pub fn no_faster_on_one_thread(m: &Measured) -> Verdict {
-    match cores_at_work(m) {
-        Cores::Several => Verdict::Fails(faster(m)),
-        Cores::One => Verdict::Holds(format!(
-            "{} took turns on one thread, {:.2} of its core in use",
-            plural(m.tasks, "task"),
-            m.at_work
-        )),
-        Cores::Unclear(why) => Verdict::NotMeasurable(why),
-    }
-}
-
-/// C1: concurrency is not parallel computing: more tasks under way than cores at work.
-pub fn more_under_way_than_cores(io: &io_bound::Measured, cpu: &Measured) -> Verdict {
-    let open = match io.most_open {
-        Some(open) if open > cpu.cores => open,
-        _ => return Verdict::NotMeasurable("too few pages, or none of the own site".into()),
-    };
-    let pages = plural(io.threads, "thread");
-    Verdict::Holds(format!(
-        "{open} pages under way at once on {pages}, {:.2} cores at work in cpu-bound",
-        cpu.at_work
-    ))
-}
-
-/// C2: one after the other, waiting costs the sum of the waits, computing that of the work.
-pub fn baselines_are_sums(io: &io_bound::Measured, cpu: &Measured) -> Verdict {
-    let Some((took, waits)) = io.in_turn else {
-        return Verdict::NotMeasurable("needs pages of the own site".into());
-    };
-    let said = format!(
-        "waits of {waits:.2} s took {took:.2} s, computing of {:.2} s took {:.2} s",
-        cpu.in_turn_cpu_s, cpu.in_turn_s
-    );
-    if took < waits || cpu.in_turn_s * 1.05 + 0.02 < cpu.in_turn_cpu_s {
-        Verdict::Fails(said)
-    } else {
-        Verdict::Holds(said)
-    }
-}
-
-fn faster(m: &Measured) -> String {
-    let factor = m.in_turn_s / m.walls.median();
-    format!("{:.2} cores at work, {factor:.2} × as fast as one by one", m.at_work)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn slices_and_the_sieve_agree() {
-        for below in [1, 2, 3, 4, 30, 1000, SLICE, SLICE + 1, SLICE + 2, SLICE + 3, 20_011] {
-            let counted = one_after_the_other(Count::new(0, below));
-            assert_eq!(counted.primes, primes_below(below), "{below}");
-        }
-        assert_eq!(primes_below(1_000_000), 78_498);
-    }
-
-    #[test]
     fn slices_that_follow_each_other_are_one_span() {
-        let counted = one_after_the_other(Count::new(0, 10 * SLICE));
+        let mut count = Count::new(0, 10 * SLICE);
+        while count.slice() {}
+        let counted = count.finish();
         let running = counted.spans.iter().filter(|s| s.kind == Kind::Running).count();
         let preempted = counted.spans.len() - running;
         assert!(running <= preempted + 10, "{:?}", counted.spans);
-    }
-
-    fn measured(at_work: f64, threads: usize, cores: usize) -> Measured {
-        let walls = Times { seconds: vec![1.0] };
-        let (in_turn_s, in_turn_cpu_s) = (2.0, 2.0);
-        Measured { tasks: 6, cores, walls, in_turn_s, in_turn_cpu_s, at_work, threads }
-    }
-
-    #[test]
-    fn verdicts_follow_the_cores_in_use() {
-        let parallel = measured(1.9, 6, 2);
-        assert_eq!(no_faster_for_a_lock(&parallel).word(), "differs in Rust");
-        assert_eq!(as_fast_as_the_cores(&parallel).word(), "holds");
-        assert_eq!(no_faster_on_one_thread(&parallel).word(), "does not hold");
-        let turns = measured(0.99, 1, 2);
-        assert_eq!(no_faster_on_one_thread(&turns).word(), "holds");
-        assert_eq!(as_fast_as_the_cores(&turns).word(), "does not hold");
-        let one_core = measured(0.99, 6, 1);
-        assert_eq!(as_fast_as_the_cores(&one_core).word(), "not measurable here");
-        let busy = measured(1.0, 6, 2);
-        assert_eq!(no_faster_for_a_lock(&busy).word(), "not measurable here");
     }
 }

@@ -1,29 +1,12 @@
 //! server: answer many clients at the same time. Slides 28, 31, 34.
 
-use std::io::{self, Write};
-use std::net::TcpListener;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixStream;
-use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::io;
 use std::time::Duration;
 
-use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::gettid;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use signal_hook::consts::signal::{SIGINT, SIGTERM};
-use signal_hook::{flag, low_level};
 
-use crate::Error;
-use crate::chapter::{Chapter, Stage};
-use crate::cli::duration;
 use crate::http::conn::Conn;
-use crate::load::{Load, Loaded};
-use crate::report::{Bar, Section, Times, Verdict, bars};
-use crate::site::listen;
-use crate::workload::io_bound;
 
 /// How long a server rests that is out of descriptors, memory, threads or processes: whoever just
 /// tries again spins until somebody else lets go of one.
@@ -49,9 +32,9 @@ pub struct Served {
     /// Pages sent to the last byte.
     pub pages: u64,
     /// The thread that served the first connection to end.
-    thread: Option<i32>,
+    pub(crate) thread: Option<i32>,
     /// Others were served by other threads.
-    several_threads: bool,
+    pub(crate) several_threads: bool,
 }
 
 impl Served {
@@ -86,294 +69,9 @@ impl Visit {
     }
 }
 
-/// How many clients there are, and what they ask for.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Args {
-    /// How many clients keep a connection open
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    pub connections: u64,
-    /// How many pages each of them asks for
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    pub requests: u64,
-    /// How long the server thinks about a page
-    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = delay)]
-    pub delay: Duration,
-}
-
-/// A delay that the clients have the patience for.
-fn delay(text: &str) -> Result<Duration, String> {
-    let delay = duration(text)?;
-    if delay > Duration::from_secs(5) { Err("between 0s and 5s".into()) } else { Ok(delay) }
-}
-
-impl Args {
-    /// What is asked for, in a few words.
-    pub fn title(&self) -> String {
-        let delay = match self.delay {
-            Duration::ZERO => String::new(),
-            delay => format!(", each after {delay:?}"),
-        };
-        format!("{} connections, {} pages on each{delay}", self.connections, self.requests)
-    }
-
-    fn load(&self, listener: &TcpListener) -> io::Result<Load> {
-        Ok(Load {
-            connections: self.connections as usize,
-            requests: self.requests as usize,
-            delay: self.delay.as_millis() as u64,
-            ..Load::new(listener.local_addr()?)
-        })
-    }
-}
-
-/// What one or several runs showed.
-pub struct Measured {
-    /// Pages asked for in each run.
-    pub pages: usize,
-    pub connections: usize,
-    /// The last run.
-    pub served: Served,
-    pub loaded: Loaded,
-}
-
-/// Runs the workload and says what it showed.
-///
-/// # Errors
-///
-/// The server ends with an error, or the load or the site cannot be started.
-pub fn conduct(stage: &mut Stage) -> Result<(Section, Measured), Error> {
-    let args = stage.flags.server.clone();
-    let chapter = stage.chapter;
-    let pages = (args.connections * args.requests) as usize;
-    let mut section = Section::default();
-    let mut walls = Times::default();
-    let mut last = None;
-    for _ in 0..stage.flags.repeat {
-        let (served, loaded) = serve_load(chapter, |listener| args.load(listener))?;
-        walls.seconds.push(loaded.wall_s);
-        let Loaded { right, errors, .. } = loaded;
-        section.answers(vec![format!(
-            "{} connections, {pages} pages asked for: {right} right, {errors} wrong",
-            args.connections
-        )]);
-        section.wrong = section.wrong.or_else(|| wrong(&served, &loaded));
-        last = Some((served, loaded));
-    }
-    let (served, loaded) = last.expect("it runs at least once");
-    let measured = Measured { pages, connections: args.connections as usize, served, loaded };
-    let in_turn = in_turn(chapter, &args)? * pages as f64;
-    let limit = limit(stage, &args)?;
-    describe(stage, &mut section, &measured, &walls, (in_turn, limit));
-    Ok((section, measured))
-}
-
-/// Has the style serve a load until that is done.
-fn serve_load(
-    chapter: &Chapter,
-    load: impl FnOnce(&TcpListener) -> io::Result<Load>,
-) -> Result<(Served, Loaded), Error> {
-    let listener = open(0)?;
-    let load = load(&listener)?;
-    let (stop, until) = UnixStream::pair()?;
-    // The load has the only other end: when it ends, for whatever reason, the server stops.
-    let load = load.start(OwnedFd::from(until))?;
-    let served = (chapter.server)(listener, stop)?;
-    Ok((served, load.join()?))
-}
-
-/// A listener for a style's server.
-fn open(port: u16) -> io::Result<TcpListener> {
-    let listener = listen(port)?;
-    // Linux hands this on to what is accepted. Without it the last piece of a long page waits
-    // until the client has acknowledged the one before, which may be 40 ms later.
-    setsockopt(&listener, sockopt::TcpNoDelay, &true)?;
-    Ok(listener)
-}
-
-fn wrong(served: &Served, loaded: &Loaded) -> Option<String> {
-    if let Some(error) = &loaded.first_error {
-        return Some(format!("{} pages were wrong: {error}", loaded.errors));
-    }
-    if served.pages != loaded.right as u64 {
-        return Some(format!("{} pages came, and {} were sent", loaded.right, served.pages));
-    }
-    (served.open > 0).then(|| format!("{} connections were left open", served.open))
-}
-
-/// One client who asks for a few pages, one after the other: seconds a page.
-fn in_turn(chapter: &Chapter, args: &Args) -> Result<f64, Error> {
-    let requests = if args.delay.is_zero() { 100 } else { 4 };
-    let few = Args { connections: 1, requests: requests.min(args.requests), ..args.clone() };
-    let (_, loaded) = serve_load(chapter, |listener| few.load(listener))?;
-    Ok(loaded.wall_s / loaded.right.max(1) as f64)
-}
-
-/// The same load on the site, which is a bare poll loop: seconds.
-fn limit(stage: &mut Stage, args: &Args) -> Result<f64, Error> {
-    let site = stage.site()?.address();
-    let load = Load {
-        connections: args.connections as usize,
-        requests: args.requests as usize,
-        delay: args.delay.as_millis() as u64,
-        ..Load::new(site)
-    };
-    let (_nobody, until) = UnixStream::pair()?;
-    let loaded = load.start(OwnedFd::from(until))?.join()?;
-    stage.site()?.reset()?;
-    Ok(loaded.wall_s)
-}
-
-fn describe(
-    stage: &Stage,
-    section: &mut Section,
-    measured: &Measured,
-    walls: &Times,
-    (in_turn, limit): (f64, f64),
-) {
-    let Measured { served, loaded, .. } = measured;
-    let wall = walls.median();
-    let times = format!("{:.1} × as long, computed", in_turn / wall.max(1e-6));
-    section.wall_s = Some(wall);
-    section.baseline_s = Some(in_turn);
-    section.limit_s = Some(limit);
-    section.shown = bars(&[
-        Bar::new(stage.chapter.label(), wall, &walls.note(&stage.machine)),
-        Bar::new("one by one", in_turn, &times),
-        Bar::new("the limit", limit, "a bare poll loop"),
-    ]);
-    let Loaded { per_second, median_ms, p99_ms, .. } = *loaded;
-    section.shown.push(format!("  latency {}", loaded.drawn()));
-    section.shown.push(format!(
-        "  {per_second:.0} pages a second; a page took {median_ms:.2} ms, 99 of 100 at most \
-         {p99_ms:.2} ms"
-    ));
-    section.shown.push(format!("  most connections open at once: {}", served.most_open));
-    section.measure("runs", json!(walls.seconds));
-    section.measure("per_second", json!(per_second));
-    section.measure("median_ms", json!(median_ms));
-    section.measure("p99_ms", json!(p99_ms));
-    section.measure("latency", json!(loaded.latency));
-    section.measure("most_open", json!(served.most_open));
-    section.measure("one_thread", json!(!served.several_threads));
-}
-
-/// A2: one thread serves many connections by events, as a client and as a server.
-pub fn one_thread_many_connections(io: &io_bound::Measured, m: &Measured) -> Verdict {
-    match (io_bound::one_thread_many_connections(io), one_thread_many_clients(m)) {
-        (Verdict::Holds(client), Verdict::Holds(server)) => {
-            Verdict::Holds(format!("{client}; {server}"))
-        }
-        (Verdict::Holds(_), other) | (other, _) => other,
-    }
-}
-
-fn one_thread_many_clients(m: &Measured) -> Verdict {
-    let Served { most_open, pages, several_threads, .. } = m.served;
-    if m.connections < 2 {
-        return Verdict::NotMeasurable("one client came alone (--connections)".into());
-    }
-    match (most_open, several_threads) {
-        (2.., false) => {
-            Verdict::Holds(format!("one thread served {most_open} clients at once, {pages} pages"))
-        }
-        (2.., true) => Verdict::Fails("several threads served the connections".into()),
-        _ => Verdict::Fails("one connection at a time was open".into()),
-    }
-}
-
-/// A3: callbacks, coroutines, both: the same task.
-pub fn the_same_task(m: &Measured) -> Verdict {
-    let (right, pages) = (m.loaded.right, m.pages);
-    if right == pages {
-        Verdict::Holds(format!(
-            "{right} pages of {pages} were right; gevent-style, twisted-style and asyncio-style \
-             answer the same clients, diff their server.rs"
-        ))
-    } else {
-        Verdict::Fails(format!("{right} pages of {pages} were right"))
-    }
-}
-
-/// The program `serve`: the style's server until a signal ends it.
-///
-/// # Errors
-///
-/// The port is in use, or the server ends with an error.
-pub fn serve(chapter: &Chapter, port: u16, quiet: bool) -> Result<ExitCode, Error> {
-    let listener = open(port)
-        .map_err(|error| Error::Failed(format!("cannot listen on 127.0.0.1:{port}: {error}")))?;
-    let stop = until_signalled()?;
-    let mut out = io::stdout().lock();
-    let address = listener.local_addr()?;
-    writeln!(out, "{} http://{address}", chapter.label()).and_then(|()| out.flush())?;
-    drop(out);
-    let served = (chapter.server)(listener, stop)?;
-    if !quiet {
-        let Served { pages, connections, .. } = served;
-        let _ = writeln!(anstream::stderr(), "{pages} pages on {connections} connections");
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// A socket that is at its end once a SIGTERM or a Ctrl-C has come. The second signal does what
-/// it does to any program.
-fn until_signalled() -> io::Result<UnixStream> {
-    let (stop, until) = UnixStream::pair()?;
-    let until = Arc::new(until);
-    let again = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
-        flag::register_conditional_default(signal, Arc::clone(&again))?;
-        flag::register(signal, Arc::clone(&again))?;
-        on_signal(signal, Arc::clone(&until))?;
-    }
-    Ok(stop)
-}
-
-/// Has a signal end the conversation. Were a byte sent instead, the first to read it would be the
-/// only one to know.
-#[expect(unsafe_code, reason = "a signal handler may do few things")]
-fn on_signal(signal: i32, until: Arc<UnixStream>) -> io::Result<()> {
-    let hang_up = move || {
-        // SAFETY: a system call on a descriptor that stays open as long as this handler is there.
-        // `man 7 signal-safety` lists it.
-        unsafe { libc::shutdown(until.as_raw_fd(), libc::SHUT_RDWR) };
-    };
-    // SAFETY: the handler makes that system call and nothing else; the first call does not fail,
-    // and so leaves `errno` alone.
-    unsafe { low_level::register(signal, hang_up) }?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn measured(most_open: usize, several_threads: bool, right: usize) -> Measured {
-        Measured {
-            pages: 6400,
-            connections: 64,
-            served: Served { most_open, several_threads, ..Served::default() },
-            loaded: Loaded { right, ..Loaded::default() },
-        }
-    }
-
-    #[test]
-    fn events_are_judged_by_the_servers_own_books() {
-        let verdict = |most_open, several| {
-            one_thread_many_clients(&measured(most_open, several, 6400)).word()
-        };
-        assert_eq!(verdict(64, false), "holds");
-        assert_eq!(verdict(64, true), "does not hold");
-        assert_eq!(verdict(1, false), "does not hold");
-        let alone = Measured { connections: 1, ..measured(1, false, 6400) };
-        assert_eq!(one_thread_many_clients(&alone).word(), "not measurable here");
-    }
-
-    #[test]
-    fn the_task_is_judged_by_its_pages() {
-        assert_eq!(the_same_task(&measured(64, false, 6400)).word(), "holds");
-        assert_eq!(the_same_task(&measured(64, false, 6399)).word(), "does not hold");
-    }
 
     #[test]
     fn the_books_of_a_server() {
@@ -388,17 +86,6 @@ mod tests {
         served.end(Visit { pages: 0, thread: 1 });
         assert_eq!((served.open, served.most_open), (0, 2));
         assert_eq!((served.connections, served.pages), (3, 5));
-    }
-
-    #[test]
-    fn what_is_no_success() {
-        let served = |pages, open| Served { open, pages, ..Served::default() };
-        let good = Loaded { right: 5, ..Loaded::default() };
-        assert_eq!(wrong(&served(5, 0), &good), None);
-        assert!(wrong(&served(4, 0), &good).is_some());
-        assert!(wrong(&served(5, 1), &good).is_some());
-        let bad = Loaded { first_error: Some("no".into()), ..good };
-        assert!(wrong(&served(5, 0), &bad).is_some());
     }
 
     #[test]

@@ -2,17 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+pub(crate) const TASKS: u64 = 4;
 
-use crate::Error;
-use crate::chapter::Stage;
-use crate::report::{Bar, Section, Times, Verdict, bars, red};
-
-const TASKS: u64 = 4;
-const ACCOUNTS: usize = 10;
+pub(crate) const ACCOUNTS: usize = 10;
 
 /// What every account holds at first.
-const BALANCE: i64 = 10_000;
+pub(crate) const BALANCE: i64 = 10_000;
 
 /// How long it takes to think. Without it next to nothing would ever be lost; with it, the
 /// transfers of one task outlast the turn that an operating system gives it on one core.
@@ -42,7 +37,7 @@ impl Bank {
     }
 
     /// What the accounts hold in the end if no transfer is lost, in whatever order they are made.
-    fn expected(&self) -> Vec<i64> {
+    pub(crate) fn expected(&self) -> Vec<i64> {
         let mut balances = self.balances();
         for Transfer { from, to, amount } in self.tasks().into_iter().flatten() {
             balances[from] -= amount;
@@ -94,7 +89,7 @@ pub fn think() {
 /// What the accounts hold in the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Totals {
-    balances: Vec<i64>,
+    pub(crate) balances: Vec<i64>,
 }
 
 impl FromIterator<i64> for Totals {
@@ -126,171 +121,6 @@ pub enum Leaves {
     Untouched,
 }
 
-/// How much is transferred.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Args {
-    /// How many transfers each task makes
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    pub transfers: u64,
-}
-
-impl Args {
-    /// What is done, in a few words.
-    pub fn title(&self) -> String {
-        format!("{TASKS} tasks, {} transfers each", self.transfers)
-    }
-}
-
-/// What one or several runs showed.
-pub struct Measured {
-    /// Of all tasks together.
-    pub transfers: u64,
-    /// Of each careless run, by how much each balance was wrong.
-    pub errors: Vec<Vec<i64>>,
-    pub careless: Times,
-    pub careful: Times,
-    /// Whether the accounts were left as they should be by careful and the other versions.
-    pub as_told: bool,
-    /// Whether tasks that share nothing left the accounts as they were; none if not tried.
-    pub untouched: Option<bool>,
-}
-
-impl Measured {
-    /// How many careless runs have lost something.
-    fn lost(&self) -> usize {
-        self.errors.iter().filter(|errors| errors.iter().any(|&error| error != 0)).count()
-    }
-}
-
-/// Runs the workload and says what it showed.
-///
-/// # Errors
-///
-/// None so far: the work needs no partner.
-pub fn conduct(stage: &mut Stage) -> Result<(Section, Measured), Error> {
-    let bank = Bank::new(stage.flags.shared_state.transfers);
-    let expected = bank.expected();
-    let also = stage.chapter.shared_state_also;
-    let mut section = Section::default();
-    let mut measured = Measured {
-        transfers: TASKS * stage.flags.shared_state.transfers,
-        errors: Vec::new(),
-        careless: Times::default(),
-        careful: Times::default(),
-        as_told: true,
-        untouched: None,
-    };
-    let mut times: Vec<Times> = also.iter().map(|_| Times::default()).collect();
-    for _ in 0..stage.flags.repeat {
-        let careless = measured.careless.time(|| (stage.chapter.shared_state_careless)(&bank));
-        let errors = careless.balances.iter().zip(&expected).map(|(is, should)| is - should);
-        measured.errors.push(errors.collect());
-        let careful = measured.careful.time(|| (stage.chapter.shared_state_careful)(&bank));
-        section.answers(answer(&measured, &careful));
-        measured.as_told &= careful.balances == expected;
-        for (version, times) in also.iter().zip(&mut times) {
-            let Totals { balances } = times.time(|| (version.run)(&bank));
-            let as_told = match version.leaves {
-                Leaves::Exact => balances == expected,
-                Leaves::Untouched => balances == bank.balances(),
-            };
-            measured.as_told &= as_told;
-            if version.leaves == Leaves::Untouched {
-                measured.untouched = Some(as_told && measured.untouched.unwrap_or(true));
-            }
-            if !as_told {
-                section.wrong = Some(format!("{} left {balances:?}", version.name));
-            }
-        }
-        if careful.balances != expected {
-            section.wrong = Some(format!("careful left {:?}", careful.balances));
-        }
-    }
-    describe(stage, &mut section, &measured, &times);
-    Ok((section, measured))
-}
-
-fn answer(m: &Measured, Totals { balances }: &Totals) -> Vec<String> {
-    let total: i64 = balances.iter().sum();
-    let before = BALANCE * ACCOUNTS as i64;
-    vec![format!("careful: {before} before, {total} after {} transfers", m.transfers)]
-}
-
-fn describe(stage: &Stage, section: &mut Section, m: &Measured, times: &[Times]) {
-    let careless = m.careless.median();
-    let longer = |times: &Times| format!("{:.1} × as long", times.median() / careless);
-    let mut rows = vec![
-        Bar::new("careless", careless, &m.careless.note(&stage.machine)),
-        Bar::new("careful", m.careful.median(), &longer(&m.careful)),
-    ];
-    for (version, times) in stage.chapter.shared_state_also.iter().zip(times) {
-        rows.push(Bar::new(version.name, times.median(), &longer(times)));
-        section.measure(&format!("{}_s", version.name), json!(times.seconds));
-    }
-    section.wall_s = Some(m.careful.median());
-    section.shown = bars(&rows);
-    section.shown.push("  by how much each account is wrong afterwards:".into());
-    section.shown.push(table("careless", &m.errors[m.errors.len() - 1]));
-    if m.as_told {
-        section.shown.push(table("careful", &[0; ACCOUNTS]));
-    }
-    section.shown.push(format!("  careless: {}", in_words(m)));
-    section.measure("careless_s", json!(m.careless.seconds));
-    section.measure("careful_s", json!(m.careful.seconds));
-    section.measure("careless_errors", json!(m.errors));
-    section.measure("careless_lost", json!(m.lost()));
-    section.measure("untouched", m.untouched.map_or(Value::Null, Value::Bool));
-}
-
-/// A row with a number for each account; 80 columns at most.
-fn table(name: &str, errors: &[i64]) -> String {
-    let cell = |&error: &i64| match error {
-        0 => format!("{:>6}", 0),
-        -9999..=9999 => red(&format!("{error:>+6}")),
-        _ => red(&format!("{:>+5}k", error / 1000)),
-    };
-    format!("  {name:<13}{}", errors.iter().map(cell).collect::<String>())
-}
-
-/// What the last careless run has lost.
-fn in_words(m: &Measured) -> String {
-    let errors = &m.errors[m.errors.len() - 1];
-    let wrong = errors.iter().filter(|&&error| error != 0).count();
-    let total = match errors.iter().sum::<i64>() {
-        0 => "although the total is right".to_string(),
-        more @ 1.. => format!("{more} too much in all"),
-        less => format!("{} missing in all", -less),
-    };
-    match (wrong, m.errors.len()) {
-        (0, 1) => "nothing was lost this time".into(),
-        (_, 1) => format!("{wrong} of {ACCOUNTS} balances are wrong, {total}"),
-        (_, runs) => format!("updates were lost in {} of {runs} runs", m.lost()),
-    }
-}
-
-/// T11: updates of shared state get lost.
-pub fn updates_get_lost(m: &Measured) -> Verdict {
-    if !m.as_told {
-        return Verdict::Fails("careful is wrong too".into());
-    }
-    if m.lost() == 0 {
-        return Verdict::NotMeasurable(format!("{} transfers are too few", m.transfers));
-    }
-    Verdict::Holds(format!("careless: {}; careful: none", in_words(m)))
-}
-
-/// P8: nothing is shared unless asked for; and what is shared loses updates.
-pub fn only_what_is_shared_gets_lost(m: &Measured) -> Verdict {
-    match (m.untouched, updates_get_lost(m)) {
-        (Some(true), Verdict::Holds(said)) => Verdict::Holds(format!(
-            "the parent's own accounts never changed; in shared memory {said}"
-        )),
-        (Some(true), other) => other,
-        (Some(false), _) => Verdict::Fails("a child changed the parent's own accounts".into()),
-        (None, _) => Verdict::NotMeasurable("tasks without shared memory were not tried".into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,38 +137,5 @@ mod tests {
         // Every account is in use, by every task: otherwise nothing could be lost there.
         assert!(expected.iter().all(|&balance| balance != BALANCE), "{expected:?}");
         assert_ne!(bank.tasks()[0].next(), bank.tasks()[1].next());
-    }
-
-    fn measured(errors: &[&[i64]], as_told: bool, untouched: Option<bool>) -> Measured {
-        let errors = errors.iter().map(|errors| errors.to_vec()).collect();
-        let (careless, careful) = (Times::default(), Times::default());
-        Measured { transfers: 4, errors, careless, careful, as_told, untouched }
-    }
-
-    #[test]
-    fn verdicts_follow_the_balances() {
-        let lost = measured(&[&[5, -5]], true, None);
-        assert_eq!(updates_get_lost(&lost).word(), "holds");
-        assert_eq!(only_what_is_shared_gets_lost(&lost).word(), "not measurable here");
-        let nothing = measured(&[&[0, 0]], true, Some(true));
-        assert_eq!(updates_get_lost(&nothing).word(), "not measurable here");
-        assert_eq!(only_what_is_shared_gets_lost(&nothing).word(), "not measurable here");
-        let shared = measured(&[&[5, -6]], true, Some(true));
-        assert_eq!(only_what_is_shared_gets_lost(&shared).word(), "holds");
-        let leaked = measured(&[&[5, -6]], true, Some(false));
-        assert_eq!(only_what_is_shared_gets_lost(&leaked).word(), "does not hold");
-        let wrong = measured(&[&[5, -6]], false, Some(true));
-        assert_eq!(updates_get_lost(&wrong).word(), "does not hold");
-    }
-
-    fn plain(name: &str, errors: &[i64]) -> String {
-        anstream::adapter::strip_str(&table(name, errors)).to_string()
-    }
-
-    #[test]
-    fn a_row_fits_whatever_was_lost() {
-        let row = plain("careless", &[i64::from(i32::MIN), 0, 9999, -9999, 10_000, 1, 2, 3, 4, 5]);
-        assert!(row.chars().count() <= 80, "{row}");
-        assert!(row.contains("     0 +9999 -9999  +10k    +1"), "{row}");
     }
 }

@@ -5,8 +5,9 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use common::cli::Flags;
-use common::report::{Section, Verdict};
+use common::registry::Flags;
+use common::report::section::Section;
+use common::report::verdict::Verdict;
 use serde_json::json;
 
 use crate::asides::generators::nanoseconds;

@@ -7,8 +7,9 @@ use std::hint::black_box;
 use std::rc::Rc;
 use std::time::Instant;
 
-use common::cli::Flags;
-use common::report::{Section, Verdict};
+use common::registry::Flags;
+use common::report::section::Section;
+use common::report::verdict::Verdict;
 use corosensei::Coroutine;
 use serde_json::json;
 

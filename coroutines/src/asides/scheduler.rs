@@ -9,8 +9,8 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use common::cli::Flags;
-use common::report::Section;
+use common::registry::Flags;
+use common::report::section::Section;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::json;
 

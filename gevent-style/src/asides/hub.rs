@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::cli::Flags;
-use common::report::{Section, Verdict};
+use common::registry::Flags;
+use common::report::section::Section;
+use common::report::verdict::Verdict;
 use serde_json::json;
 
 use crate::gevent::event::{AsyncResult, Event};

@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::cli::Flags;
-use common::report::{Bar, Section, bars};
+use common::registry::Flags;
+use common::report::bars::{Bar, bars};
+use common::report::section::Section;
 use common::workload::cpu_bound::Count;
 use may::coroutine::{self, JoinHandle};
 use serde_json::{Value, json};
@@ -73,7 +74,7 @@ pub fn measure(workers: &str) -> Value {
     may::config().set_worker_pin(false);
     // What is counted first would pay for starting the workers.
     join(spawn(|| ()));
-    let cpu = common::cpu_seconds();
+    let cpu = common::machine::cpu_seconds();
     let start = Instant::now();
     let counted: Vec<u64> = join_all((0..COUNTS).map(|task| spawn(move || primes(task))));
     let seconds = start.elapsed().as_secs_f64();
@@ -81,7 +82,7 @@ pub fn measure(workers: &str) -> Value {
     json!({
         "primes": counted.first(),
         "seconds": seconds,
-        "cores": (common::cpu_seconds() - cpu) / seconds,
+        "cores": (common::machine::cpu_seconds() - cpu) / seconds,
         "orders": orders.len(),
         "threads": threads_seen(coroutine::yield_now),
         "threads_after_sleep": threads_seen(|| coroutine::sleep(Duration::from_millis(1))),

@@ -12,8 +12,10 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::cli::Flags;
-use common::report::{Bar, Section, Verdict, bars};
+use common::registry::Flags;
+use common::report::bars::{Bar, bars};
+use common::report::section::Section;
+use common::report::verdict::Verdict;
 use common::site::Site;
 use serde_json::{Value, json};
 

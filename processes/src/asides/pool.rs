@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::cli::Flags;
-use common::report::Section;
+use common::registry::Flags;
+use common::report::section::Section;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 

@@ -9,8 +9,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc;
 use std::thread;
 
-use common::cli::Flags;
-use common::report::{Section, Times};
+use common::registry::Flags;
+use common::report::section::Section;
+use common::report::stats::Times;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 

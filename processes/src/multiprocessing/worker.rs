@@ -3,7 +3,7 @@
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-use common::timeline::now;
+use common::span::now;
 use nix::poll::{PollFd, PollFlags};
 use nix::unistd::Pid;
 use serde::de::DeserializeOwned;

@@ -7,8 +7,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
-use common::cli::Flags;
-use common::report::Section;
+use common::registry::Flags;
+use common::report::section::Section;
 use serde_json::json;
 
 /// What a thread tells the watchdog around each lock.

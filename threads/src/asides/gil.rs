@@ -7,10 +7,14 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use common::cli::Flags;
-use common::cpu_seconds;
-use common::report::{Bar, Section, Times, Verdict, bars};
-use common::timeline::{self, Span};
+use common::machine::cpu_seconds;
+use common::registry::Flags;
+use common::report::bars::{Bar, bars};
+use common::report::section::Section;
+use common::report::stats::Times;
+use common::report::timeline;
+use common::report::verdict::Verdict;
+use common::span::Span;
 use common::workload::cpu_bound::{Count, Counted};
 use serde_json::json;
 

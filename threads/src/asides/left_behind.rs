@@ -8,8 +8,8 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use common::cli::Flags;
-use common::report::Section;
+use common::registry::Flags;
+use common::report::section::Section;
 
 /// Stops waiting when the time is up, and that is all it does: the thread goes on.
 pub fn careless(_: &Flags) -> Section {

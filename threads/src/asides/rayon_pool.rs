@@ -9,9 +9,12 @@ use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder, current_thread_index};
 use serde_json::json;
 
-use common::cli::Flags;
-use common::report::{Bar, Section, Times, bars};
-use common::timeline::{self, Span};
+use common::registry::Flags;
+use common::report::bars::{Bar, bars};
+use common::report::section::Section;
+use common::report::stats::Times;
+use common::report::timeline;
+use common::span::Span;
 use common::workload::cpu_bound::{Count, Counted};
 
 /// Workers of the pool: two show everything, on one core as well.

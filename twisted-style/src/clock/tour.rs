@@ -5,8 +5,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use common::cli::Flags;
-use common::report::Section;
+use common::registry::Flags;
+use common::report::section::Section;
 
 use super::{Clock, CooperativeTask, Cooperator, LoopingCall};
 use crate::deferred::Deferred;

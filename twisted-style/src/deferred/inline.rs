@@ -6,8 +6,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::cli::Flags;
-use common::report::Section;
+use common::registry::Flags;
+use common::report::section::Section;
 
 use super::{Deferred, Failure, gather_results, inline_callbacks};
 use crate::reactor::Reactor;

@@ -7,8 +7,9 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use common::cli::Flags;
-use common::report::{Section, Verdict};
+use common::registry::Flags;
+use common::report::section::Section;
+use common::report::verdict::Verdict;
 
 use super::{
     Deferred, DeferredLock, DeferredQueue, DeferredSemaphore, Failure, Resolver, deferred_list,

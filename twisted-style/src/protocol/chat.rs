@@ -10,8 +10,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use common::cli::Flags;
-use common::report::{Section, Verdict};
+use common::registry::Flags;
+use common::report::section::Section;
+use common::report::verdict::Verdict;
 
 use super::{LineProtocol, LineReceiver, Lines, Protocol, Transport};
 use crate::deferred::{Deferred, DeferredQueue, Failure, Resolver, inline_callbacks};

@@ -9,8 +9,9 @@ use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::cli::Flags;
-use common::report::{Section, Verdict};
+use common::registry::Flags;
+use common::report::section::Section;
+use common::report::verdict::Verdict;
 
 use super::{Reactor, SystemEvent};
 use crate::clock::DelayedCall;

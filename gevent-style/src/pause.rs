@@ -1,43 +1,20 @@
-//! control: cut what takes too long, and pause what runs.
-//! One greenlet a page. A greenlet can be killed: the call it waits in fails.
-//! Run it: cargo run -p gevent-style -- control
+//! pause: one side produces; the other pauses it, resumes it, stops it.
+//! A greenlet that looks at a flag waits on a condition variable, patched.
+//! Run it: cargo run -p gevent-style -- pause
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use may::sync::mpsc::{Sender, channel};
 
-use common::workload::control::{Counter, Paused};
-use common::workload::io_bound::{Job, Outcome};
+use common::workload::pause::{Counter, Paused};
 
 use crate::gevent::greenlet;
-use crate::io_bound::fetch;
 
-pub fn deadline(jobs: Vec<Job>, limit: Duration) -> Vec<Outcome> {
-    let deadline = Instant::now() + limit;
-    let mut tasks = Vec::new();
-    for job in jobs {
-        tasks.push((job.clone(), greenlet::spawn(move || fetch(job))));
-    }
-    let mut outcomes = Vec::new();
-    for (job, task) in tasks {
-        if task.wait(Some(deadline)) {
-            outcomes.push(task.join().expect("fetch catches its errors"));
-        } else {
-            task.kill();
-            // Only when this returns is the task gone.
-            let _ = task.join();
-            outcomes.push(job.timed_out());
-        }
-    }
-    outcomes
-}
-
-pub fn pause(counter: Counter) -> Paused {
+pub fn run(counter: Counter) -> Paused {
     let mut seen = Paused::default();
     let hold = counter.hold();
     let switch = Arc::new(Switch::default());
@@ -46,13 +23,13 @@ pub fn pause(counter: Counter) -> Paused {
     let theirs = Arc::clone(&switch);
     let task = greenlet::spawn(move || produce(counter, &theirs, permits, &sender));
     for _ in 0..Counter::HALF {
-        permit.write_all(&[1]).expect("it counts");
-        seen.before.extend(numbers.recv().expect("it counts"));
+        permit.write_all(&[1]).expect("the producer is running");
+        seen.before.extend(numbers.recv().expect("the producer is running"));
     }
     *switch.paused.lock().expect("nobody panics") = true;
-    // From here on it could count further, but for the flag.
-    permit.write_all(&[1; Counter::HALF as usize]).expect("it counts");
-    let confirmed = numbers.recv().expect("it counts");
+    // From here on it could produce more, but for the flag.
+    permit.write_all(&[1; Counter::HALF as usize]).expect("the producer is running");
+    let confirmed = numbers.recv().expect("the producer is running");
     assert_eq!(confirmed, None, "a number in spite of the flag");
     seen.at_confirm = switch.made.load(SeqCst);
     thread::sleep(hold);
@@ -60,7 +37,7 @@ pub fn pause(counter: Counter) -> Paused {
     *switch.paused.lock().expect("nobody panics") = false;
     switch.resumed.notify_one();
     for _ in 0..Counter::HALF {
-        seen.after.extend(numbers.recv().expect("it counts"));
+        seen.after.extend(numbers.recv().expect("the producer is running"));
     }
     task.kill();
     task.join().expect("a killed read is an error, not a panic");
@@ -85,12 +62,12 @@ fn produce(
     while permits.read_exact(&mut [0]).is_ok() {
         let mut paused = switch.paused.lock().expect("nobody panics");
         if *paused {
-            numbers.send(None).expect("somebody listens");
+            numbers.send(None).expect("the controller listens");
         }
         while *paused {
             paused = switch.resumed.wait(paused).expect("nobody panics");
         }
         switch.made.fetch_add(1, SeqCst);
-        numbers.send(Some(counter.count())).expect("somebody listens");
+        numbers.send(Some(counter.count())).expect("the controller listens");
     }
 }

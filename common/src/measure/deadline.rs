@@ -1,4 +1,4 @@
-//! control: cut what takes too long, and pause what runs. Slide 27.
+//! deadline: every page is there, or timed out, at one moment. Slide 27.
 
 use std::fs;
 use std::thread;
@@ -6,88 +6,35 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::Error;
-use crate::chapter::Stage;
-use crate::report::{Bar, Section, Times, Verdict, bars};
-use crate::timeline::{Step, ladder, now};
-use crate::workload::io_bound::{Job, Outcome, own_job, sites_page};
+use crate::error::Error;
+use crate::machine::children;
+use crate::measure::context::Context;
+use crate::measure::io_bound::sites_page;
+use crate::report::bars::{Bar, bars};
+use crate::report::section::Section;
+use crate::report::stats::Times;
+use crate::report::timeline::{Step, ladder};
+use crate::span::now;
+use crate::units::duration;
+use crate::workload::io_bound::{Job, Outcome};
 
-/// What is paused: it counts from 1, without an end.
-#[derive(Clone, Debug)]
-pub struct Counter {
-    counted: u32,
-    hold: Duration,
-}
-
-impl Counter {
-    /// How many numbers it makes before it is paused, and how many after that.
-    pub const HALF: u32 = 3;
-
-    /// The next number.
-    pub fn count(&mut self) -> u32 {
-        self.counted += 1;
-        self.counted
-    }
-
-    /// For how long it is kept paused.
-    pub fn hold(&self) -> Duration {
-        self.hold
-    }
-}
-
-/// What the controller saw.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Paused {
-    /// The numbers that came before the pause.
-    pub before: Vec<u32>,
-    /// How many had been made when the paused side confirmed that it was paused.
-    pub at_confirm: u32,
-    /// How many had been made when it was resumed.
-    pub at_resume: u32,
-    /// The numbers that came after that.
-    pub after: Vec<u32>,
-    /// How many had been made when it was gone.
-    pub at_end: u32,
-}
-
-impl Paused {
-    fn line(&self) -> String {
-        let during = self.at_resume.wrapping_sub(self.at_confirm);
-        format!("{} | paused: {during} | {}", join(&self.before), join(&self.after))
-    }
-
-    /// What it has to be.
-    fn expected() -> Paused {
-        let half = Counter::HALF;
-        Paused {
-            before: (1..=half).collect(),
-            at_confirm: half,
-            at_resume: half,
-            after: (half + 1..=2 * half).collect(),
-            at_end: 2 * half,
-        }
-    }
-}
-
-/// When what is cut, and for how long what is paused.
+/// When the pages are cut.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// When to call off the rest
-    #[arg(long, value_name = "TIME", default_value = "300ms", value_parser = crate::cli::duration)]
+    /// When to cancel what is not there
+    #[arg(long, value_name = "TIME", default_value = "300ms", value_parser = duration)]
     pub deadline: Duration,
     /// As well a page that drips, one that stops halfway
     #[arg(long)]
     pub with_failures: bool,
-    /// How long the counter is kept paused
-    #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = crate::cli::duration)]
-    pub hold: Duration,
 }
 
 /// How many pages there are that do answer, and how far away each is.
 const PAGES: u64 = 5;
+
 const LATENCY: Duration = Duration::from_millis(50);
 
-/// A page that nobody calls off is given up after this time all the same.
+/// A page that is not cancelled times out after this time all the same.
 const PATIENCE: Duration = Duration::from_mins(10);
 
 /// How long the kernel and the site may take to notice on a busy machine.
@@ -96,7 +43,10 @@ const NOTICED: Duration = Duration::from_secs(2);
 impl Args {
     /// What happens, in a few words.
     pub fn title(&self) -> String {
-        format!("a deadline of {:?}, and a pause", self.deadline)
+        format!(
+            "{PAGES} pages {LATENCY:?} away, one that never answers, {:?} in all",
+            self.deadline
+        )
     }
 
     /// # Errors
@@ -113,8 +63,8 @@ impl Args {
         Ok(())
     }
 
-    fn jobs(&self, stage: &mut Stage) -> Result<Vec<Job>, Error> {
-        let address = stage.site()?.address();
+    fn jobs(&self, context: &mut Context) -> Result<Vec<Job>, Error> {
+        let address = context.site()?.address();
         let mut paths: Vec<String> = (0..PAGES).map(|n| format!("/page/{n}")).collect();
         paths.push("/stall".into());
         if self.with_failures {
@@ -123,7 +73,7 @@ impl Args {
         let job = |(task, path): (usize, String)| {
             let delay = if task < PAGES as usize { LATENCY.as_millis() } else { 0 };
             let url = format!("http://{address}{path}?delay={delay}");
-            own_job(task, address, path, url, PATIENCE)
+            Job { task, url, address, page: path, timeout: PATIENCE }
         };
         Ok(paths.into_iter().enumerate().map(job).collect())
     }
@@ -167,14 +117,6 @@ impl Holdings {
     }
 }
 
-/// The children of this process, by the kernel's count, zombies included.
-pub(crate) fn children() -> Vec<u32> {
-    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-    let all: Vec<String> = lists.collect();
-    all.iter().flat_map(|list| list.split_whitespace()).filter_map(|pid| pid.parse().ok()).collect()
-}
-
 /// What one or several runs showed.
 pub struct Measured {
     /// How many pages were cut at the deadline, of how many.
@@ -183,7 +125,6 @@ pub struct Measured {
     /// Threads, processes and descriptors more than before, and requests that the site saw
     /// neither answered nor given up.
     pub left_behind: usize,
-    pub paused: Paused,
     /// When all pages had been answered or cut.
     pub walls: Times,
 }
@@ -193,10 +134,9 @@ pub struct Measured {
 /// # Errors
 ///
 /// The site cannot be started or asked.
-pub fn conduct(stage: &mut Stage) -> Result<(Section, Measured), Error> {
-    let args = stage.flags.control.clone();
-    let jobs = args.jobs(stage)?;
-    let deadline = stage.chapter.control_deadline;
+pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Error> {
+    let jobs = args.jobs(context)?;
+    let deadline = context.style.deadline;
     // What a loop starts once and keeps is there before anything is counted.
     deadline(jobs[..1].to_vec(), NOTICED);
     let mut section = Section::default();
@@ -204,23 +144,18 @@ pub fn conduct(stage: &mut Stage) -> Result<(Section, Measured), Error> {
     let mut steps = Vec::new();
     let (mut cut, mut left_behind) = (0, 0);
     let mut held = (Holdings::now(), Holdings::now());
-    let mut paused = Paused::default();
-    for _ in 0..stage.flags.repeat {
-        stage.site()?.reset()?;
+    for _ in 0..context.repeat {
+        context.site()?.reset()?;
         let (before, begin) = (Holdings::now(), now());
         let outcomes = walls.time(|| deadline(jobs.clone(), args.deadline));
         let end = now();
         held = (before, Holdings::afterwards(before));
-        left_behind = left_behind.max(held.1.left_behind(before) + open(stage)?);
+        left_behind = left_behind.max(held.1.left_behind(before) + open(context)?);
         steps = ladder_steps(&outcomes, begin, end);
         cut = outcomes.iter().filter(|o| o.result.is_err()).count();
         let width = jobs.iter().map(|j| j.page.len()).max().unwrap_or(0);
-        let mut lines: Vec<String> = outcomes.iter().map(|o| o.line(width)).collect();
-
-        paused = (stage.chapter.control_pause)(Counter { counted: 0, hold: args.hold });
-        lines.push(paused.line());
-        section.answers(lines);
-        if let Some(wrong) = wrong(&outcomes, jobs.len(), &paused) {
+        section.answers(outcomes.iter().map(|o| o.line(width)).collect());
+        if let Some(wrong) = wrong(&outcomes, jobs.len()) {
             section.wrong = Some(wrong);
         }
         section.spans = outcomes.into_iter().flat_map(|o| o.spans).collect();
@@ -228,16 +163,16 @@ pub fn conduct(stage: &mut Stage) -> Result<(Section, Measured), Error> {
     if left_behind > 0 {
         section.wrong = Some(format!("left behind: {:?}, was {:?}", held.1, held.0));
     }
-    let measured = Measured { cut, pages: jobs.len(), left_behind, paused, walls };
-    describe(stage, &mut section, &measured, &steps, held);
+    let measured = Measured { cut, pages: jobs.len(), left_behind, walls };
+    describe(context, args, &mut section, &measured, &steps, held);
     Ok((section, measured))
 }
 
 /// How many requests are open at the site, once it has had the time to notice who has gone.
-fn open(stage: &mut Stage) -> Result<usize, Error> {
+fn open(context: &mut Context) -> Result<usize, Error> {
     let patience = Instant::now() + NOTICED;
     loop {
-        let open = stage.site()?.stats()?.open;
+        let open = context.site()?.stats()?.open;
         if open == 0 || Instant::now() > patience {
             return Ok(open);
         }
@@ -258,36 +193,33 @@ fn ladder_steps(outcomes: &[Outcome], begin: u64, end: u64) -> Vec<Step> {
     outcomes.iter().map(step).collect()
 }
 
-fn wrong(outcomes: &[Outcome], pages: usize, paused: &Paused) -> Option<String> {
+fn wrong(outcomes: &[Outcome], pages: usize) -> Option<String> {
     if outcomes.len() != pages {
         return Some(format!("{pages} pages asked for, {} outcomes", outcomes.len()));
     }
-    let odd = outcomes.iter().enumerate().find(|(place, outcome)| {
+    let mut odd = outcomes.iter().enumerate().filter(|(place, outcome)| {
         let right = match &outcome.result {
             Ok(page) => *place < PAGES as usize && *page == sites_page(*place as u64),
             Err(words) => *place >= PAGES as usize && words == "timed out",
         };
         outcome.task != *place || !right
     });
-    if let Some((_, outcome)) = odd {
-        return Some(format!("not as expected: {}", outcome.line(0)));
-    }
-    (*paused != Paused::expected()).then(|| format!("not as expected: {paused:?}"))
+    odd.next().map(|(_, outcome)| format!("not as expected: {}", outcome.line(0)))
 }
 
 fn describe(
-    stage: &Stage,
+    context: &Context,
+    args: &Args,
     section: &mut Section,
     m: &Measured,
     steps: &[Step],
     held: (Holdings, Holdings),
 ) {
-    let args = &stage.flags.control;
     let (wall, limit) = (m.walls.median(), args.deadline.as_secs_f64());
     section.wall_s = Some(wall);
     section.limit_s = Some(limit);
     section.shown = bars(&[
-        Bar::new("returned", wall, &m.walls.note(&stage.machine)),
+        Bar::new("returned", wall, &m.walls.note(&context.machine)),
         Bar::new("the deadline", limit, &format!("{} of {} pages cut at it", m.cut, m.pages)),
     ]);
     let begin = steps.first().map_or(0, |s| s.from_us);
@@ -301,13 +233,6 @@ fn describe(
         pair("descriptors", before.descriptors, after.descriptors),
         m.left_behind,
     ));
-    section.shown.push(format!(
-        "  {} ▌▌ paused {:?}, and confirmed: {} made ▶ {} ■ stopped",
-        join(&m.paused.before),
-        args.hold,
-        m.paused.at_resume.wrapping_sub(m.paused.at_confirm),
-        join(&m.paused.after),
-    ));
     section.measure("returned_s", json!(m.walls.seconds));
     section.measure("cut", json!(m.cut));
     section.measure("left_behind", json!(m.left_behind));
@@ -316,44 +241,11 @@ fn describe(
         let held = json!({"threads": threads, "children": children, "descriptors": descriptors});
         section.measure(name, held);
     }
-    section.measure("made_while_paused", json!(m.paused.at_resume - m.paused.at_confirm));
-}
-
-fn join(numbers: &[u32]) -> String {
-    let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
-    numbers.join(" ")
-}
-
-/// K8: the caller decides what runs next: it pauses, resumes, stops.
-pub fn the_caller_decides(m: &Measured) -> Verdict {
-    let Paused { at_confirm, at_resume, at_end, .. } = m.paused;
-    let said = format!(
-        "paused after {at_confirm}, {at_resume} at resume, {at_end} when stopped; {} of {} pages \
-         cut at the deadline, {} left behind",
-        m.cut, m.pages, m.left_behind
-    );
-    if m.paused == Paused::expected() && m.cut > 0 && m.left_behind == 0 {
-        Verdict::Holds(said)
-    } else {
-        Verdict::Fails(said)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_pause_that_is_none_is_wrong() {
-        let right = Paused::expected();
-        assert_eq!(right.line(), "1 2 3 | paused: 0 | 4 5 6");
-        assert_eq!(wrong(&[], 0, &right), None);
-        let went_on = Paused { at_resume: 4, ..right.clone() };
-        assert_eq!(went_on.line(), "1 2 3 | paused: 1 | 4 5 6");
-        assert!(wrong(&[], 0, &went_on).is_some());
-        let unstopped = Paused { at_end: 7, ..right };
-        assert!(wrong(&[], 0, &unstopped).is_some());
-    }
 
     #[test]
     fn what_is_left_behind_is_counted() {
@@ -363,30 +255,5 @@ mod tests {
         assert_eq!(Holdings { descriptors: 5, ..before }.left_behind(before), 0);
         let now = Holdings::now();
         assert!(now.threads > 0 && now.descriptors > 0);
-    }
-
-    #[test]
-    fn children_are_counted() {
-        use std::process::{Command, Stdio};
-        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().expect("there is cat");
-        assert!(children().contains(&child.id()));
-        drop(child.stdin.take());
-        child.wait().expect("it ends with its input");
-        assert!(!children().contains(&child.id()));
-    }
-
-    #[test]
-    fn control_is_judged_by_what_was_made_and_left() {
-        let walls = Times { seconds: vec![0.3] };
-        let paused = Paused::expected();
-        let m = |left_behind| Measured {
-            cut: 1,
-            pages: 6,
-            left_behind,
-            paused: paused.clone(),
-            walls: walls.clone(),
-        };
-        assert_eq!(the_caller_decides(&m(0)).word(), "holds");
-        assert_eq!(the_caller_decides(&m(1)).word(), "does not hold");
     }
 }

@@ -1,7 +1,7 @@
-//! control: what is cut at a deadline is gone, and what is paused makes nothing.
+//! deadline: what is cut at a deadline is gone.
 
-use tests::programs::{COROUTINES, Version, run};
-use tests::reports::{document, measured, verdict};
+use tests::programs::{Version, run};
+use tests::reports::measured;
 
 tests::for_every_version! {
     what_never_answers_is_cut,
@@ -11,7 +11,7 @@ tests::for_every_version! {
 
 /// A page that never answers, one that drips a byte every 100 ms, one that stops in the middle.
 fn what_never_answers_is_cut(version: &Version) {
-    let output = run(version, &["control", "--with-failures", "--deadline", "5s"]);
+    let output = run(version, &["deadline", "--with-failures", "--deadline", "5s"]);
     assert!(output.stderr.contains("3 of 8 pages cut"), "{}", output.stderr);
     assert!(output.stderr.lines().all(|line| line.chars().count() <= 80), "{}", output.stderr);
     let expected = "\
@@ -22,34 +22,25 @@ fn what_never_answers_is_cut(version: &Version) {
         /page/4        200    1024 bytes  crc32 42b02484\n\
         /stall         timed out\n\
         /drip/0        timed out\n\
-        /stall-body/1  timed out\n\
-        1 2 3 | paused: 0 | 4 5 6\n";
+        /stall-body/1  timed out\n";
     assert_eq!(output.answer(), expected);
 }
 
-/// By the kernel's count of threads, children and descriptors, and by the site's of requests;
-/// and nothing is made while the counter is paused.
+/// By the kernel's count of threads, children and descriptors, and by the site's of requests.
 fn nothing_is_left_behind(version: &Version) {
-    let flags = ["--with-failures", "--deadline", "2s", "--hold", "200ms", "--repeat", "2"];
-    let measured = measured(version, "control", &flags);
+    let flags = ["--with-failures", "--deadline", "2s", "--repeat", "2"];
+    let measured = measured(version, "deadline", &flags);
     assert_eq!(measured["left_behind"], 0, "{measured}");
     assert_eq!(measured["cut"], 3, "{measured}");
-    assert_eq!(measured["made_while_paused"], 0, "{measured}");
     // There is something to count: the site is a child, and has a descriptor here.
     assert_eq!(measured["after"]["children"], 1, "{measured}");
     assert!(measured["after"]["descriptors"].as_u64() > Some(3), "{measured}");
 }
 
 fn a_deadline_that_is_too_near(version: &Version) {
-    let output = run(version, &["control", "--deadline", "60ms"]);
+    let output = run(version, &["deadline", "--deadline", "60ms"]);
     assert_eq!(output.code, 2, "{}", output.stderr);
     let sentence = "error: --deadline 60ms: the pages are 50ms away, so it is 100ms at least\n";
     assert_eq!(output.stderr, sentence);
     assert_eq!(output.stdout, "");
-}
-
-#[test]
-fn the_caller_decides() {
-    let document = document(&COROUTINES, "control", &["--deadline", "2s", "--hold", "0s"]);
-    assert_eq!(verdict(&document, "K8"), "holds");
 }

@@ -1,81 +1,11 @@
-//! Who did what when: spans, drawn as text for a room or written for Perfetto.
+//! Spans, drawn as rows of text: a timeline for each task, and a ladder of what ended when.
 
 use std::collections::HashMap;
 
-use nix::time::{ClockId, clock_gettime};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-
-/// What a task did during a span.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// It waited for an answer, and needed no CPU.
-    Waiting,
-    /// It ran.
-    Running,
-    /// It could have run, but the operating system had taken the core away.
-    Preempted,
-}
-
-/// A piece of one task's time, in microseconds of the system's monotonic clock, which is one
-/// and the same for all processes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Span {
-    pub task: usize,
-    pub kind: Kind,
-    pub from_us: u64,
-    pub to_us: u64,
-    /// The process it ended in.
-    pub pid: i32,
-    /// The kernel's number of the thread it ended in.
-    pub thread: i32,
-}
-
-impl Span {
-    /// A span that ends in the calling thread.
-    pub fn here(task: usize, kind: Kind, from_us: u64, to_us: u64) -> Span {
-        Span {
-            task,
-            kind,
-            from_us,
-            to_us,
-            pid: nix::unistd::getpid().as_raw(),
-            thread: nix::unistd::gettid().as_raw(),
-        }
-    }
-
-    /// Whether this is the same work on the same thread going on, without a gap to speak of.
-    pub fn continues(&self, last: &Span) -> bool {
-        let same = (self.task, self.kind, self.pid, self.thread);
-        same == (last.task, last.kind, last.pid, last.thread) && self.from_us - last.to_us < 50
-    }
-}
-
-/// Microseconds of the monotonic clock.
-pub fn now() -> u64 {
-    micros(ClockId::CLOCK_MONOTONIC)
-}
-
-/// Microseconds of CPU that the calling thread has used.
-pub fn thread_cpu() -> u64 {
-    micros(ClockId::CLOCK_THREAD_CPUTIME_ID)
-}
-
-fn micros(clock: ClockId) -> u64 {
-    let time = clock_gettime(clock).expect("Linux has this clock");
-    time.tv_sec() as u64 * 1_000_000 + time.tv_nsec() as u64 / 1000
-}
-
-/// How many threads, of all processes, the spans ended in.
-pub fn threads(spans: &[Span]) -> usize {
-    let mut seen: Vec<_> = spans.iter().map(|s| (s.pid, s.thread)).collect();
-    seen.sort_unstable();
-    seen.dedup();
-    seen.len()
-}
+use crate::span::{Kind, Span, threads};
 
 const ROWS: usize = 8;
+
 const COLUMNS: usize = 56;
 
 /// The spans as rows of text, 80 columns at most: a line a task, then the legend. Where tasks
@@ -216,33 +146,6 @@ fn lanes(spans: &[Span]) -> HashMap<(i32, i32), String> {
     names
 }
 
-/// The spans of named parts in Chrome's trace format, which Perfetto opens: complete events
-/// (`ph: X`), a lane a task, so that no two events of a lane overlap.
-pub fn chrome_trace(parts: &[(String, Vec<Span>)]) -> Value {
-    let all = parts.iter().flat_map(|(_, spans)| spans);
-    let start = all.map(|s| s.from_us).min().unwrap_or(0);
-    let mut events = Vec::new();
-    for (part, (name, spans)) in parts.iter().enumerate() {
-        let part = part + 1;
-        events.push(json!({"ph": "M", "name": "process_name", "pid": part, "tid": 0,
-            "args": {"name": name}}));
-        let mut tasks: Vec<usize> = spans.iter().map(|s| s.task).collect();
-        tasks.sort_unstable();
-        tasks.dedup();
-        for task in tasks {
-            events.push(json!({"ph": "M", "name": "thread_name", "pid": part, "tid": task + 1,
-                "args": {"name": format!("task {task}")}}));
-        }
-        for span in spans {
-            events.push(json!({"ph": "X", "name": span.kind, "cat": name,
-                "pid": part, "tid": span.task + 1,
-                "ts": span.from_us - start, "dur": span.to_us - span.from_us,
-                "args": {"pid": span.pid, "thread": span.thread}}));
-        }
-    }
-    json!({"traceEvents": events, "displayTimeUnit": "ms"})
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,15 +190,5 @@ mod tests {
         assert!(rows[1].contains("●") && !rows[1].contains('│'), "{}", rows[1]);
         assert!(rows.iter().all(|row| row.chars().count() <= 80));
         assert!(ladder(&vec![step(0, 1); 20], None).last().unwrap().contains("8 more"));
-    }
-
-    #[test]
-    fn a_trace_has_a_lane_a_task_and_no_overlap_in_it() {
-        let spans = vec![span(3, Kind::Waiting, 5, 9, 1), span(3, Kind::Running, 9, 12, 1)];
-        let trace = chrome_trace(&[("io-bound".into(), spans)]);
-        let events = trace["traceEvents"].as_array().unwrap();
-        let complete: Vec<_> = events.iter().filter(|e| e["ph"] == "X").collect();
-        assert_eq!((complete[0]["ts"].as_u64(), complete[0]["dur"].as_u64()), (Some(0), Some(4)));
-        assert_eq!((complete[1]["ts"].as_u64(), complete[1]["tid"].as_u64()), (Some(4), Some(4)));
     }
 }

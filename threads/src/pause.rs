@@ -1,33 +1,15 @@
-//! control: cut what takes too long, and pause what runs.
-//! One thread a page, told in advance when to give up; one that looks at a flag can be parked.
-//! Run it: cargo run -p threads -- control
+//! pause: one side produces; the other pauses it, resumes it, stops it.
+//! A thread that looks at a flag can be parked, and is unparked to go on.
+//! Run it: cargo run -p threads -- pause
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant};
 
-use common::workload::control::{Counter, Paused};
-use common::workload::io_bound::{Job, Outcome};
+use common::workload::pause::{Counter, Paused};
 
-use crate::io_bound::fetch;
-
-pub fn deadline(jobs: Vec<Job>, limit: Duration) -> Vec<Outcome> {
-    let deadline = Instant::now() + limit;
-    let mut tasks = Vec::new();
-    for job in jobs {
-        // No thread can be stopped: each of its calls waits for what is left of the time only.
-        tasks.push(thread::spawn(move || fetch(job.until(deadline))));
-    }
-    let mut outcomes = Vec::new();
-    for task in tasks {
-        outcomes.push(task.join().expect("fetch catches its errors"));
-    }
-    outcomes
-}
-
-pub fn pause(counter: Counter) -> Paused {
+pub fn run(counter: Counter) -> Paused {
     let mut seen = Paused::default();
     let hold = counter.hold();
     let switch = Arc::new(Switch::default());
@@ -36,15 +18,15 @@ pub fn pause(counter: Counter) -> Paused {
     let theirs = Arc::clone(&switch);
     let task = thread::spawn(move || produce(counter, &theirs, &permits, &sender));
     for _ in 0..Counter::HALF {
-        permit.send(()).expect("it counts");
-        seen.before.extend(numbers.recv().expect("it counts"));
+        permit.send(()).expect("the producer is running");
+        seen.before.extend(numbers.recv().expect("the producer is running"));
     }
     switch.paused.store(true, SeqCst);
-    // From here on it could count further, but for the flag.
+    // From here on it could produce more, but for the flag.
     for _ in 0..Counter::HALF {
-        permit.send(()).expect("it counts");
+        permit.send(()).expect("the producer is running");
     }
-    let confirmed = numbers.recv().expect("it counts");
+    let confirmed = numbers.recv().expect("the producer is running");
     assert_eq!(confirmed, None, "a number in spite of the flag");
     seen.at_confirm = switch.made.load(SeqCst);
     thread::sleep(hold);
@@ -52,7 +34,7 @@ pub fn pause(counter: Counter) -> Paused {
     switch.paused.store(false, SeqCst);
     task.thread().unpark();
     for _ in 0..Counter::HALF {
-        seen.after.extend(numbers.recv().expect("it counts"));
+        seen.after.extend(numbers.recv().expect("the producer is running"));
     }
     // It ends because there will be no more permits: a thread ends only if it agrees.
     drop(permit);
@@ -76,12 +58,12 @@ fn produce(
 ) {
     while permits.recv().is_ok() {
         if switch.paused.load(SeqCst) {
-            numbers.send(None).expect("somebody listens");
+            numbers.send(None).expect("the controller listens");
         }
         while switch.paused.load(SeqCst) {
             thread::park();
         }
         switch.made.fetch_add(1, SeqCst);
-        numbers.send(Some(counter.count())).expect("somebody listens");
+        numbers.send(Some(counter.count())).expect("the controller listens");
     }
 }

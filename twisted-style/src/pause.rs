@@ -1,36 +1,18 @@
-//! control: cut what takes too long, and pause what runs.
-//! One Deferred a page, with a time-out; a `LoopingCall` can be stopped and started again.
-//! Run it: cargo run -p twisted-style -- control
+//! pause: one side produces; the other pauses it, resumes it, stops it.
+//! A `LoopingCall` can be stopped and started again.
+//! Run it: cargo run -p twisted-style -- pause
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::workload::control::{Counter, Paused};
-use common::workload::io_bound::{Job, Outcome};
+use common::workload::pause::{Counter, Paused};
 
 use crate::clock::LoopingCall;
-use crate::deferred::{Deferred, TimeoutError, gather_results};
-use crate::io_bound::fetch;
+use crate::deferred::Deferred;
 use crate::reactor::Reactor;
 
-pub fn deadline(jobs: Vec<Job>, limit: Duration) -> Vec<Outcome> {
-    let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
-    let mut tasks = Vec::new();
-    for job in jobs {
-        // The time-out cancels the Deferred, and its canceller aborts the connection.
-        let task = fetch(&reactor, job.clone());
-        let task = task.add_timeout(limit, &reactor);
-        tasks.push(task.add_errback(move |failure| {
-            failure.trap::<TimeoutError>()?;
-            Ok(job.timed_out())
-        }));
-    }
-    let outcomes = reactor.run_until(gather_results(tasks));
-    outcomes.expect("fetch catches its errors")
-}
-
-pub fn pause(counter: Counter) -> Paused {
+pub fn run(counter: Counter) -> Paused {
     let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
     let hold = counter.hold();
     let numbers = Rc::new(RefCell::new(Vec::new()));

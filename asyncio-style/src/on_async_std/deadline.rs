@@ -1,0 +1,33 @@
+//! deadline: all pages, or what is there in time.
+//! One task per page. A task can be cancelled wherever it awaits.
+//! Run it: cargo run -p asyncio-style -- --loop async-std deadline
+
+use std::time::{Duration, Instant};
+
+use async_std::future::timeout;
+use async_std::task;
+
+use common::workload::io_bound::{Job, Outcome};
+
+use super::io_bound::fetch;
+
+pub async fn run(jobs: Vec<Job>, limit: Duration) -> Vec<Outcome> {
+    let deadline = Instant::now() + limit;
+    let mut tasks = Vec::new();
+    for job in jobs {
+        tasks.push((job.clone(), task::spawn_local(fetch(job))));
+    }
+    let mut outcomes = Vec::new();
+    for (job, mut task) in tasks {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let result = timeout(left, &mut task).await;
+        if let Ok(outcome) = result {
+            outcomes.push(outcome);
+        } else {
+            // Only when this returns is the task gone.
+            task.cancel().await;
+            outcomes.push(job.timed_out());
+        }
+    }
+    outcomes
+}

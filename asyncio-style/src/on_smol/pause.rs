@@ -1,0 +1,69 @@
+//! pause: one side produces; the other pauses it, resumes it, stops it.
+//! A task that looks at a flag awaits a message before it goes on.
+//! Run it: cargo run -p asyncio-style -- --loop smol pause
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use smol::Timer;
+use smol::channel::{Receiver, Sender, unbounded};
+
+use common::workload::pause::{Counter, Paused};
+
+use super::spawn_local;
+
+pub async fn run(counter: Counter) -> Paused {
+    let mut seen = Paused::default();
+    let hold = counter.hold();
+    let switch = Rc::new(Switch::default());
+    let (permit, permits) = unbounded();
+    let (sender, numbers) = unbounded();
+    let (resume, resumed) = unbounded();
+    let task = spawn_local(produce(counter, Rc::clone(&switch), permits, resumed, sender));
+    for _ in 0..Counter::HALF {
+        permit.send(()).await.expect("the producer is running");
+        seen.before.extend(numbers.recv().await.expect("the producer is running"));
+    }
+    switch.paused.set(true);
+    // From here on it could produce more, but for the flag.
+    for _ in 0..Counter::HALF {
+        permit.send(()).await.expect("the producer is running");
+    }
+    let confirmed = numbers.recv().await;
+    assert_eq!(confirmed, Ok(None), "a number in spite of the flag");
+    seen.at_confirm = switch.made.get();
+    Timer::after(hold).await;
+    seen.at_resume = switch.made.get();
+    switch.paused.set(false);
+    resume.send(()).await.expect("the producer waits");
+    for _ in 0..Counter::HALF {
+        seen.after.extend(numbers.recv().await.expect("the producer is running"));
+    }
+    task.cancel().await;
+    seen.at_end = switch.made.get();
+    seen
+}
+
+#[derive(Default)]
+struct Switch {
+    paused: Cell<bool>,
+    made: Cell<u32>,
+}
+
+/// A number for each permit; nothing instead of one to say that it is paused.
+async fn produce(
+    mut counter: Counter,
+    switch: Rc<Switch>,
+    permits: Receiver<()>,
+    resumed: Receiver<()>,
+    numbers: Sender<Option<u32>>,
+) {
+    while permits.recv().await.is_ok() {
+        if switch.paused.get() {
+            numbers.send(None).await.expect("the controller listens");
+            resumed.recv().await.expect("the controller resumes it");
+        }
+        switch.made.set(switch.made.get() + 1);
+        numbers.send(Some(counter.count())).await.expect("the controller listens");
+    }
+}

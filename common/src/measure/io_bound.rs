@@ -1,0 +1,374 @@
+//! io-bound: fetch pages, all at once. Slides 3, 7-8, 17, 28.
+
+use std::net::ToSocketAddrs;
+use std::time::Duration;
+
+use serde_json::json;
+use ureq_proto::http::Uri;
+
+use crate::error::Error;
+use crate::http::page;
+use crate::machine::Machine;
+use crate::measure::context::Context;
+use crate::report::bars::{Bar, bars};
+use crate::report::section::Section;
+use crate::report::stats::Times;
+use crate::report::verdict::Verdict;
+use crate::site::Site;
+use crate::span::{Span, threads};
+use crate::style::Style;
+use crate::units::duration;
+use crate::workload::io_bound::{Job, Outcome, Page};
+
+/// How much is fetched, and from where.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Fetch these `http://` URLs instead of pages of the own site
+    #[arg(value_name = "URL", conflicts_with_all = ["pages", "latency", "with_failures"])]
+    pub urls: Vec<String>,
+    /// How many pages to fetch
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub pages: u64,
+    /// How far away each page is
+    #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = duration)]
+    pub latency: Duration,
+    /// At most N at once: N workers take them from one queue
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub at_once: Option<u64>,
+    /// Fetch one page of each broken kind as well
+    #[arg(long)]
+    pub with_failures: bool,
+    /// Give a page up after this time
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub timeout: Duration,
+    /// The jobs for the URLs given, their names resolved.
+    #[arg(skip)]
+    jobs: Vec<Job>,
+}
+
+impl Args {
+    /// Resolves the names of the URLs given.
+    ///
+    /// # Errors
+    ///
+    /// More pages at once than the style or the machine can hold, or a URL that cannot be used.
+    pub fn check(&mut self, style: &Style, machine: &Machine) -> Result<(), Error> {
+        let pages = self.at_once();
+        let beyond = |what: String, limit: usize| {
+            let style = style.program;
+            Err(Error::Usage(format!("{what}: {style} holds {limit} at once (use --at-once)")))
+        };
+        if pages > style.at_most {
+            return beyond(format!("{pages} pages"), style.at_most);
+        }
+        // Every page needs a descriptor here and one at the site.
+        let free = machine.free_descriptors();
+        if pages > free {
+            return beyond(format!("{pages} pages, one descriptor each"), free);
+        }
+        let urls = self.urls.iter().enumerate();
+        let jobs = urls.map(|(task, url)| given_job(task, url, self.timeout));
+        self.jobs = jobs.collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    /// How many pages may be open at once, and so how many tasks and descriptors there are.
+    pub fn at_once(&self) -> usize {
+        let pages = match self.urls.len() {
+            0 => self.pages as usize + BROKEN.len() * usize::from(self.with_failures),
+            urls => urls,
+        };
+        self.at_once.map_or(pages, |n| pages.min(n as usize))
+    }
+
+    /// What is fetched, in a few words.
+    pub fn title(&self) -> String {
+        if self.urls.is_empty() {
+            format!("{} pages, each {:?} away", self.pages, self.latency)
+        } else {
+            format!("{} pages of other sites", self.urls.len())
+        }
+    }
+
+    fn own_jobs(&self, site: &Site) -> Vec<(Job, Expected)> {
+        let mut jobs = Vec::new();
+        let delay = self.latency.as_millis();
+        for n in 0..self.pages {
+            let path = format!("/page/{n}");
+            let url = format!("http://{}{path}?delay={delay}", site.address());
+            let (task, address) = (jobs.len(), site.address());
+            let job = Job { task, url, address, page: path, timeout: self.timeout };
+            jobs.push((job, Expected::Page(n)));
+        }
+        if self.with_failures {
+            for (path, expected) in BROKEN {
+                let (address, timeout) = match path {
+                    "/refused" => (site.refused(), self.timeout),
+                    "/stall" => (site.address(), self.timeout.min(STALLED)),
+                    _ => (site.address(), self.timeout),
+                };
+                let url = format!("http://{address}{path}");
+                let job = Job { task: jobs.len(), url, address, page: path.into(), timeout };
+                jobs.push((job, expected));
+            }
+        }
+        jobs
+    }
+}
+
+/// How long the page that never answers is waited for, where `--with-failures` asks for it.
+const STALLED: Duration = Duration::from_secs(1);
+
+/// What the own site does wrong on request, and what has to be said of it.
+const BROKEN: [(&str, Expected); 6] = [
+    ("/refused", Expected::Failure("connection refused")),
+    ("/reset", Expected::Failure("connection reset")),
+    ("/truncated", Expected::Failure("closed before the end")),
+    ("/malformed", Expected::Failure("malformed answer")),
+    ("/stall", Expected::Failure("timed out")),
+    ("/status/404", Expected::Status(404)),
+];
+
+#[derive(Clone, Copy)]
+enum Expected {
+    Page(u64),
+    Status(u16),
+    Failure(&'static str),
+}
+
+impl Expected {
+    fn is(self, result: &Result<Page, String>) -> bool {
+        match (self, result) {
+            (Expected::Page(n), Ok(page)) => *page == sites_page(n),
+            (Expected::Status(status), Ok(page)) => page.status == status,
+            (Expected::Failure(words), Err(said)) => words == said,
+            _ => false,
+        }
+    }
+}
+
+/// What page `n` of the own site has to be.
+pub(crate) fn sites_page(n: u64) -> Page {
+    let (length, crc32) = page::facts(n);
+    Page { status: 200, length, crc32 }
+}
+
+fn given_job(task: usize, url: &str, timeout: Duration) -> Result<Job, Error> {
+    let wrong = |why: &str| Error::Usage(format!("{url}: {why}"));
+    let uri: Uri = url.parse().map_err(|_| wrong("not a URL; one begins with http://"))?;
+    match uri.scheme_str() {
+        Some("http") => {}
+        Some("https") => return Err(wrong("https needs TLS, which is not shown here; use http")),
+        _ => return Err(wrong("not an http:// URL")),
+    }
+    let host = uri.host().filter(|h| !h.is_empty()).ok_or_else(|| wrong("names no host"))?;
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let port = uri.port_u16().unwrap_or(80);
+    let mut found = (bare, port)
+        .to_socket_addrs()
+        .map_err(|error| Error::Failed(format!("{url}: cannot resolve {host}: {error}")))?;
+    let address =
+        found.next().ok_or_else(|| Error::Failed(format!("{url}: {host} has no address")))?;
+    let (url, page) = (url.to_string(), url.to_string());
+    Ok(Job { task, url, address, page, timeout })
+}
+
+/// What one or several runs showed.
+pub struct Measured {
+    pub pages: usize,
+    pub at_once: usize,
+    pub cores: usize,
+    pub walls: Times,
+    /// Most requests open at the site at once, by the site's own count; none on foreign sites.
+    pub most_open: Option<usize>,
+    /// How many threads, of all processes, the tasks ended in.
+    pub threads: usize,
+    /// One by one, measured on a few pages: seconds taken, seconds of waiting asked for.
+    pub in_turn: Option<(f64, f64)>,
+}
+
+/// Runs the workload and says what it showed.
+///
+/// # Errors
+///
+/// The site cannot be started or asked.
+pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Error> {
+    let own = args.urls.is_empty();
+    let (jobs, expected): (Vec<Job>, Vec<Expected>) = if own {
+        args.own_jobs(context.site()?).into_iter().unzip()
+    } else {
+        (args.jobs.clone(), Vec::new())
+    };
+    let style = context.style;
+    let mut section = Section::default();
+    let mut walls = Times::default();
+    let mut most_open = 0;
+    for _ in 0..context.repeat {
+        if own {
+            context.site()?.reset()?;
+        }
+        let outcomes = walls.time(|| match args.at_once {
+            Some(at_once) => (style.io_bound_bounded)(jobs.clone(), at_once as usize),
+            None => (style.io_bound)(jobs.clone()),
+        });
+        if own {
+            most_open = most_open.max(context.site()?.stats()?.most_open);
+        }
+        let width = jobs.iter().map(|j| j.page.chars().count()).max().unwrap_or(0);
+        section.answers(outcomes.iter().map(|o| o.line(width)).collect());
+        if let Some(wrong) = wrong(&jobs, &expected, &outcomes) {
+            section.wrong = Some(wrong);
+        }
+        section.spans = outcomes.into_iter().flat_map(|o| o.spans).collect();
+    }
+    let in_turn = if own { Some(in_turn(context, args, &jobs)?) } else { None };
+    let measured = Measured {
+        pages: jobs.len(),
+        at_once: args.at_once(),
+        cores: context.machine.cores,
+        most_open: own.then_some(most_open),
+        threads: threads(&section.spans),
+        in_turn,
+        walls,
+    };
+    describe(context, args, &mut section, &measured);
+    Ok((section, measured))
+}
+
+/// A few of the pages one after the other: what waiting costs without concurrency.
+fn in_turn(context: &mut Context, args: &Args, jobs: &[Job]) -> Result<(f64, f64), Error> {
+    let few = (args.pages as usize).min(4);
+    let waits = few as f64 * args.latency.as_secs_f64();
+    let mut walls = Times::default();
+    walls.time(|| (context.style.io_bound_bounded)(jobs[..few].to_vec(), 1));
+    context.site()?.reset()?;
+    Ok((walls.median(), waits))
+}
+
+fn wrong(jobs: &[Job], expected: &[Expected], outcomes: &[Outcome]) -> Option<String> {
+    if outcomes.len() != jobs.len() {
+        return Some(format!("{} pages asked for, {} outcomes", jobs.len(), outcomes.len()));
+    }
+    let out_of_place = outcomes.iter().enumerate().find(|(place, o)| o.task != *place);
+    if let Some((place, outcome)) = out_of_place {
+        return Some(format!("outcome {} stands in place {place}", outcome.task));
+    }
+    if expected.is_empty() {
+        // Pages of a foreign site: whatever it said is right, as long as it said it.
+        let failed = outcomes.iter().find(|o| !matches!(o.result, Ok(page) if page.status < 400));
+        return failed.map(|o| format!("could not fetch {}", o.line(0)));
+    }
+    let pairs = expected.iter().zip(outcomes);
+    let mut odd = pairs.filter(|(expected, outcome)| !expected.is(&outcome.result));
+    odd.next().map(|(_, outcome)| format!("not as expected: {}", outcome.line(0)))
+}
+
+fn describe(context: &Context, args: &Args, section: &mut Section, measured: &Measured) {
+    let durations = |s: &Span| (s.to_us - s.from_us) as f64 / 1e6;
+    let mut per_task = vec![0.0; measured.pages];
+    for span in &section.spans {
+        per_task[span.task] += durations(span);
+    }
+    let (one_by_one, limit) = if measured.most_open.is_some() {
+        let latency = args.latency.as_secs_f64();
+        let stalled =
+            if args.with_failures { args.timeout.min(STALLED).as_secs_f64() } else { 0.0 };
+        let waits = args.pages as f64 * latency + stalled;
+        let rounds = measured.pages.div_ceil(measured.at_once) as f64;
+        (waits, (latency * rounds).max(stalled))
+    } else {
+        let slowest = per_task.iter().copied().fold(0.0, f64::max);
+        (per_task.iter().sum(), slowest)
+    };
+    let wall = measured.walls.median();
+    let times = format!("{:.1} × as long, computed", one_by_one / wall);
+    section.wall_s = Some(wall);
+    section.baseline_s = Some(one_by_one);
+    section.limit_s = Some(limit);
+    section.shown = bars(&[
+        Bar::new(context.style.label(), wall, &measured.walls.note(&context.machine)),
+        Bar::new("one by one", one_by_one, &times),
+        Bar::new("the limit", limit, "the slowest page"),
+    ]);
+    section.draw();
+    section.measure("runs", json!(measured.walls.seconds));
+    section.measure("threads", json!(measured.threads));
+    if let Some(most_open) = measured.most_open {
+        section.measure("most_open", json!(most_open));
+        section.shown.push(format!(
+            "  most requests open at the site at once: {most_open} of {}",
+            measured.pages
+        ));
+    }
+}
+
+/// T4, P4: waits overlap.
+pub fn waits_overlap(m: &Measured) -> Verdict {
+    match m.most_open {
+        None => Verdict::NotMeasurable("only the own site counts what is open at once".into()),
+        _ if m.at_once < 2 => Verdict::NotMeasurable("one page at a time was asked for".into()),
+        Some(open) if open > 1 => {
+            Verdict::Holds(format!("{open} of {} requests were open at the site at once", m.pages))
+        }
+        Some(open) => Verdict::Fails(format!("{open} request at a time was open at the site")),
+    }
+}
+
+/// A2: one thread serves many connections by events.
+pub fn one_thread_many_connections(m: &Measured) -> Verdict {
+    match waits_overlap(m) {
+        Verdict::Holds(_) if m.threads > 1 => {
+            Verdict::Fails(format!("the tasks ran on {} threads", m.threads))
+        }
+        Verdict::Holds(_) => {
+            let open = m.most_open.unwrap_or(0);
+            Verdict::Holds(format!("one thread had {open} connections open at once"))
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(most_open: Option<usize>, at_once: usize, threads: usize) -> Measured {
+        Measured {
+            pages: 20,
+            at_once,
+            cores: 2,
+            walls: Times::default(),
+            most_open,
+            threads,
+            in_turn: None,
+        }
+    }
+
+    #[test]
+    fn overlap_is_judged_by_the_sites_count() {
+        let verdict = |m| waits_overlap(&m).word();
+        assert_eq!(verdict(measured(Some(20), 20, 1)), "holds");
+        assert_eq!(verdict(measured(Some(1), 20, 1)), "does not hold");
+        assert_eq!(verdict(measured(Some(1), 1, 1)), "not measurable here");
+        assert_eq!(verdict(measured(None, 20, 1)), "not measurable here");
+    }
+
+    #[test]
+    fn one_thread_is_judged_by_the_spans() {
+        let verdict = |m| one_thread_many_connections(&m).word();
+        assert_eq!(verdict(measured(Some(20), 20, 1)), "holds");
+        assert_eq!(verdict(measured(Some(20), 20, 20)), "does not hold");
+    }
+
+    #[test]
+    fn a_url_that_is_none_says_so() {
+        for url in ["https://127.0.0.1/", "ftp://127.0.0.1/", "127.0.0.1", "http://", "/page/1"] {
+            let error = given_job(0, url, STALLED).unwrap_err();
+            assert!(matches!(&error, Error::Usage(why) if why.starts_with(url)), "{error}");
+        }
+        let job = given_job(3, "http://127.0.0.1:81/a?b", STALLED).unwrap();
+        assert_eq!(job.address, ([127, 0, 0, 1], 81).into());
+        let job = given_job(3, "http://[::1]/", STALLED).unwrap();
+        assert_eq!(job.address.port(), 80);
+    }
+}

@@ -1,0 +1,440 @@
+//! resources: what a task costs: memory, starting it, switching to it. Slide 21.
+//!
+//! Every run is measured in a process of its own, this program once more with the argument
+//! `measure-memory`: no page of memory is left over from the run before, and a run that meets a limit of
+//! the machine takes nothing else with it.
+
+use std::fmt::Display;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc;
+use std::sync::{Arc, RwLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::unistd::{getpid, getppid};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::error::Error;
+use crate::measure::context::Context;
+use crate::report::section::Section;
+use crate::report::stats::Times;
+use crate::report::verdict::Verdict;
+use crate::style::Style;
+use crate::units::{bytes, count, seconds};
+use crate::workload::resources::{Meter, Reading, field};
+
+/// How many tasks, and how far the token goes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Tasks at the gate [default: by style, 100 to 10000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub tasks: Option<u64>,
+    /// How many tasks hand the token on
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(2..=10_000))]
+    pub ring: u64,
+    /// How often it goes round [default: for 0.1 s]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub laps: Option<u64>,
+}
+
+impl Args {
+    /// # Errors
+    ///
+    /// More tasks than the style can hold.
+    pub fn check(&mut self, style: &Style) -> Result<(), Error> {
+        let tasks = *self.tasks.get_or_insert(style.idle_tasks);
+        style.holds(tasks.max(self.ring), "tasks")
+    }
+
+    /// What is measured, in a few words.
+    pub fn title(&self) -> String {
+        format!("{} idle tasks, then a ring of {}", self.tasks.unwrap_or_default(), self.ring)
+    }
+}
+
+/// One run to be measured.
+#[derive(Clone, Debug, clap::Args)]
+pub struct MeasureMemory {
+    /// The process to end with
+    #[arg(long)]
+    parent: i32,
+    /// What is measured
+    #[arg(value_enum)]
+    what: What,
+    /// How many tasks
+    n: usize,
+    /// How often the token goes round; 0 for as often as takes a while
+    laps: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    Idle,
+    Ring,
+    /// The same in threads as they come, for comparison.
+    PlainIdle,
+    PlainRing,
+}
+
+/// A ring is timed for at least this long, where the laps are not given.
+const WHILE: Duration = Duration::from_millis(50);
+
+/// Measures one run and prints the reading as a line of JSON.
+pub(crate) fn measure_memory(style: &Style, run: &MeasureMemory) -> ExitCode {
+    let _ = set_pdeathsig(Signal::SIGKILL);
+    if getppid().as_raw() != run.parent {
+        return ExitCode::FAILURE; // it has ended already, and no signal will tell
+    }
+    let MeasureMemory { n, laps, .. } = *run;
+    let reading = match run.what {
+        What::Idle => idle(style.resources_idle, n),
+        What::PlainIdle => idle(plain_idle, n),
+        What::Ring => ring(style.resources_ring, n, laps),
+        What::PlainRing => ring(plain_ring, n, laps),
+    };
+    println!("{reading}");
+    ExitCode::SUCCESS
+}
+
+fn idle(run: fn(usize, &mut Meter), n: usize) -> serde_json::Value {
+    let mut meter = Meter::default();
+    run(n, &mut meter);
+    json!(meter.reading)
+}
+
+/// A ring that was timed: `token` is what came home.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Rounds {
+    laps: usize,
+    token: usize,
+    seconds: f64,
+}
+
+fn ring(run: fn(usize, usize) -> usize, n: usize, laps: usize) -> serde_json::Value {
+    let timed = |laps: usize| {
+        let start = Instant::now();
+        let token = run(n, laps);
+        (token, start.elapsed())
+    };
+    // Without a lap: what it takes to set the ring up and to take it down.
+    let (_, setup) = timed(0);
+    let mut rounds = laps.max(1);
+    loop {
+        let (token, all) = timed(rounds);
+        let took = all.saturating_sub(setup);
+        if laps > 0 || took >= WHILE || token != n * rounds {
+            return json!(Rounds { laps: rounds, token, seconds: took.as_secs_f64() });
+        }
+        rounds *= if took < WHILE / 20 { 8 } else { 2 };
+    }
+}
+
+/// What a thread costs that is spawned as everybody spawns one.
+fn plain_idle(n: usize, meter: &mut Meter) {
+    let gate = Arc::new(RwLock::new(()));
+    let closed = gate.write().expect("nobody panics with the lock");
+    let (arrive, arrivals) = mpsc::channel();
+    let mut tasks = Vec::new();
+    meter.begin();
+    for _ in 0..n {
+        let (gate, arrive) = (Arc::clone(&gate), arrive.clone());
+        let wait = move || {
+            let _ = arrive.send(());
+            drop(gate.read());
+        };
+        match thread::Builder::new().spawn(wait) {
+            Ok(task) => tasks.push(task),
+            Err(error) => {
+                meter.refused(&error);
+                break;
+            }
+        }
+    }
+    for _ in &tasks {
+        arrivals.recv().expect("every task arrives");
+    }
+    meter.waiting();
+    drop(closed);
+    meter.finished(tasks.into_iter().filter_map(|task| task.join().ok()).count());
+}
+
+fn plain_ring(n: usize, laps: usize) -> usize {
+    let (first, mut inbox) = mpsc::channel();
+    let mut tasks = Vec::new();
+    for _ in 1..n {
+        let (outbox, next) = mpsc::channel();
+        tasks.push(thread::spawn(move || {
+            while let Ok(token) = inbox.recv() {
+                let _ = outbox.send(token + 1);
+            }
+        }));
+        inbox = next;
+    }
+    let mut token = 0;
+    for _ in 0..laps {
+        first.send(token + 1).expect("they are there");
+        token = inbox.recv().expect("they hand it on");
+    }
+    drop(first);
+    for task in tasks {
+        task.join().expect("nobody panics");
+    }
+    token
+}
+
+/// What a task costs: each figure by run.
+#[derive(Clone, Debug, Default)]
+pub struct Cost {
+    pub name: String,
+    pub tasks: usize,
+    /// Bytes of memory a task that waits.
+    pub bytes: Times,
+    /// Seconds to start one.
+    pub start: Times,
+    /// Seconds a switch from one to the next.
+    pub switch: Times,
+}
+
+/// What one or several runs showed.
+pub struct Measured {
+    pub cost: Cost,
+    /// A thread as it comes.
+    pub thread: Cost,
+    /// Where the style comes on several loops: the same on the others.
+    pub other_loops: Vec<Cost>,
+}
+
+/// Runs the workload and says what it showed.
+///
+/// # Errors
+///
+/// A run cannot be started, or the machine ended it.
+pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Error> {
+    let style = context.style;
+    let tasks = args.tasks.unwrap_or(style.idle_tasks) as usize;
+    let own = style.label();
+    let mut section = Section::default();
+    let mut cost = Cost { name: own.into(), tasks, ..Cost::default() };
+    let plain = tasks.min(PLAIN);
+    let mut thread = Cost { name: "a plain thread".into(), tasks: plain, ..Cost::default() };
+    let others = context.styles.iter().map(Style::label).filter(|name| *name != own);
+    let other = |name: &str| Cost { name: name.into(), tasks, ..Cost::default() };
+    let mut other_loops: Vec<Cost> = others.map(other).collect();
+    for _ in 0..context.repeat {
+        // Turn by turn: whatever else the machine does happens to all of them.
+        let wrong = measure(args, &mut cost, (What::Idle, What::Ring), style.event_loop)?;
+        let wrong = wrong.or(measure(args, &mut thread, (What::PlainIdle, What::PlainRing), None)?);
+        section.wrong = section.wrong.take().or(wrong);
+        for other in &mut other_loops {
+            let name = other.name.clone();
+            let wrong = measure(args, other, (What::Idle, What::Ring), Some(&name))?;
+            section.wrong = section.wrong.take().or(wrong);
+        }
+    }
+    section.answers(match &section.wrong {
+        None => vec![
+            "idle: every task started, waited and finished".into(),
+            "ring: the token came home".into(),
+        ],
+        Some(_) => Vec::new(),
+    });
+    let measured = Measured { cost, thread, other_loops };
+    describe(context, &mut section, &measured);
+    Ok((section, measured))
+}
+
+/// So many threads say what one costs.
+const PLAIN: usize = 1000;
+
+/// Measures both, each in a process of its own, and says what is wrong with the answer.
+fn measure(
+    args: &Args,
+    cost: &mut Cost,
+    what: (What, What),
+    on: Option<&str>,
+) -> Result<Option<String>, Error> {
+    let tasks = cost.tasks;
+    let reading: Reading = child(what.0, tasks, 0, on)?;
+    if let Some(refused) = reading.refused {
+        let started = reading.finished;
+        let short = format!("{started} of {tasks} tasks is what this machine gives: {refused}");
+        return Err(Error::Failed(short));
+    }
+    cost.bytes.seconds.push(reading.bytes as f64 / tasks as f64);
+    cost.start.seconds.push(reading.start_s / tasks as f64);
+    let ring = args.ring as usize;
+    let rounds: Rounds = child(what.1, ring, args.laps.unwrap_or(0) as usize, on)?;
+    let hops = ring * rounds.laps;
+    cost.switch.seconds.push(rounds.seconds / hops as f64);
+    Ok(if reading.finished != tasks {
+        Some(format!("{} of {tasks} tasks finished", reading.finished))
+    } else if rounds.token != hops {
+        Some(format!("the token was handed on {} times, not {hops} times", rounds.token))
+    } else {
+        None
+    })
+}
+
+fn child<T: for<'a> Deserialize<'a>>(
+    what: What,
+    n: usize,
+    laps: usize,
+    on: Option<&str>,
+) -> Result<T, Error> {
+    let failed = |why: &dyn Display| Error::Failed(format!("{n} tasks cannot be measured: {why}"));
+    let what = what.to_possible_value().expect("none of them is hidden");
+    let mut program = Command::new("/proc/self/exe");
+    program.args(["measure-memory", "--parent", &getpid().to_string(), what.get_name()]);
+    program.args([n.to_string(), laps.to_string()]);
+    if let Some(on) = on {
+        program.args(["--loop", on]);
+    }
+    let output = program.stderr(Stdio::piped()).output().map_err(|error| failed(&error))?;
+    if !output.status.success() {
+        // The first line says why, after that of a panic; what follows is about backtraces.
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.lines().find(|line| !line.is_empty() && !line.starts_with("thread '"));
+        let said = said.unwrap_or("it said nothing");
+        let beyond = format!("{n} tasks are more than this machine holds: {said}");
+        return Err(match output.status.signal() {
+            Some(_) => Error::Failed(format!("{beyond} ({})", output.status)),
+            None => failed(&said),
+        });
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| failed(&error))
+}
+
+fn describe(context: &Context, section: &mut Section, m: &Measured) {
+    let rows: Vec<&Cost> = [&m.cost].into_iter().chain(&m.other_loops).chain([&m.thread]).collect();
+    section.wall_s = Some(m.cost.start.median() * m.cost.tasks as f64);
+    section.baseline_s = Some(m.thread.start.median() * m.cost.tasks as f64);
+    let runs = match m.cost.start.seconds.len() {
+        1 => m.cost.start.note(&context.machine),
+        n => format!("{n} runs"),
+    };
+    for figure in &FIGURES {
+        section.shown.push(format!("  {:<32}each █ twice as much · {runs}", figure.title));
+        for cost in &rows {
+            section.shown.push(figure.row(cost));
+        }
+    }
+    let free = field("/proc/meminfo", "MemAvailable:") as f64;
+    let room = free / m.cost.bytes.median().max(1.0);
+    if m.cost.bytes.median() > 0.0 {
+        section.shown.push(format!("  the limit: memory for {} of them is free here", count(room)));
+    }
+    for cost in rows {
+        let all = |times: &Times| json!({"median": times.median(), "runs": times.seconds});
+        let figures = json!({"tasks": cost.tasks, "bytes": all(&cost.bytes),
+            "start_s": all(&cost.start), "switch_s": all(&cost.switch)});
+        section.measure(&cost.name, figures);
+    }
+}
+
+/// What is measured of every kind of task, and how it is shown.
+struct Figure {
+    title: &'static str,
+    of: fn(&Cost) -> &Times,
+    unit: fn(f64) -> String,
+    /// The smallest amount that is drawn.
+    least: f64,
+}
+
+const FIGURES: [Figure; 3] = [
+    Figure { title: "memory a task that waits", of: |cost| &cost.bytes, unit: bytes, least: 1.0 },
+    Figure { title: "starting a task", of: |cost| &cost.start, unit: seconds, least: 1e-9 },
+    Figure {
+        title: "a switch to the next task",
+        of: |cost| &cost.switch,
+        unit: seconds,
+        least: 1e-9,
+    },
+];
+
+impl Figure {
+    /// A block for each doubling, then the spread of repeated runs.
+    fn row(&self, cost: &Cost) -> String {
+        let (times, unit) = ((self.of)(cost), self.unit);
+        let median = times.median();
+        let halves = ((median / self.least).max(1.0).log2() * 2.0).round() as usize;
+        let bar = "█".repeat(halves / 2) + if halves % 2 == 1 { "▌" } else { "" };
+        let low = times.seconds.iter().copied().fold(f64::MAX, f64::min);
+        let high = times.seconds.iter().copied().fold(0.0, f64::max);
+        let spread = if times.seconds.len() > 1 {
+            format!("{} – {}", unit(low), unit(high))
+        } else {
+            String::new()
+        };
+        let (name, median) = (&cost.name, unit(median));
+        format!("    {name:<14} {median:>9}  {bar:<25} {spread}").trim_end().to_string()
+    }
+}
+
+/// P7: a process costs more memory and more time to start than a thread.
+pub fn more_than_a_thread(m: &Measured) -> Verdict {
+    if m.cost.bytes.median() == 0.0 || m.thread.bytes.median() == 0.0 {
+        return Verdict::NotMeasurable("too few tasks to measure them".into());
+    }
+    let memory = m.cost.bytes.median() / m.thread.bytes.median();
+    let start = m.cost.start.median() / m.thread.start.median();
+    let said = format!(
+        "{} and {} a process, {} and {} a thread",
+        bytes(m.cost.bytes.median()),
+        seconds(m.cost.start.median()),
+        bytes(m.thread.bytes.median()),
+        seconds(m.thread.start.median())
+    );
+    match (memory > 1.0, start > 1.0) {
+        (true, true) => Verdict::Holds(format!("{said}: {memory:.0} × and {start:.0} × as much")),
+        (false, _) => Verdict::Fails(said),
+        // A thread that starts slowly on a busy machine is no evidence against it.
+        (true, false) => Verdict::NotMeasurable(format!("too busy to tell: {said}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_threads_wait_and_pass_the_token_on() {
+        let mut meter = Meter::default();
+        plain_idle(20, &mut meter);
+        assert_eq!(meter.reading.finished, 20);
+        assert_eq!(plain_ring(2, 3), 6);
+        assert_eq!(plain_ring(10, 100), 1000);
+        assert_eq!(plain_ring(5, 0), 0);
+    }
+
+    #[test]
+    fn rows_fit_the_columns() {
+        let times = Times { seconds: vec![0.0015, 0.0016] };
+        let cost = Cost { name: "a plain thread".into(), ..Cost::default() };
+        let cost = Cost { bytes: times.clone(), start: times.clone(), switch: times, ..cost };
+        let rows: Vec<String> = FIGURES.iter().map(|figure| figure.row(&cost)).collect();
+        assert!(rows.iter().all(|row| row.chars().count() <= 80), "{rows:?}");
+    }
+
+    fn cost(bytes: f64, start: f64) -> Cost {
+        let times = |x| Times { seconds: vec![x] };
+        Cost { bytes: times(bytes), start: times(start), switch: times(1e-6), ..Cost::default() }
+    }
+
+    #[test]
+    fn a_process_is_compared_with_a_thread() {
+        let thread = cost(1e4, 1e-5);
+        let verdict = |cost| {
+            let thread = thread.clone();
+            let measured = Measured { cost, thread, other_loops: Vec::new() };
+            more_than_a_thread(&measured).word()
+        };
+        assert_eq!(verdict(cost(1e5, 1e-3)), "holds");
+        assert_eq!(verdict(cost(1e3, 1e-3)), "does not hold");
+        assert_eq!(verdict(cost(1e5, 1e-6)), "not measurable here");
+    }
+}

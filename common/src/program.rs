@@ -1,0 +1,150 @@
+//! The `main` of every program: reads the command line, runs what it asks for, prints, judges.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use crate::claims;
+use crate::cli::{Command, parse};
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::measure::context::Context;
+use crate::measure::{resources, server};
+use crate::registry::{
+    Aside, COMMON_CLAIMS, Claim, Flags, Measurements, Output, WORKLOADS, Workload,
+};
+use crate::report::print::{Judged, Report};
+use crate::report::trace::chrome_trace;
+use crate::report::verdict::Verdict;
+use crate::span::Span;
+use crate::style::Style;
+
+/// Runs the program: `styles` is one, or one for each event loop; its own asides, and the claims
+/// of the talk that it judges beside those of every style.
+pub fn main(styles: &[Style], asides: &'static [Aside], claims: &'static [Claim]) -> ExitCode {
+    let machine = Machine::look();
+    let run = || {
+        let (command, flags, style) = parse(styles, asides, &machine)?;
+        let program = Program { styles, style, asides, claims };
+        program.run(&command, &flags, machine)
+    };
+    run().unwrap_or_else(|error| complain(&error))
+}
+
+struct Program<'a> {
+    styles: &'a [Style],
+    /// The one that was chosen.
+    style: &'a Style,
+    asides: &'static [Aside],
+    claims: &'static [Claim],
+}
+
+impl Program<'_> {
+    fn run(&self, command: &Command, flags: &Flags, machine: Machine) -> Result<ExitCode, Error> {
+        match command {
+            Command::List => self.list(),
+            Command::Site { port } => Ok(crate::site::main(*port)),
+            Command::Load(load) => Ok(crate::load::main(load)),
+            Command::MeasureMemory(run) => Ok(resources::measure_memory(self.style, run)),
+            Command::Serve { port } => server::serve(self.style, *port, flags.shared.quiet),
+            Command::All => self.run_all(&WORKLOADS, self.asides, flags, machine),
+            Command::Workload(workload) => {
+                self.run_all(std::slice::from_ref(workload), &[], flags, machine)
+            }
+            Command::Aside(aside) => self.run_all(&[], std::slice::from_ref(aside), flags, machine),
+        }
+    }
+
+    fn list(&self) -> Result<ExitCode, Error> {
+        let row = |name, slides, about| format!("{name:<16} {about:<40} {slides}");
+        let workloads = WORKLOADS.iter().map(|w| row(w.name, w.slides, w.about));
+        let asides = self.asides.iter().map(|a| row(a.name, a.slides, a.about));
+        let mut out = io::stdout().lock();
+        quietly(workloads.chain(asides).try_for_each(|line| writeln!(out, "{line}")))
+    }
+
+    /// Runs workloads and asides one after the other, then judges the claims they decide.
+    fn run_all(
+        &self,
+        workloads: &[Workload],
+        asides: &[Aside],
+        flags: &Flags,
+        mut machine: Machine,
+    ) -> Result<ExitCode, Error> {
+        let everything = workloads.len() + asides.len() > 1;
+        let as_json = flags.shared.format == Output::Json;
+        let repeat = flags.shared.repeat as usize;
+        let mut context = Context::new(self.style, self.styles, machine, repeat);
+        if flags.shared.cores.is_some() && !workloads.is_empty() {
+            // The site is no part of the style: it keeps all cores.
+            context.site()?;
+        }
+        if let Some(cores) = flags.shared.cores {
+            machine.use_cores(cores as usize)?;
+            context.machine = machine;
+        }
+        let Style { program, event_loop, .. } = *self.style;
+        let mut report = Report::new(program, event_loop, &machine, flags.shared.quiet, as_json);
+        let mut measured = Measurements::default();
+        let mut parts: Vec<(String, Vec<Span>)> = Vec::new();
+        let mut wrong = Vec::new();
+        for workload in workloads {
+            report.title(workload.name, &(workload.title)(flags), workload.slides);
+            let mut section = (workload.run)(&mut context, flags, &mut measured)?;
+            if let Err(error) = report.workload(workload.name, &section) {
+                return quietly(Err(error));
+            }
+            wrong.extend(section.wrong.take().map(|why| format!("{}: {why}", workload.name)));
+            parts.push((workload.name.to_string(), section.spans));
+        }
+        for aside in asides {
+            report.title(aside.name, aside.about, aside.slides);
+            let section = (aside.run)(flags);
+            if let Err(error) = report.aside(aside.name, &section) {
+                return quietly(Err(error));
+            }
+            wrong.extend(section.wrong.as_ref().map(|why| format!("{}: {why}", aside.name)));
+            parts.push((aside.name.to_string(), section.spans.clone()));
+            measured.asides.push((aside.name, section));
+        }
+        report.verdicts(&self.judge(&measured, everything || as_json));
+        report.remarks();
+        if let Some(file) = &flags.shared.trace {
+            std::fs::write(file, chrome_trace(&parts).to_string())
+                .map_err(|error| Error::Failed(format!("{}: {error}", file.display())))?;
+        }
+        let printed = quietly(report.end());
+        if wrong.is_empty() { printed } else { Err(Error::Failed(wrong.join("\n"))) }
+    }
+
+    /// All claims, or only those that what was run decides.
+    fn judge(&self, measured: &Measurements, all: bool) -> Vec<Judged> {
+        let judge = |Claim(number, judge): &Claim| {
+            let verdict = match judge(measured) {
+                Some(Verdict::ReadIt(_)) if !all => return None,
+                Some(verdict) => verdict,
+                None if all => Verdict::NotMeasurable("what decides it was not run".into()),
+                None => return None,
+            };
+            let mut texts = claims::ALL.iter();
+            let text = texts.find(|text| text.id == *number).expect("the talk makes this claim");
+            Some(Judged { text, verdict })
+        };
+        COMMON_CLAIMS.iter().chain(self.claims).filter_map(judge).collect()
+    }
+}
+
+/// Nobody reading any more (`| head`) is no failure; a full disk is one.
+fn quietly(printed: io::Result<()>) -> Result<ExitCode, Error> {
+    match printed {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::Failed(format!("cannot print: {error}")))
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn complain(error: &Error) -> ExitCode {
+    // Where stderr is closed there is nobody left to tell.
+    let _ = writeln!(anstream::stderr(), "error: {error}");
+    error.exit_code()
+}

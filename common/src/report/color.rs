@@ -1,0 +1,16 @@
+//! The colors of a terminal.
+
+use anstyle::{AnsiColor, Style};
+
+pub const TITLE: Style = Style::new().bold();
+
+pub const GOOD: Style = AnsiColor::Green.on_default();
+
+pub const ODD: Style = AnsiColor::Yellow.on_default();
+
+pub const BAD: Style = AnsiColor::Red.on_default();
+
+/// A piece of a picture that the eye is to find: in red, on a terminal.
+pub fn red(text: &str) -> String {
+    format!("{BAD}{text}{BAD:#}")
+}

@@ -1,0 +1,10 @@
+//! What is printed: sections with bars, timelines and verdicts, as text or as one JSON document.
+
+pub mod bars;
+pub mod color;
+pub mod print;
+pub mod section;
+pub mod stats;
+pub mod timeline;
+pub mod trace;
+pub mod verdict;

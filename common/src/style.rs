@@ -1,0 +1,72 @@
+//! A style, as its program hands it in: what it is called, how it waits, its version of every
+//! workload.
+
+use std::io;
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::workload::cpu_bound::{Count, Counted};
+use crate::workload::early_results::Arrivals;
+use crate::workload::interactivity::{Beats, Heart};
+use crate::workload::io_bound::{Job, Outcome};
+use crate::workload::ordering::Steps;
+use crate::workload::pause::{Counter, Paused};
+use crate::workload::resources::Meter;
+use crate::workload::server::Served;
+use crate::workload::shared_state::{Bank, Totals, Version};
+
+/// One style of the talk: plain data in, plain data out, the same signatures in every style.
+#[derive(Clone, Copy)]
+pub struct Style {
+    /// One of the eight: `threads`, `on_tokio`.
+    pub name: &'static str,
+    /// The program that it belongs to.
+    pub program: &'static str,
+    /// Where one program comes on several event loops, this one's name.
+    pub event_loop: Option<&'static str>,
+    pub slides: &'static str,
+    /// Who schedules, and how a task waits.
+    pub waits: &'static str,
+    /// How many tasks it can hold at once.
+    pub at_most: usize,
+    pub io_bound: fn(Vec<Job>) -> Vec<Outcome>,
+    pub io_bound_bounded: fn(Vec<Job>, usize) -> Vec<Outcome>,
+    pub cpu_bound: fn(Vec<Count>) -> Vec<Counted>,
+    pub ordering: fn(Vec<Steps>) -> String,
+    pub shared_state_careless: fn(&Bank) -> Totals,
+    pub shared_state_careful: fn(&Bank) -> Totals,
+    pub shared_state_also: &'static [Version],
+    pub interactivity_careless: fn(Count, Heart) -> Beats,
+    pub interactivity_careful: fn(Count, Heart) -> Beats,
+    pub early_results: fn(Vec<Job>, &mut Arrivals),
+    pub deadline: fn(Vec<Job>, Duration) -> Vec<Outcome>,
+    pub pause: fn(Counter) -> Paused,
+    /// How many tasks `resources` starts, unless it is told.
+    pub idle_tasks: u64,
+    pub resources_idle: fn(usize, &mut Meter),
+    pub resources_ring: fn(usize, usize) -> usize,
+    /// Serves until the second argument is at its end.
+    pub server: fn(TcpListener, UnixStream) -> io::Result<Served>,
+    /// How many connections the server holds at once.
+    pub max_connections: usize,
+}
+
+impl Style {
+    /// What its bar in a comparison is called.
+    pub fn label(&self) -> &'static str {
+        self.event_loop.unwrap_or(self.name)
+    }
+
+    /// # Errors
+    ///
+    /// So many tasks at once are more than this style can hold.
+    pub fn holds(&self, tasks: u64, things: &str) -> Result<(), Error> {
+        let Style { program, at_most, .. } = self;
+        if tasks as usize <= *at_most {
+            return Ok(());
+        }
+        Err(Error::Usage(format!("{tasks} {things}: {program} holds {at_most} at once")))
+    }
+}

@@ -1,0 +1,43 @@
+//! deadline: all pages, or what is there in time.
+//! One process per page. Signals kill a process that knows nothing of it.
+//! Run it: cargo run -p processes -- deadline
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+
+use common::workload::io_bound::{Job, Outcome};
+
+use crate::io_bound::fetch;
+use crate::multiprocessing::child::retry;
+use crate::multiprocessing::process::{self, Process};
+
+pub fn run(jobs: Vec<Job>, limit: Duration) -> Vec<Outcome> {
+    let deadline = Instant::now() + limit;
+    let mut tasks = Vec::new();
+    for job in jobs {
+        tasks.push((job.clone(), process::spawn(move || fetch(job))));
+    }
+    let mut outcomes = Vec::new();
+    for (job, task) in tasks {
+        if finished(&task, deadline) {
+            outcomes.push(task.join().expect("fetch catches its errors"));
+        } else {
+            task.kill(Signal::SIGKILL).expect("it is our child");
+            // Only when this returns is the process gone.
+            let _ = task.join();
+            outcomes.push(job.timed_out());
+        }
+    }
+    outcomes
+}
+
+/// Waits for the end of a process, until the deadline at most.
+fn finished(task: &Process<Outcome>, deadline: Instant) -> bool {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+    let mut result = [PollFd::new(task.as_fd(), PollFlags::POLLIN)];
+    retry(|| poll(&mut result, left)).expect("a pipe can be polled") > 0
+}

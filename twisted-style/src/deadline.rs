@@ -1,0 +1,27 @@
+//! deadline: all pages, or what is there in time.
+//! One Deferred per page, with a timeout that cancels it.
+//! Run it: cargo run -p twisted-style -- deadline
+
+use std::time::Duration;
+
+use common::workload::io_bound::{Job, Outcome};
+
+use crate::deferred::{TimeoutError, gather_results};
+use crate::io_bound::fetch;
+use crate::reactor::Reactor;
+
+pub fn run(jobs: Vec<Job>, limit: Duration) -> Vec<Outcome> {
+    let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
+    let mut tasks = Vec::new();
+    for job in jobs {
+        // The time-out cancels the Deferred, and its canceller aborts the connection.
+        let task = fetch(&reactor, job.clone());
+        let task = task.add_timeout(limit, &reactor);
+        tasks.push(task.add_errback(move |failure| {
+            failure.trap::<TimeoutError>()?;
+            Ok(job.timed_out())
+        }));
+    }
+    let outcomes = reactor.run_until(gather_results(tasks));
+    outcomes.expect("fetch catches its errors")
+}
