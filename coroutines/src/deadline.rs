@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use common::workload::io_bound::{Job, Outcome};
 
-use crate::coroutine::scheduler::{self, wait};
+use crate::coroutine::scheduler;
+use crate::coroutine::wait::wait;
 use crate::io_bound::fetch;
 
 pub fn run(jobs: Vec<Job>, limit: Duration) -> Vec<Outcome> {

@@ -11,7 +11,8 @@ use common::http::get::Get;
 use common::limits::BUFFER;
 use common::workload::io_bound::{Job, Outcome};
 
-use crate::coroutine::scheduler::{self, connect, readable, wait};
+use crate::coroutine::scheduler;
+use crate::coroutine::wait::{connect, readable, wait};
 
 pub fn run(jobs: Vec<Job>) -> Vec<Outcome> {
     let mut tasks = Vec::new();

@@ -7,7 +7,8 @@ use std::rc::Rc;
 
 use common::workload::resources::Meter;
 
-use crate::coroutine::scheduler::{self, Event, Handle, park, try_spawn, yield_now};
+use crate::coroutine::scheduler::{self, try_spawn, yield_now};
+use crate::coroutine::sync::{Event, Receiver, Sender, channel};
 
 pub fn idle(n: usize, meter: &mut Meter) {
     let gate = Rc::new(Event::new());
@@ -43,34 +44,28 @@ fn wait(gate: &Event, arrived: &Cell<usize>) -> usize {
 }
 
 pub fn ring(n: usize, laps: usize) -> usize {
-    let token = Rc::new(Cell::new(0));
-    let mut next = scheduler::current();
+    let (first, mut inbox) = channel();
     let mut tasks = Vec::new();
     for _ in 1..n {
-        let (token, after) = (Rc::clone(&token), next);
-        let task = scheduler::spawn(move || pass(laps, &token, &after));
-        next = task.handle();
-        tasks.push(task);
+        let (outbox, next) = channel();
+        tasks.push(scheduler::spawn(move || pass(&inbox, &outbox)));
+        inbox = next;
     }
-    pass_first(laps, &token, &next);
+    let mut token = 0;
+    for _ in 0..laps {
+        first.send(token + 1).expect("the ring is unbroken");
+        token = inbox.recv().expect("the ring is unbroken");
+    }
+    // Closing the first channel ends the tasks one by one.
+    drop(first);
     for task in tasks {
         task.join().expect("passing it on does not panic");
     }
-    token.get()
+    token
 }
 
-fn pass_first(laps: usize, token: &Cell<usize>, next: &Handle) {
-    for _ in 0..laps {
-        token.set(token.get() + 1);
-        next.unpark();
-        park().expect("the ring is closed");
-    }
-}
-
-fn pass(laps: usize, token: &Cell<usize>, next: &Handle) {
-    for _ in 0..laps {
-        park().expect("the ring is closed");
-        token.set(token.get() + 1);
-        next.unpark();
+fn pass(inbox: &Receiver<usize>, outbox: &Sender<usize>) {
+    while let Ok(token) = inbox.recv() {
+        outbox.send(token + 1).expect("the ring is unbroken");
     }
 }

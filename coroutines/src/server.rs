@@ -14,7 +14,10 @@ use common::limits::BUFFER;
 use common::limits::max_connections::OTHERS;
 use common::workload::server::{REST, Served, Visit, is_exhausted};
 
-use crate::coroutine::scheduler::{self, Event, Source, readable, wait, wait_any, writable};
+use crate::coroutine::scheduler;
+use crate::coroutine::source::Source;
+use crate::coroutine::sync::Event;
+use crate::coroutine::wait::{readable, wait, wait_any, writable};
 
 pub fn run(listener: TcpListener, stop: UnixStream) -> io::Result<Served> {
     listener.set_nonblocking(true)?;

@@ -7,7 +7,8 @@ use std::rc::Rc;
 
 use common::workload::shared_state::{Bank, Totals, Transfer, think};
 
-use crate::coroutine::scheduler::{self, Lock};
+use crate::coroutine::scheduler;
+use crate::coroutine::sync::Lock;
 
 struct Accounts {
     balances: Vec<Cell<i64>>,

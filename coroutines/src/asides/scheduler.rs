@@ -15,9 +15,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::json;
 
 use crate::asides::generators::nanoseconds;
-use crate::coroutine::scheduler::{
-    self, Handle, park, readable, sleep, spawn, wait, wait_any, yield_now,
-};
+use crate::coroutine::scheduler::{self, sleep, spawn, yield_now};
+use crate::coroutine::sync::{Sender, channel};
+use crate::coroutine::wait::{readable, wait, wait_any};
 
 // The steps as they stand; their `main` is for `cargo run --example`.
 #[allow(dead_code)]
@@ -146,11 +146,11 @@ fn poll_crowd(pairs: &[(UnixStream, UnixStream)]) -> io::Result<f64> {
 
 /// Microseconds from a byte written to the task woken by it, one of a crowd, and back.
 fn wake_from_crowd(pairs: Vec<(UnixStream, UnixStream)>) -> io::Result<f64> {
-    let main = scheduler::current();
+    let (outbox, inbox) = channel();
     let mut writers = Vec::new();
     for (ours, theirs) in pairs {
-        let main = main.clone();
-        spawn(move || answer(&ours, &main));
+        let outbox = outbox.clone();
+        spawn(move || answer(&ours, &outbox));
         writers.push(theirs);
     }
     yield_now();
@@ -158,18 +158,18 @@ fn wake_from_crowd(pairs: Vec<(UnixStream, UnixStream)>) -> io::Result<f64> {
     for writer in &mut writers {
         let start = Instant::now();
         writer.write_all(b"x")?;
-        park()?;
+        inbox.recv().map_err(io::Error::other)?;
         shortest = shortest.min(start.elapsed());
     }
     Ok(shortest.as_secs_f64() * 1e6)
 }
 
 /// Wakes main for every byte.
-fn answer(socket: &UnixStream, main: &Handle) -> io::Result<()> {
+fn answer(socket: &UnixStream, outbox: &Sender<()>) -> io::Result<()> {
     loop {
         wait(readable(socket), None)?;
         (&*socket).read_exact(&mut [0])?;
-        main.unpark();
+        outbox.send(()).map_err(io::Error::other)?;
     }
 }
 

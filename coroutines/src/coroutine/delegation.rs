@@ -3,7 +3,7 @@
 //! The caller talks to the inner generator as if there were nothing in between. PEP 380 says what
 //! passes through; each of its rules is a test below, named after it.
 
-use crate::coroutine::generators::{Generator, GeneratorExit, Raised, Step, Yielder};
+use super::generators::{Generator, GeneratorExit, Raised, Step, Yielder};
 
 /// `result = yield from inner`
 ///

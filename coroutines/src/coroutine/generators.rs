@@ -11,7 +11,7 @@ use std::fmt;
 
 use corosensei::{Coroutine, CoroutineResult};
 
-use crate::coroutine::scheduler::PooledStack;
+use super::stack::PooledStack;
 
 /// An exception: whatever error was thrown in, or comes out.
 pub type Raised = Box<dyn Error>;

@@ -15,8 +15,8 @@ use std::thread;
 
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
-use crate::coroutine::generators::{Misuse, Raised};
-use crate::coroutine::scheduler::PooledStack;
+use super::generators::{Misuse, Raised};
+use super::stack::PooledStack;
 
 /// The greenlet that the program starts in: the root of the tree.
 pub const MAIN: &str = "main";

@@ -1,7 +1,21 @@
 //! Coroutines on corosensei: generators, greenlets, and a scheduler for greenlets that wait.
+//! Each file uses only what stands above it.
+
+mod poller;
+mod stack;
+mod unwind;
+
+pub mod source;
+mod trampoline;
+pub mod wait;
+
+pub mod scheduler;
+pub mod sync;
+
+pub mod generators;
 
 pub mod delegation;
-pub mod generators;
 pub mod greenlets;
-#[allow(dead_code)]
-pub mod scheduler;
+
+#[cfg(test)]
+mod testing;

@@ -1,43 +1,13 @@
 //! What scheduler.rs promises, a test each.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::net::UnixStream;
+use std::cell::RefCell;
 use std::os::unix::process::ExitStatusExt;
 
 use super::*;
 use crate::coroutine::generators::Generator;
-
-/// What the tasks of a test did, in order.
-type Log = Rc<RefCell<Vec<String>>>;
-
-/// Writes when it is dropped.
-struct Finally(Log, &'static str);
-
-impl Drop for Finally {
-    fn drop(&mut self) {
-        note(&self.0, self.1);
-    }
-}
-
-fn note(log: &Log, what: impl Into<String>) {
-    log.borrow_mut().push(what.into());
-}
-
-fn pair() -> (UnixStream, UnixStream) {
-    let (a, b) = UnixStream::pair().expect("a socket pair");
-    a.set_nonblocking(true).expect("nonblocking");
-    b.set_nonblocking(true).expect("nonblocking");
-    (a, b)
-}
-
-fn soon() -> Instant {
-    Instant::now() + Duration::from_millis(2)
-}
-
-fn net() -> Instant {
-    Instant::now() + Duration::from_secs(20)
-}
+use crate::coroutine::stack::STACK;
+use crate::coroutine::sync::Event;
+use crate::coroutine::testing::{Explosive, Finally, Log, forever, late, logged, note, soon};
 
 #[test]
 fn run_returns_what_main_returns_and_main_may_borrow() {
@@ -118,156 +88,6 @@ fn sleepers_wake_in_the_order_of_their_deadlines() {
 }
 
 #[test]
-fn a_wait_ends_when_the_source_is_ready() {
-    run(|| {
-        let (mut here, mut there) = pair();
-        let reader = spawn(move || {
-            wait(readable(&here), net())?;
-            let mut buf = [0; 8];
-            let n = here.read(&mut buf)?;
-            io::Result::Ok(buf[..n].to_vec())
-        });
-        yield_now();
-        assert!(!reader.is_finished());
-        there.write_all(b"hello").expect("room in the buffer");
-        let read = reader.join().expect("no panic").expect("no error");
-        assert_eq!(read, b"hello");
-    });
-}
-
-#[test]
-fn a_wait_ends_at_its_deadline_and_the_descriptor_can_be_waited_for_again() {
-    run(|| {
-        let (here, mut there) = pair();
-        for _ in 0..3 {
-            let error = wait(readable(&here), soon()).expect_err("nothing was sent");
-            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        }
-        there.write_all(b"x").expect("room in the buffer");
-        wait(readable(&here), net()).expect("something was sent");
-    });
-}
-
-#[test]
-fn what_is_ready_at_a_deadline_that_has_passed_counts_as_ready() {
-    run(|| {
-        let (here, _there) = pair();
-        wait(writable(&here), Instant::now()).expect("there is room");
-    });
-}
-
-#[test]
-fn waiting_for_several_sources_says_which() {
-    run(|| {
-        let (a, mut to_a) = pair();
-        let (b, mut to_b) = pair();
-        let event = Rc::new(Event::new());
-        let either =
-            |deadline| wait_any(&[readable(&a), readable(&b), Source::Event(&event)], deadline);
-        to_b.write_all(b"x").expect("room in the buffer");
-        assert_eq!(either(net()).expect("b"), 1);
-        to_a.write_all(b"x").expect("room in the buffer");
-        (&b).read_exact(&mut [0]).expect("it was sent");
-        assert_eq!(either(net()).expect("a"), 0);
-        (&a).read_exact(&mut [0]).expect("it was sent");
-        assert_eq!(either(soon()).expect_err("none").kind(), io::ErrorKind::TimedOut);
-        let setter = event.clone();
-        spawn(move || setter.set());
-        assert_eq!(either(net()).expect("the event"), 2);
-    });
-}
-
-#[test]
-fn a_reader_and_a_writer_wait_for_one_socket() {
-    run(|| {
-        let (here, there) = pair();
-        while (&here).write(&[0; 4096]).is_ok() {}
-        let here = Rc::new(here);
-        let (for_reader, for_writer) = (here.clone(), here);
-        let reader = spawn(move || wait(readable(&*for_reader), net()).is_ok());
-        let writer = spawn(move || wait(writable(&*for_writer), net()).is_ok());
-        yield_now();
-        while (&there).read(&mut [0; 4096]).is_ok() {}
-        assert!(writer.join().expect("no panic"));
-        assert!(!reader.is_finished());
-        (&there).write_all(b"x").expect("room in the buffer");
-        assert!(reader.join().expect("no panic"));
-    });
-}
-
-#[test]
-fn many_wait_for_one_descriptor_and_all_wake_at_its_end() {
-    run(|| {
-        let (stop, stopper) = pair();
-        let stop = Rc::new(stop);
-        let mut tasks = Vec::new();
-        for _ in 0..1000 {
-            let stop = stop.clone();
-            tasks.push(spawn(move || wait(readable(&*stop), net())));
-        }
-        yield_now();
-        drop(stopper);
-        for task in tasks {
-            task.join().expect("no panic").expect("woken");
-        }
-    });
-}
-
-#[test]
-fn a_descriptor_that_is_closed_and_reused_is_another_descriptor() {
-    run(|| {
-        for _ in 0..50 {
-            let (here, mut there) = pair();
-            let copy = here.try_clone().expect("a descriptor");
-            wait(readable(&here), Instant::now()).expect_err("nothing was sent");
-            drop(here);
-            let (new, _other) = pair();
-            there.write_all(b"x").expect("room in the buffer");
-            wait(readable(&new), Instant::now()).expect_err("sent to the old one");
-            wait(readable(&copy), net()).expect("sent to this one");
-        }
-    });
-}
-
-#[test]
-fn a_file_cannot_be_waited_for() {
-    run(|| {
-        let file = std::fs::File::open("/proc/self/exe").expect("we run");
-        let error = wait(readable(&file), net()).expect_err("epoll takes no files");
-        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
-    });
-}
-
-#[test]
-fn connect_reaches_a_listener() {
-    run(|| {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        listener.set_nonblocking(true).expect("nonblocking");
-        let address = listener.local_addr().expect("bound");
-        let server = spawn(move || {
-            wait(readable(&listener), net())?;
-            listener.accept()?.0.write_all(b"hi")
-        });
-        let mut socket = connect(address, net()).expect("it listens");
-        wait(readable(&socket), net()).expect("an answer");
-        let mut buf = [0; 2];
-        socket.read_exact(&mut buf).expect("an answer");
-        assert_eq!(&buf, b"hi");
-        server.join().expect("no panic").expect("no error");
-    });
-}
-
-#[test]
-fn connect_to_a_port_that_nobody_listens_on_is_refused() {
-    let address = {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        listener.local_addr().expect("bound")
-    };
-    let error = run(|| connect(address, net())).expect_err("nobody listens");
-    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-}
-
-#[test]
 fn close_unwinds_the_stack_where_it_waits() {
     let log = Log::default();
     run(|| {
@@ -316,7 +136,7 @@ fn a_closed_task_cannot_wait_while_it_unwinds() {
         let inner = log.clone();
         let task = spawn(move || {
             let _waits = Waits(inner);
-            park()
+            forever()
         });
         yield_now();
         task.close();
@@ -329,7 +149,7 @@ fn a_closed_task_wakes_whoever_waits_for_its_end() {
     run(|| {
         let victim = Rc::new(spawn(|| sleep(Duration::from_hours(1))));
         let watched = victim.clone();
-        let watcher = spawn(move || wait(watched.done(), net()).is_ok());
+        let watcher = spawn(move || wait(watched.done(), late()).is_ok());
         yield_now();
         victim.close();
         assert!(watcher.join().expect("no panic"));
@@ -345,7 +165,7 @@ fn what_is_unfinished_is_closed_when_main_returns_or_panics() {
             run(|| {
                 spawn(move || {
                     let _finally = Finally(inner, "finally");
-                    park()
+                    forever()
                 });
                 yield_now();
                 assert!(!panics, "as the test wants");
@@ -360,122 +180,13 @@ fn what_is_unfinished_is_closed_when_main_returns_or_panics() {
 fn a_task_that_panics_while_it_unwinds_hands_that_to_who_closes_it() {
     run(|| {
         let task = spawn(|| {
-            let unwound = catch_unwind(|| park().is_ok());
+            let unwound = catch_unwind(|| forever().is_ok());
             assert!(unwound.is_ok(), "disturbed");
         });
         yield_now();
         let result = catch_unwind(AssertUnwindSafe(|| task.close()));
         assert_eq!(said(&*result.expect_err("it panicked")), "disturbed");
         assert!(task.is_finished());
-    });
-}
-
-#[test]
-#[should_panic(expected = "a task cannot close itself")]
-fn a_task_cannot_close_itself() {
-    run(|| {
-        let slot: Rc<RefCell<Option<Task<()>>>> = Rc::default();
-        let inner = slot.clone();
-        let task = spawn(move || inner.borrow().as_ref().expect("set by main").close());
-        slot.replace(Some(task));
-        yield_now();
-        let task = slot.take().expect("set above");
-        if let Err(Failed::Panicked(payload)) = task.join() {
-            resume_unwind(payload);
-        }
-    });
-}
-
-#[test]
-fn a_deadlock_is_reported_to_main() {
-    run(|| {
-        let (a, b) = (Rc::new(Event::new()), Rc::new(Event::new()));
-        let (a_too, b_too) = (a.clone(), b.clone());
-        let first = spawn(move || {
-            a.wait()?;
-            b.set();
-            io::Result::Ok(())
-        });
-        let _second = spawn(move || {
-            b_too.wait()?;
-            a_too.set();
-            io::Result::Ok(())
-        });
-        let error = first.join().expect_err("they wait for each other");
-        assert_eq!(
-            error.to_string(),
-            "the task cannot be joined: deadlock: every task waits for another one"
-        );
-        let error = park().expect_err("nobody is left to wake main");
-        assert_eq!(error.kind(), io::ErrorKind::Deadlock);
-    });
-}
-
-#[test]
-fn unpark_before_park_is_not_lost_and_wakes_no_other_wait() {
-    run(|| {
-        current().unpark();
-        park().expect("unparked before");
-        let task = spawn(|| {
-            let error = wait_any(&[], soon()).expect_err("a deadline only");
-            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-            park()
-        });
-        yield_now();
-        task.handle().unpark();
-        task.join().expect("no panic").expect("unparked before");
-    });
-}
-
-#[test]
-fn a_lock_is_held_across_a_wait_and_survives_a_closed_holder() {
-    run(|| {
-        let lock = Rc::new(Lock::new());
-        let value = Rc::new(Cell::new(0));
-        let holder = lock.clone();
-        let stuck = spawn(move || {
-            let _held = holder.acquire()?;
-            park()
-        });
-        let mut tasks = Vec::new();
-        for _ in 0..4 {
-            let (lock, value) = (lock.clone(), value.clone());
-            tasks.push(spawn(move || {
-                for _ in 0..100 {
-                    let _held = lock.acquire().expect("no deadlock");
-                    let read = value.get();
-                    yield_now();
-                    value.set(read + 1);
-                }
-            }));
-        }
-        yield_now();
-        assert_eq!(value.get(), 0);
-        stuck.close();
-        for task in tasks {
-            task.join().expect("no panic");
-        }
-        assert_eq!(value.get(), 400);
-    });
-}
-
-#[test]
-fn sockets_are_served_while_others_only_take_turns() {
-    run(|| {
-        let (here, mut there) = pair();
-        let stop = Rc::new(Event::new());
-        let seen = stop.clone();
-        let spinner = spawn(move || {
-            while !seen.is_set() {
-                yield_now();
-            }
-        });
-        let reader = spawn(move || wait(readable(&here), net()));
-        yield_now();
-        there.write_all(b"x").expect("room in the buffer");
-        reader.join().expect("no panic").expect("served");
-        stop.set();
-        spinner.join().expect("no panic");
     });
 }
 
@@ -509,13 +220,10 @@ fn a_thread_can_run_again_after_a_run_that_left_tasks_in_line() {
             }
             yield_now();
             spinners[3].close();
-            current().unpark();
             1 + spawn(|| 1).join().expect("no panic")
         });
         assert_eq!(sum, 2);
     }
-    let error = run(park).expect_err("unparked in another run");
-    assert_eq!(error.kind(), io::ErrorKind::Deadlock);
 }
 
 #[test]
@@ -552,7 +260,7 @@ fn closing_a_task_that_waits_in_a_generator_unwinds_both_stacks() {
             let mut generator: Generator<(), u32, ()> = Generator::new(move |yielder| {
                 let _finally = Finally(inner, "generator");
                 yielder.suspend(1)?;
-                park()?;
+                forever()?;
                 Ok(())
             });
             generator.by_ref().count()
@@ -561,17 +269,6 @@ fn closing_a_task_that_waits_in_a_generator_unwinds_both_stacks() {
         task.close();
     });
     assert_eq!(log.borrow().join(" "), "generator task");
-}
-
-#[test]
-fn stacks_are_used_again() {
-    run(|| {
-        spawn(|| ()).join().expect("no panic");
-        let before = STACKS.with_borrow(Vec::len);
-        spawn(|| ()).join().expect("no panic");
-        assert_eq!(STACKS.with_borrow(Vec::len), before);
-        assert!(before >= 1);
-    });
 }
 
 #[test]
@@ -636,4 +333,145 @@ fn outgrow_the_stack() {
         let sum = run(|| spawn(|| deep(STACK)).join());
         println!("{}", sum.expect("no panic"));
     }
+}
+
+#[test]
+fn a_task_that_closes_itself_ends_where_it_waits_next() {
+    let log = Log::default();
+    run(|| {
+        let slot: Rc<RefCell<Option<Task<()>>>> = Rc::default();
+        let (own, inner) = (slot.clone(), log.clone());
+        slot.replace(Some(spawn(move || {
+            let _finally = Finally(inner.clone(), "finally");
+            own.borrow().as_ref().expect("set by main").close();
+            note(&inner, "goes on");
+            yield_now();
+            note(&inner, "never");
+        })));
+        yield_now();
+        let task = slot.take().expect("set above");
+        assert!(matches!(task.join(), Err(Failed::Closed)));
+    });
+    assert_eq!(logged(&log), "goes on finally");
+}
+
+#[test]
+fn a_destructor_may_close_the_task_that_is_closing_it() {
+    struct Closes(Rc<RefCell<Option<Task<()>>>>);
+    impl Drop for Closes {
+        fn drop(&mut self) {
+            self.0.borrow().as_ref().expect("set by main").close();
+        }
+    }
+    let log = Log::default();
+    run(|| {
+        let closer = Rc::default();
+        let closes = Closes(Rc::clone(&closer));
+        let victim = spawn(move || {
+            let _closes = closes;
+            forever()
+        });
+        let inner = log.clone();
+        closer.replace(Some(spawn(move || {
+            let _finally = Finally(inner.clone(), "finally");
+            victim.close();
+            assert!(victim.is_finished());
+            note(&inner, "goes on");
+            yield_now();
+            note(&inner, "never");
+        })));
+        yield_now();
+        yield_now();
+        assert!(closer.borrow().as_ref().expect("set above").is_finished());
+    });
+    assert_eq!(logged(&log), "goes on finally");
+}
+
+#[test]
+fn two_tasks_may_close_each_other_while_they_are_unwound() {
+    struct Closes(Rc<RefCell<Option<Task<()>>>>);
+    impl Drop for Closes {
+        fn drop(&mut self) {
+            self.0.borrow().as_ref().expect("set by main").close();
+        }
+    }
+    run(|| {
+        let slots: [Rc<RefCell<Option<Task<()>>>>; 2] = Default::default();
+        for (own, other) in [(0, 1), (1, 0)] {
+            let closes = Closes(slots[other].clone());
+            slots[own].replace(Some(spawn(move || {
+                let _closes = closes;
+                sleep(Duration::from_hours(1));
+            })));
+        }
+        yield_now();
+        slots[0].borrow().as_ref().expect("set above").close();
+        for slot in &slots {
+            assert!(slot.borrow().as_ref().expect("set above").is_finished());
+        }
+    });
+}
+
+#[test]
+fn a_panic_while_an_unstarted_task_is_dropped_reaches_who_closes_it_and_nothing_is_dropped_twice() {
+    run(|| {
+        let explosive = Explosive("dropped");
+        let task = spawn(move || drop(explosive));
+        let result = catch_unwind(AssertUnwindSafe(|| task.close()));
+        assert_eq!(said(&*result.expect_err("it panicked")), "dropped");
+        assert!(task.is_finished());
+        task.close();
+        yield_now();
+    });
+}
+
+#[test]
+fn a_result_that_nobody_keeps_may_panic_when_it_is_dropped() {
+    run(|| {
+        drop(spawn(|| Explosive("dropped")));
+        drop(spawn(|| -> () { std::panic::panic_any(Explosive("payload")) }));
+        yield_now();
+        assert_eq!(spawn(|| 1).join().expect("no panic"), 1);
+    });
+}
+
+#[test]
+fn what_is_left_at_the_end_may_panic_when_it_is_closed() {
+    let log = Log::default();
+    let finally = Finally(log.clone(), "finally");
+    run(|| {
+        let explosive = Explosive("dropped");
+        drop(spawn(move || drop(explosive)));
+        drop(spawn(move || drop(finally)));
+    });
+    assert_eq!(logged(&log), "finally");
+}
+
+#[test]
+fn a_task_that_catches_its_end_is_unwound_again() {
+    run(|| {
+        let task = spawn(|| {
+            let caught = catch_unwind(forever).is_err();
+            sleep(Duration::from_hours(1));
+            caught
+        });
+        yield_now();
+        task.close();
+        assert!(matches!(task.join(), Err(Failed::Closed)));
+    });
+}
+
+#[test]
+fn a_task_that_never_ends_leaks_its_stack_and_holds_nobody_up() {
+    run(|| {
+        let task = spawn(|| {
+            loop {
+                let _ = catch_unwind(yield_now);
+            }
+        });
+        yield_now();
+        task.close();
+        assert!(matches!(task.join(), Err::<(), _>(Failed::Closed)));
+        assert_eq!(spawn(|| 1).join().expect("no panic"), 1);
+    });
 }

@@ -1,0 +1,62 @@
+//! What the kernel is asked: which descriptors are ready. (`select.epoll`)
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+/// Events taken from the kernel in one go.
+const EVENTS: usize = 1024;
+
+pub struct Poller {
+    epoll: Epoll,
+    events: Vec<EpollEvent>,
+}
+
+impl Poller {
+    pub fn new() -> io::Result<Poller> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        Ok(Poller { epoll, events: vec![EpollEvent::empty(); EVENTS] })
+    }
+
+    /// Asks for one event of this descriptor. The kernel forgets closed descriptors by itself.
+    pub fn arm(&self, fd: BorrowedFd<'_>, flags: EpollFlags) -> io::Result<()> {
+        let data = fd.as_raw_fd() as u64;
+        let mut event = EpollEvent::new(flags | EpollFlags::EPOLLONESHOT, data);
+        match self.epoll.modify(fd, &mut event) {
+            Err(Errno::ENOENT) => Ok(self.epoll.add(fd, event)?),
+            result => Ok(result?),
+        }
+    }
+
+    /// An event that nobody waits for must not be taken for that of a later socket.
+    pub fn disarm(&self, fd: impl AsFd) {
+        let _ = self.epoll.delete(fd);
+    }
+
+    /// Waits so long for events, forever if `None`, and hands on what became ready.
+    pub fn poll(&mut self, left: Option<Duration>, mut ready: impl FnMut(RawFd, EpollFlags)) {
+        let n = match self.epoll.wait(&mut self.events, left.map_or(EpollTimeout::NONE, timeout)) {
+            Ok(n) => n,
+            Err(Errno::EINTR) => 0,
+            Err(error) => unreachable!("epoll_wait on a descriptor of our own: {error}"),
+        };
+        for event in &self.events[..n] {
+            // A connection that broke is reported to whoever waits: their next call says how.
+            let broken = EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP;
+            let got = match event.events() {
+                got if got.intersects(broken) => EpollFlags::all(),
+                got => got,
+            };
+            ready(event.data() as RawFd, got);
+        }
+    }
+}
+
+/// Rounded up, so that the deadline has passed when the kernel returns.
+fn timeout(time: Duration) -> EpollTimeout {
+    let ms = i32::try_from(time.as_nanos().div_ceil(1_000_000));
+    ms.map_or(EpollTimeout::MAX, |ms| EpollTimeout::try_from(ms).expect("not negative"))
+}

@@ -1,0 +1,432 @@
+//! The trampoline: it resumes whoever is next in line, and asks the kernel who may get in line.
+//!
+//! A task runs until it waits; then it switches back to the trampoline. First in, first out: the
+//! same program takes the same turns on every run. This is what `scheduler.rs`, `wait.rs` and
+//! `sync.rs` are made of.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::ops::RangeInclusive;
+use std::os::fd::BorrowedFd;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use corosensei::{Coroutine, CoroutineResult, Yielder};
+use nix::sys::epoll::EpollFlags;
+
+use super::poller::Poller;
+use super::source::{Event, Key, Source};
+use super::stack::PooledStack;
+use super::unwind::{finish, unwind};
+
+thread_local! {
+    static TRAMPOLINE: Trampoline = Trampoline::new();
+}
+
+/// Why a task is resumed.
+#[derive(Clone, Copy)]
+pub enum Wake {
+    /// It is its turn; or the descriptor it waits for has other news: look again.
+    Again,
+    /// The source with this index is ready.
+    Ready(usize),
+    TimedOut,
+    /// Said to `main` only: nobody is left to wake anybody.
+    Deadlock,
+    /// To be unwound.
+    Closed,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Running, or in line, or at its end.
+    Active,
+    /// On its way to the end of the line.
+    Next,
+    /// Until somebody wakes it.
+    Waiting,
+}
+
+/// A stack of its own and what is known of it. `main` is one too, without a coroutine.
+pub struct Fiber {
+    /// None in `main` and after the end. Borrowed while it runs.
+    coroutine: RefCell<Option<Coroutine<(), (), (), PooledStack>>>,
+    /// How to leave the coroutine; on the coroutine's own stack, so valid while it runs.
+    yielder: Cell<Option<NonNull<Yielder<(), ()>>>>,
+    state: Cell<State>,
+    why: Cell<Wake>,
+    closing: Cell<bool>,
+    pub done: Event,
+    id: u64,
+}
+
+struct Waiting {
+    fiber: Rc<Fiber>,
+    flags: EpollFlags,
+}
+
+pub struct Trampoline {
+    main: Rc<Fiber>,
+    running: RefCell<Rc<Fiber>>,
+    /// Inside of `scheduler::run`.
+    open: Cell<bool>,
+    /// The line.
+    ready: RefCell<VecDeque<Rc<Fiber>>>,
+    /// How many of them still run before the kernel is asked again.
+    before_poll: Cell<usize>,
+    /// By source, then by who came first.
+    waiting: RefCell<BTreeMap<(Key, u64, usize), Waiting>>,
+    timers: RefCell<BTreeMap<(Instant, u64), Rc<Fiber>>>,
+    /// Every task that has not ended, by number.
+    tasks: RefCell<BTreeMap<u64, Rc<Fiber>>>,
+    /// Tasks and waits are numbered through.
+    next: Cell<u64>,
+    /// Descriptors being waited for; without any, the kernel need not be asked.
+    descriptors: Cell<usize>,
+    poller: RefCell<Option<Poller>>,
+}
+
+impl Trampoline {
+    fn new() -> Trampoline {
+        let main = Rc::new(Fiber::new(0));
+        Trampoline {
+            running: RefCell::new(main.clone()),
+            main,
+            open: Cell::new(false),
+            ready: RefCell::default(),
+            before_poll: Cell::new(0),
+            waiting: RefCell::default(),
+            timers: RefCell::default(),
+            tasks: RefCell::default(),
+            next: Cell::new(1),
+            descriptors: Cell::new(0),
+            poller: RefCell::default(),
+        }
+    }
+
+    /// The one of this thread.
+    #[inline]
+    pub fn with<T>(f: impl FnOnce(&Trampoline) -> T) -> T {
+        TRAMPOLINE.with(f)
+    }
+
+    /// Begins what [`finish`](Trampoline::finish) ends.
+    ///
+    /// # Panics
+    ///
+    /// When it has begun already.
+    pub fn begin(&self) {
+        assert!(!self.open.replace(true), "scheduler::run inside of scheduler::run");
+    }
+
+    /// Closes whatever has not ended.
+    pub fn finish(&self) {
+        while let Some(fiber) = self.any_task() {
+            self.close(&fiber);
+        }
+        self.ready.take();
+        self.before_poll.set(0);
+        self.poller.take();
+        self.open.set(false);
+    }
+
+    fn any_task(&self) -> Option<Rc<Fiber>> {
+        Some(self.tasks.borrow().first_key_value()?.1.clone())
+    }
+
+    /// How many tasks there are.
+    pub fn tasks(&self) -> usize {
+        self.tasks.borrow().len()
+    }
+
+    #[inline]
+    pub fn running(&self) -> Rc<Fiber> {
+        self.running.borrow().clone()
+    }
+
+    fn number(&self) -> u64 {
+        self.next.replace(self.next.get() + 1)
+    }
+
+    /// Puts a new task in line. `body` catches its panics, and learns whether it has been closed
+    /// before its start.
+    pub fn start(&self, body: impl FnOnce(bool) + 'static) -> io::Result<Rc<Fiber>> {
+        assert!(self.open.get(), "tasks are spawned inside of scheduler::run");
+        let stack = PooledStack::new()?;
+        let fiber = Rc::new(Fiber::new(self.number()));
+        let own = Rc::downgrade(&fiber);
+        let coroutine = Coroutine::with_stack(stack, move |yielder, ()| {
+            let fiber = own.upgrade().expect("the trampoline holds a task until it ends");
+            fiber.yielder.set(Some(NonNull::from_ref(yielder)));
+            body(fiber.closing.get());
+        });
+        fiber.coroutine.replace(Some(coroutine));
+        self.tasks.borrow_mut().insert(fiber.id, fiber.clone());
+        fiber.state.set(State::Waiting);
+        self.wake(&fiber, Wake::Again);
+        Ok(fiber)
+    }
+
+    /// Puts a waiting task in line. The first reason wins.
+    #[inline]
+    pub fn wake(&self, fiber: &Rc<Fiber>, why: Wake) {
+        if fiber.state.replace(State::Active) != State::Active {
+            fiber.why.set(why);
+            self.ready.borrow_mut().push_back(fiber.clone());
+        }
+    }
+
+    /// Leaves the running task until somebody wakes it. `main` has nowhere to leave to: it runs
+    /// the trampoline meanwhile.
+    ///
+    /// Inlined, with all that lies between it and the task's own code: a processor foresees where
+    /// a function returns to by the calls it has seen, and on another stack it foresees wrongly.
+    #[inline]
+    pub fn suspend(&self, state: State) -> Wake {
+        let yielder = {
+            let running = self.running.borrow();
+            running.state.set(state);
+            running.yielder.get()
+        };
+        match yielder {
+            Some(yielder) => leave(yielder),
+            None => self.take_turns(),
+        }
+        let why = self.running.borrow().why.get();
+        if let Wake::Closed = why {
+            unwind();
+        }
+        why
+    }
+
+    /// Resumes who is next in line, again and again, until it is `main`'s turn.
+    #[inline(never)]
+    fn take_turns(&self) {
+        assert!(self.open.get(), "tasks wait inside of scheduler::run");
+        if self.main.state.get() == State::Next {
+            self.wake(&self.main, Wake::Again);
+        }
+        loop {
+            if self.before_poll.get() == 0 {
+                self.poll();
+                self.before_poll.set(self.ready.borrow().len());
+            }
+            self.before_poll.set(self.before_poll.get() - 1);
+            let next = self.ready.borrow_mut().pop_front();
+            let fiber = next.expect("poll returns when somebody is in line");
+            if Rc::ptr_eq(&fiber, &self.main) {
+                self.running.replace(fiber);
+                return;
+            }
+            self.resume(fiber);
+        }
+    }
+
+    #[inline]
+    fn resume(&self, fiber: Rc<Fiber>) {
+        let mut slot = fiber.coroutine.borrow_mut();
+        let Some(coroutine) = slot.as_mut() else {
+            return; // closed while in line
+        };
+        self.running.replace(fiber.clone());
+        let result = coroutine.resume(());
+        if let CoroutineResult::Return(()) = result {
+            *slot = None;
+            self.end(&fiber);
+        } else if fiber.closing.get() {
+            drop(slot);
+            self.close(&fiber);
+        } else if fiber.state.get() == State::Next {
+            drop(slot);
+            fiber.state.set(State::Active);
+            fiber.why.set(Wake::Again);
+            self.ready.borrow_mut().push_back(fiber);
+        }
+    }
+
+    /// Ends a task where it waits: its stack is unwound. One that runs, or has called upon the one
+    /// that runs, ends where it waits next.
+    pub fn close(&self, fiber: &Rc<Fiber>) {
+        fiber.closing.set(true);
+        let Ok(coroutine) = fiber.coroutine.try_borrow_mut().map(|mut slot| slot.take()) else {
+            return; // it runs
+        };
+        let Some(coroutine) = coroutine else {
+            return; // it has ended, or is being closed already
+        };
+        let before = self.running.replace(fiber.clone());
+        finish(coroutine, |_| {
+            fiber.state.set(State::Active);
+            fiber.why.set(Wake::Closed);
+        });
+        self.running.replace(before);
+        self.end(fiber);
+    }
+
+    fn end(&self, fiber: &Rc<Fiber>) {
+        fiber.state.set(State::Active); // nobody wakes it any more
+        fiber.yielder.set(None);
+        self.tasks.borrow_mut().remove(&fiber.id);
+        fiber.done.set.set(true);
+        self.wake_all(&fiber.done);
+    }
+
+    /// Wakes who waits for this event, whether it is set or not.
+    pub fn wake_all(&self, event: &Event) {
+        self.wake_waiting(event.key(), EpollFlags::all());
+    }
+
+    /// Wakes who waits for this source, in the order they came.
+    fn wake_waiting(&self, key: Key, got: EpollFlags) {
+        let mut waiting = self.waiting.borrow_mut();
+        for ((.., index), one) in waiting.extract_if(all_of(key), |_, _| true) {
+            if let Key::Fd(_) = key {
+                self.descriptors.set(self.descriptors.get() - 1);
+            }
+            let news = got.intersects(one.flags);
+            self.wake(&one.fiber, if news { Wake::Ready(index) } else { Wake::Again });
+        }
+    }
+
+    /// Looks for events and for deadlines that have passed; if nobody is in line, waits for them.
+    fn poll(&self) {
+        loop {
+            let idle = self.ready.borrow().is_empty();
+            let first = self.timers.borrow().first_key_value().map(|(key, _)| key.0);
+            let left = if idle { first.map(until) } else { Some(Duration::ZERO) };
+            if self.descriptors.get() > 0 {
+                let mut poller = self.poller.borrow_mut();
+                let poller = poller.as_mut().expect("made for the first descriptor");
+                poller.poll(left, |fd, got| self.wake_waiting(Key::Fd(fd), got));
+            } else if idle {
+                match left {
+                    Some(left) => thread::sleep(left),
+                    None => self.wake(&self.main, Wake::Deadlock),
+                }
+            }
+            if first.is_some() {
+                self.fire_timers(Instant::now());
+            }
+            if !self.ready.borrow().is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn arm(&self, fd: BorrowedFd<'_>, flags: EpollFlags) -> io::Result<()> {
+        match &mut *self.poller.borrow_mut() {
+            Some(poller) => poller.arm(fd, flags),
+            none => none.insert(Poller::new()?).arm(fd, flags),
+        }
+    }
+
+    fn fire_timers(&self, now: Instant) {
+        let mut timers = self.timers.borrow_mut();
+        while let Some(first) = timers.first_entry()
+            && first.key().0 <= now
+        {
+            self.wake(&first.remove(), Wake::TimedOut);
+        }
+    }
+}
+
+impl Fiber {
+    fn new(id: u64) -> Fiber {
+        Fiber {
+            coroutine: RefCell::new(None),
+            yielder: Cell::new(None),
+            state: Cell::new(State::Active),
+            why: Cell::new(Wake::Again),
+            closing: Cell::new(false),
+            done: Event::default(),
+            id,
+        }
+    }
+}
+
+/// One wait of the running task, in the books from `new` to `drop`.
+pub struct Registered<'a> {
+    trampoline: &'a Trampoline,
+    sources: &'a [Source<'a>],
+    deadline: Option<Instant>,
+    number: u64,
+}
+
+impl<'a> Registered<'a> {
+    pub fn new(
+        trampoline: &'a Trampoline,
+        sources: &'a [Source<'a>],
+        deadline: Option<Instant>,
+    ) -> io::Result<Registered<'a>> {
+        let fiber = &*trampoline.running.borrow();
+        let number = trampoline.number();
+        let registered = Registered { trampoline, sources, deadline, number };
+        if let Some(deadline) = deadline {
+            trampoline.timers.borrow_mut().insert((deadline, number), fiber.clone());
+        }
+        for (index, source) in sources.iter().enumerate() {
+            let key = source.key();
+            let mut flags = EpollFlags::all();
+            let mut waiting = trampoline.waiting.borrow_mut();
+            if let Source::Fd(fd, wanted) = *source {
+                flags = wanted;
+                // Ten thousand tasks may wait for one descriptor: if the first of them has asked
+                // the kernel for the same, that is enough.
+                let mut others = waiting.range(all_of(key)).map(|(_, other)| other.flags);
+                if !others.next().is_some_and(|first| first.contains(wanted)) {
+                    let others = waiting.range(all_of(key)).map(|(_, other)| other.flags);
+                    trampoline.arm(fd, others.fold(wanted, EpollFlags::union))?;
+                }
+                trampoline.descriptors.set(trampoline.descriptors.get() + 1);
+            }
+            let fiber = fiber.clone();
+            waiting.insert((key, number, index), Waiting { fiber, flags });
+        }
+        Ok(registered)
+    }
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        let trampoline = self.trampoline;
+        if let Some(deadline) = self.deadline {
+            trampoline.timers.borrow_mut().remove(&(deadline, self.number));
+        }
+        for (index, source) in self.sources.iter().enumerate() {
+            let key = source.key();
+            let mut waiting = trampoline.waiting.borrow_mut();
+            if waiting.remove(&(key, self.number, index)).is_none() {
+                continue; // its event has come
+            }
+            if let Source::Fd(fd, _) = *source {
+                trampoline.descriptors.set(trampoline.descriptors.get() - 1);
+                if waiting.range(all_of(key)).next().is_none()
+                    && let Some(poller) = &*trampoline.poller.borrow()
+                {
+                    poller.disarm(fd);
+                }
+            }
+        }
+    }
+}
+
+fn all_of(key: Key) -> RangeInclusive<(Key, u64, usize)> {
+    (key, 0, 0)..=(key, u64::MAX, usize::MAX)
+}
+
+fn until(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
+/// Switches from the running task's stack back to the trampoline.
+#[inline]
+#[expect(unsafe_code, reason = "the yielder is known by its address")]
+fn leave(yielder: NonNull<Yielder<(), ()>>) {
+    // SAFETY: the yielder lies at the bottom of the running task's stack, which this function
+    // runs on, or on top of: `resume` and `close` name the running task just before they switch to
+    // it, and `end` takes the address away before the stack goes.
+    unsafe { yielder.as_ref() }.suspend(());
+}

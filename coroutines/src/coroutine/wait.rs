@@ -1,0 +1,87 @@
+//! Waiting for sources, with a deadline. `select.select`, of which everything else is made.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::thread;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage};
+
+use super::source::Source;
+pub use super::source::{readable, writable};
+use super::trampoline::{Registered, State, Trampoline, Wake};
+
+/// Waits until the source is ready or the deadline has passed. Without a deadline: `None`.
+///
+/// # Errors
+///
+/// `TimedOut` at the deadline, if the source was not ready by then; `Deadlock` when every task
+/// waits for another one; an error of the kernel's for a descriptor that cannot be waited for.
+pub fn wait(source: Source<'_>, deadline: impl Into<Option<Instant>>) -> io::Result<()> {
+    wait_any(&[source], deadline).map(|_| ())
+}
+
+/// Waits until one of the sources is ready and says which one, as an index into `sources`.
+///
+/// # Errors
+///
+/// As [`wait`].
+pub fn wait_any(sources: &[Source<'_>], deadline: impl Into<Option<Instant>>) -> io::Result<usize> {
+    if let Some(index) = sources.iter().position(Source::is_set) {
+        return Ok(index);
+    }
+    let deadline = deadline.into();
+    Trampoline::with(|trampoline| {
+        refuse_while_unwinding()?;
+        loop {
+            // However the wait ends, also when the task is closed meanwhile, it leaves no trace.
+            let _registered = Registered::new(trampoline, sources, deadline)?;
+            match trampoline.suspend(State::Waiting) {
+                Wake::Ready(index) => return Ok(index),
+                Wake::TimedOut => return Err(io::ErrorKind::TimedOut.into()),
+                Wake::Deadlock => return Err(deadlock()),
+                Wake::Again | Wake::Closed => {}
+            }
+        }
+    })
+}
+
+/// Connects a nonblocking socket. (`gevent.socket.create_connection`)
+///
+/// # Errors
+///
+/// As `TcpStream::connect`; `TimedOut` at the deadline.
+pub fn connect(address: SocketAddr, deadline: impl Into<Option<Instant>>) -> io::Result<TcpStream> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let fd: OwnedFd = socket::socket(family, SockType::Stream, flags, None)?;
+    match socket::connect(fd.as_raw_fd(), &SockaddrStorage::from(address)) {
+        // EINTR does not stop the handshake either.
+        Ok(()) | Err(Errno::EINPROGRESS | Errno::EINTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let socket = TcpStream::from(fd);
+    wait(writable(&socket), deadline)?;
+    match socket.take_error()? {
+        None => Ok(socket),
+        Some(error) => Err(error),
+    }
+}
+
+/// The panic count of the standard library is the thread's, not the task's: whoever switched away
+/// in the middle of unwinding would make the others look as if they panicked.
+fn refuse_while_unwinding() -> io::Result<()> {
+    if thread::panicking() {
+        return Err(io::Error::other("a task that unwinds cannot wait"));
+    }
+    Ok(())
+}
+
+fn deadlock() -> io::Error {
+    io::Error::new(io::ErrorKind::Deadlock, "deadlock: every task waits for another one")
+}
+
+#[cfg(test)]
+mod tests;
