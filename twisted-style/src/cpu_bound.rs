@@ -4,8 +4,8 @@
 
 use common::workload::cpu_bound::{Count, Counted};
 
-use crate::deferred::gather_results;
-use crate::reactor::Reactor;
+use crate::twisted::gather::gather_results;
+use crate::twisted::reactor::Reactor;
 
 pub fn run(counts: Vec<Count>) -> Vec<Counted> {
     let reactor = Reactor::new().expect("there is a descriptor left for an epoll");

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use common::workload::io_bound::{Job, Outcome};
 
-use crate::deferred::{TimeoutError, gather_results};
 use crate::io_bound::fetch;
-use crate::reactor::Reactor;
+use crate::twisted::failure::TimeoutError;
+use crate::twisted::gather::gather_results;
+use crate::twisted::reactor::Reactor;
 
 pub fn run(jobs: Vec<Job>, limit: Duration) -> Vec<Outcome> {
     let reactor = Reactor::new().expect("there is a descriptor left for an epoll");

@@ -9,9 +9,10 @@ use std::rc::Rc;
 use common::workload::early_results::Arrivals;
 use common::workload::io_bound::{Job, Outcome};
 
-use crate::deferred::{Deferred, Resolver, gather_results, race};
 use crate::io_bound::fetch;
-use crate::reactor::Reactor;
+use crate::twisted::defer::{Deferred, Resolver};
+use crate::twisted::gather::{gather_results, race};
+use crate::twisted::reactor::Reactor;
 
 pub fn run(jobs: Vec<Job>, arrivals: &mut Arrivals) {
     let reactor = Reactor::new().expect("there is a descriptor left for an epoll");

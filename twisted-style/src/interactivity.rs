@@ -7,8 +7,8 @@ use std::time::Duration;
 use common::workload::cpu_bound::{Count, Counted};
 use common::workload::interactivity::{Beats, Heart};
 
-use crate::deferred::{Deferred, succeed};
-use crate::reactor::Reactor;
+use crate::twisted::defer::{Deferred, succeed};
+use crate::twisted::reactor::Reactor;
 
 /// Blocks the reactor: no callback is called while another one counts.
 pub fn careless(count: Count, heart: Heart) -> Beats {

@@ -10,9 +10,11 @@ use std::vec::IntoIter;
 use common::http::get::Get;
 use common::workload::io_bound::{Job, Outcome};
 
-use crate::deferred::{Deferred, Resolver, gather_results, succeed};
-use crate::protocol::{Protocol, Transport};
-use crate::reactor::Reactor;
+use crate::twisted::defer::{Deferred, Resolver, succeed};
+use crate::twisted::gather::gather_results;
+use crate::twisted::protocol::Protocol;
+use crate::twisted::reactor::Reactor;
+use crate::twisted::transport::Transport;
 
 pub fn run(jobs: Vec<Job>) -> Vec<Outcome> {
     let reactor = Reactor::new().expect("there is a descriptor left for an epoll");

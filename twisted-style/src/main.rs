@@ -10,20 +10,18 @@ use common::registry::{Aside, Claim};
 use common::style::Style;
 use common::workload::shared_state::Version;
 
-mod clock;
+mod asides;
 mod cpu_bound;
 mod deadline;
-mod deferred;
 mod early_results;
 mod interactivity;
 mod io_bound;
 mod ordering;
 mod pause;
-mod protocol;
-mod reactor;
 mod resources;
 mod server;
 mod shared_state;
+mod twisted;
 
 const TWISTED_STYLE: Style = Style {
     name: "twisted-style",
@@ -52,16 +50,16 @@ const TWISTED_STYLE: Style = Style {
 };
 
 const ASIDES: &[Aside] = &[
-    Aside::new("reactor", "33", "the explicit loop, call by call", reactor::tour::aside),
-    Aside::new("deferreds", "33", "values and errors going down a chain", deferred::tour::aside),
-    Aside::new("protocols", "33", "a chat room; with --port, one for nc", protocol::chat::aside)
+    Aside::new("reactor", "33", "the explicit loop, call by call", asides::reactor::aside),
+    Aside::new("deferreds", "33", "values and errors going down a chain", asides::deferreds::aside),
+    Aside::new("protocols", "33", "a chat room; with --port, one for nc", asides::chat::aside)
         .with_port(),
-    Aside::new("clock", "33", "time by hand: tests that wait for nothing", clock::tour::aside),
+    Aside::new("clock", "33", "time by hand: tests that wait for nothing", asides::clock::aside),
     Aside::new(
         "inline-callbacks",
         "29, 33",
         "the same chain as an async block",
-        deferred::inline::aside,
+        asides::inline_callbacks::aside,
     ),
 ];
 
@@ -71,9 +69,9 @@ const CLAIMS: &[Claim] = &[
         Some(serve::one_thread_many_connections(m.io_bound.as_ref()?, m.server.as_ref()?))
     }),
     Claim("A3", |m| m.server.as_ref().map(serve::the_same_task)),
-    Claim("W1", |m| m.aside("reactor").map(reactor::tour::explicit_loop)),
-    Claim("W2", |m| m.aside("protocols").map(protocol::chat::batteries)),
-    Claim("W3", |m| m.aside("deferreds").map(deferred::tour::chains)),
+    Claim("W1", |m| m.aside("reactor").map(asides::reactor::explicit_loop)),
+    Claim("W2", |m| m.aside("protocols").map(asides::chat::batteries)),
+    Claim("W3", |m| m.aside("deferreds").map(asides::deferreds::chains)),
     Claim("W4", |m| m.interactivity.as_ref().map(heart::deferred_to_a_thread)),
 ];
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use common::workload::ordering::Steps;
 
-use crate::deferred::{Deferred, Resolver, gather_results};
-use crate::reactor::Reactor;
+use crate::twisted::defer::{Deferred, Resolver};
+use crate::twisted::gather::gather_results;
+use crate::twisted::reactor::Reactor;
 
 pub fn run(all: Vec<Steps>) -> String {
     let reactor = Reactor::new().expect("there is a descriptor left for an epoll");

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use common::workload::pause::{Counter, Paused};
 
-use crate::clock::LoopingCall;
-use crate::deferred::Deferred;
-use crate::reactor::Reactor;
+use crate::twisted::defer::Deferred;
+use crate::twisted::looping_call::LoopingCall;
+use crate::twisted::reactor::Reactor;
 
 pub fn run(counter: Counter) -> Paused {
     let reactor = Reactor::new().expect("there is a descriptor left for an epoll");

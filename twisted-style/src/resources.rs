@@ -4,8 +4,10 @@
 
 use common::workload::resources::Meter;
 
-use crate::deferred::{Deferred, DeferredQueue, Resolver, gather_results};
-use crate::reactor::Reactor;
+use crate::twisted::defer::{Deferred, Resolver};
+use crate::twisted::gather::gather_results;
+use crate::twisted::locks::DeferredQueue;
+use crate::twisted::reactor::Reactor;
 
 pub fn idle(n: usize, meter: &mut Meter) {
     let reactor = Reactor::new().expect("there is a descriptor left for an epoll");

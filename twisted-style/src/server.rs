@@ -13,9 +13,10 @@ use common::http::conn::{Conn, Wants};
 use common::limits::max_connections::OTHERS;
 use common::workload::server::{Served, Visit};
 
-use crate::deferred::{Deferred, Resolver, succeed};
-use crate::protocol::{Factory, Protocol, Transport};
-use crate::reactor::{Reactor, SystemEvent};
+use crate::twisted::defer::{Deferred, Resolver, succeed};
+use crate::twisted::protocol::{Factory, Protocol};
+use crate::twisted::reactor::{Reactor, SystemEvent};
+use crate::twisted::transport::Transport;
 
 pub fn run(listener: TcpListener, stop: UnixStream) -> io::Result<Served> {
     let reactor = Reactor::new()?;

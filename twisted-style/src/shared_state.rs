@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use common::workload::shared_state::{Bank, Totals, Transfer, Transfers, think};
 
-use crate::deferred::{Deferred, DeferredLock, Resolver, gather_results};
-use crate::reactor::Reactor;
+use crate::twisted::defer::{Deferred, Resolver};
+use crate::twisted::gather::gather_results;
+use crate::twisted::locks::DeferredLock;
+use crate::twisted::reactor::Reactor;
 
 struct Accounts {
     reactor: Reactor,

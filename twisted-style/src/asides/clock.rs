@@ -8,11 +8,15 @@ use std::time::{Duration, Instant};
 use common::registry::Flags;
 use common::report::section::Section;
 
-use super::{Clock, CooperativeTask, Cooperator, LoopingCall};
-use crate::deferred::Deferred;
-use crate::protocol::chat::somebody;
-use crate::protocol::{IoPump, Protocol, Transport};
-use crate::reactor::Reactor;
+use super::chat::somebody;
+use crate::twisted::clock::Clock;
+use crate::twisted::cooperator::{CooperativeTask, Cooperator};
+use crate::twisted::defer::Deferred;
+use crate::twisted::io_pump::IoPump;
+use crate::twisted::looping_call::LoopingCall;
+use crate::twisted::protocol::Protocol;
+use crate::twisted::reactor::Reactor;
+use crate::twisted::transport::Transport;
 
 const SECOND: Duration = Duration::from_secs(1);
 

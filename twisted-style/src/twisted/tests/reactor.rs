@@ -8,9 +8,12 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-use super::{Connector, ListeningPort, Reactor, SystemEvent};
-use crate::deferred::{Deferred, Resolver, TimeoutError, gather_results};
-use crate::protocol::{Protocol, Transport};
+use crate::twisted::defer::{Deferred, Resolver, succeed};
+use crate::twisted::failure::TimeoutError;
+use crate::twisted::gather::gather_results;
+use crate::twisted::protocol::Protocol;
+use crate::twisted::reactor::{Connector, ListeningPort, Reactor, SystemEvent};
+use crate::twisted::transport::Transport;
 
 /// A time-out that is only a net.
 const NET: Duration = Duration::from_secs(30);
@@ -106,7 +109,7 @@ fn work(
     outcomes: Rc<RefCell<Vec<Outcome>>>,
 ) -> Deferred<()> {
     let Some((index, job)) = jobs.borrow_mut().pop_front() else {
-        return crate::deferred::succeed(());
+        return succeed(());
     };
     fetch(&reactor, job).add_callback(move |outcome| {
         outcomes.borrow_mut()[index] = outcome;

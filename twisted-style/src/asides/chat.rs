@@ -14,9 +14,14 @@ use common::registry::Flags;
 use common::report::section::Section;
 use common::report::verdict::Verdict;
 
-use super::{LineProtocol, LineReceiver, Lines, Protocol, Transport};
-use crate::deferred::{Deferred, DeferredQueue, Failure, Resolver, inline_callbacks};
-use crate::reactor::Reactor;
+use crate::twisted::defer::{Deferred, Resolver};
+use crate::twisted::failure::Failure;
+use crate::twisted::inline::inline_callbacks;
+use crate::twisted::line_receiver::{LineProtocol, LineReceiver, Lines};
+use crate::twisted::locks::DeferredQueue;
+use crate::twisted::protocol::Protocol;
+use crate::twisted::reactor::Reactor;
+use crate::twisted::transport::Transport;
 
 /// A line may have so many bytes, as may everything else that somebody else decides.
 const LONGEST: usize = 512;

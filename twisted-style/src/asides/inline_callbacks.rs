@@ -9,8 +9,11 @@ use std::time::Duration;
 use common::registry::Flags;
 use common::report::section::Section;
 
-use super::{Deferred, Failure, gather_results, inline_callbacks};
-use crate::reactor::Reactor;
+use crate::twisted::defer::Deferred;
+use crate::twisted::failure::Failure;
+use crate::twisted::gather::gather_results;
+use crate::twisted::inline::inline_callbacks;
+use crate::twisted::reactor::Reactor;
 
 // What the two cost together: the page shows these lines.
 fn by_callbacks(shop: &Shop, name: &'static str) -> Deferred<u32> {
@@ -75,7 +78,7 @@ fn nobody(name: &str) -> Failure {
 
 pub fn aside(_: &Flags) -> Section {
     let mut section = Section::default();
-    let source = include_str!("inline.rs").lines();
+    let source = include_str!("inline_callbacks.rs").lines();
     let source = source.skip_while(|line| !line.starts_with("// What the two")).skip(1);
     let source = source.take_while(|line| !line.starts_with("// So much"));
     section.shown.extend(source.map(|line| format!("  {line}").trim_end().to_string()));

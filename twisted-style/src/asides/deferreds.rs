@@ -11,17 +11,17 @@ use common::registry::Flags;
 use common::report::section::Section;
 use common::report::verdict::Verdict;
 
-use super::{
-    Deferred, DeferredLock, DeferredQueue, DeferredSemaphore, Failure, Resolver, deferred_list,
-    fail, gather_results, maybe_deferred, race, succeed,
-};
-use crate::clock::Clock;
+use crate::twisted::clock::Clock;
+use crate::twisted::defer::{Deferred, Resolver, fail, maybe_deferred, succeed};
+use crate::twisted::failure::{Failure, observe_unhandled};
+use crate::twisted::gather::{deferred_list, gather_results, race};
+use crate::twisted::locks::{DeferredLock, DeferredQueue, DeferredSemaphore};
 
 pub fn aside(_: &Flags) -> Section {
     let mut section = Section::default();
     let seen = Seen::default();
     let observer = seen.clone();
-    let _observing = super::observe_unhandled(move |failure| {
+    let _observing = observe_unhandled(move |failure| {
         observer.note(format!("Unhandled error in Deferred: {failure}"));
     });
     section.shown.push(format!(

@@ -13,10 +13,13 @@ use common::registry::Flags;
 use common::report::section::Section;
 use common::report::verdict::Verdict;
 
-use super::{Reactor, SystemEvent};
-use crate::clock::DelayedCall;
-use crate::deferred::{Deferred, Resolver, gather_results};
-use crate::protocol::{Protocol, Transport};
+use crate::twisted::clock::DelayedCall;
+use crate::twisted::defer::{Deferred, Resolver, succeed};
+use crate::twisted::failure::Failure;
+use crate::twisted::gather::gather_results;
+use crate::twisted::protocol::Protocol;
+use crate::twisted::reactor::{READ, Reactor, SystemEvent};
+use crate::twisted::transport::Transport;
 
 const SOON: Duration = Duration::from_millis(1);
 
@@ -198,7 +201,7 @@ fn ask(reactor: &Reactor, address: SocketAddr, words: &'static str) -> Deferred<
     answer
 }
 
-fn failed(failure: crate::deferred::Failure) -> io::Error {
+fn failed(failure: Failure) -> io::Error {
     failure.into()
 }
 
@@ -273,7 +276,7 @@ fn as_fast_as_the_slower_one(section: &mut Section) -> io::Result<String> {
     reactor.connect_tcp(address, flood, NET);
     let all = reactor.run_until(all).map_err(failed)?;
     section.measure("kept_by_the_echo", seen.kept.get().into());
-    let little = seen.kept.get() <= 64 * 1024 + super::READ;
+    let little = seen.kept.get() <= 64 * 1024 + READ;
     Ok(said(little, &format!("{} MiB went round, 128 KiB kept at most", all >> 20)))
 }
 
@@ -412,7 +415,7 @@ fn costs(section: &mut Section) -> io::Result<()> {
 
     fn trip(reactor: Reactor, left: u32) -> Deferred<()> {
         reactor.defer_to_thread(|| ()).add_callback(move |()| match left {
-            0 => crate::deferred::succeed(()),
+            0 => succeed(()),
             left => trip(reactor, left - 1),
         })
     }

@@ -1,24 +1,15 @@
 //! Protocols that speak through memory: no socket, no time.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::*;
-
-#[derive(Clone, Default)]
-struct Log(Rc<RefCell<Vec<String>>>);
-
-impl Log {
-    fn note(&self, words: impl ToString) {
-        self.0.borrow_mut().push(words.to_string());
-    }
-
-    fn taken(&self) -> Vec<String> {
-        self.0.take()
-    }
-}
+use crate::twisted::clock::Clock;
+use crate::twisted::io_pump::IoPump;
+use crate::twisted::protocol::Protocol;
+use crate::twisted::transport::{HIGH_WATER, Transport};
 
 fn words(reason: io::Result<()>) -> String {
     reason.map_or_else(|error| format!("lost: {}", error.kind()), |()| "closed".to_string())
@@ -27,7 +18,7 @@ fn words(reason: io::Result<()>) -> String {
 type Script = Box<dyn FnMut(&Transport, &[u8])>;
 
 /// Says something, notes what it hears, and does what a test wants.
-struct Talker {
+pub struct Talker {
     says: &'static [u8],
     log: Log,
     on_data: Script,
@@ -46,14 +37,17 @@ impl Protocol for Talker {
     }
 }
 
-fn talker(says: &'static [u8], on_data: impl FnMut(&Transport, &[u8]) + 'static) -> (Talker, Log) {
+pub fn talker(
+    says: &'static [u8],
+    on_data: impl FnMut(&Transport, &[u8]) + 'static,
+) -> (Talker, Log) {
     let log = Log::default();
     (Talker { says, log: log.clone(), on_data: Box::new(on_data) }, log)
 }
 
 const ROOM: usize = 1024;
 
-fn pump(client: impl Protocol, server: impl Protocol) -> IoPump {
+pub fn pump(client: impl Protocol, server: impl Protocol) -> IoPump {
     IoPump::connect(client, server, &Clock::new(), ROOM)
 }
 
@@ -215,108 +209,4 @@ fn a_panic_is_the_reason_of_the_lost_connection() {
     let (server, served) = talker(b"", |_, _| panic!("on purpose"));
     pump(client, server).flush();
     assert_eq!(served.taken(), ["hello", "lost: other error"]);
-}
-
-/// Notes lines and raw bytes, and follows orders that it finds in the lines.
-struct Reader(Log);
-
-impl LineProtocol for Reader {
-    const MAX_LENGTH: usize = 8;
-
-    fn line_received(&mut self, lines: &Lines, line: &[u8]) {
-        self.0.note(String::from_utf8_lossy(line));
-        match line {
-            b"raw" => lines.set_raw_mode(),
-            b"pause" => lines.pause_producing(),
-            b"bye" => lines.lose_connection(),
-            b"echo" => lines.send_line(b"echoed"),
-            _ => {}
-        }
-    }
-
-    fn raw_data_received(&mut self, lines: &Lines, data: &[u8]) {
-        let end = data.iter().position(|&byte| byte == b'.');
-        let (raw, rest) = data.split_at(end.unwrap_or(data.len()));
-        self.0.note(format!("raw {}", String::from_utf8_lossy(raw)));
-        if let Some((_, rest)) = rest.split_first() {
-            lines.set_line_mode(rest);
-        }
-    }
-
-    fn line_length_exceeded(&mut self, lines: &Lines, line: &[u8]) {
-        self.0.note(format!("too long: {}", line.len()));
-        lines.lose_connection();
-    }
-}
-
-fn read(input: &'static [u8]) -> Vec<String> {
-    let (client, _) = talker(input, |_, _| {});
-    let log = Log::default();
-    pump(client, LineReceiver::new(Reader(log.clone()))).flush();
-    log.taken()
-}
-
-#[test]
-fn lines_arrive_one_by_one_however_they_are_cut() {
-    assert_eq!(read(b"a\r\n\r\nbc\r\nno end"), ["a", "", "bc"]);
-    for capacity in 1..10 {
-        let (client, _) = talker(b"one\r\ntwo\rx\r\nraw\r\nr\r\nw.three\r\n", |_, _| {});
-        let log = Log::default();
-        let reader = LineReceiver::new(Reader(log.clone()));
-        IoPump::connect(client, reader, &Clock::new(), capacity).flush();
-        let heard = log.taken();
-        let raw: String = heard.iter().filter_map(|words| words.strip_prefix("raw ")).collect();
-        let lines: Vec<&String> = heard.iter().filter(|words| !words.starts_with("raw ")).collect();
-        assert_eq!(lines, ["one", "two\rx", "raw", "three"], "{capacity} bytes at a time");
-        assert_eq!(raw, "r\r\nw");
-    }
-}
-
-#[test]
-fn a_line_of_max_length_is_a_line_and_one_byte_more_is_too_much() {
-    assert_eq!(read(b"12345678\r\nx\r\n"), ["12345678", "x"]);
-    assert_eq!(read(b"123456789\r\nx\r\n"), ["too long: 14"]);
-}
-
-#[test]
-fn a_line_that_does_not_end_is_given_up_when_it_is_too_long() {
-    let (client, _) = talker(&[b'x'; 5000], |_, _| {});
-    let log = Log::default();
-    let reader = LineReceiver::new(Reader(log.clone()));
-    IoPump::connect(client, reader, &Clock::new(), 4).flush();
-    assert_eq!(log.taken(), ["too long: 12"]);
-}
-
-#[test]
-fn no_line_is_handed_on_after_lose_connection() {
-    assert_eq!(read(b"a\r\nbye\r\nafter\r\n"), ["a", "bye"]);
-}
-
-#[test]
-fn lines_that_are_there_already_wait_while_paused_and_come_when_resumed() {
-    struct Pauses(Log, Rc<RefCell<Option<Transport>>>);
-    impl LineProtocol for Pauses {
-        fn line_received(&mut self, lines: &Lines, line: &[u8]) {
-            self.0.note(String::from_utf8_lossy(line));
-            lines.pause_producing();
-            *self.1.borrow_mut() = Some(Transport::clone(lines));
-        }
-    }
-
-    let (client, _) = talker(b"1\r\n2\r\n3\r\n", |_, _| {});
-    let (log, transport) = (Log::default(), Rc::default());
-    let reader = LineReceiver::new(Pauses(log.clone(), Rc::clone(&transport)));
-    let mut pump = pump(client, reader);
-    for n in ["1", "2", "3"] {
-        pump.flush();
-        assert_eq!(log.taken(), [n]);
-        transport.borrow().as_ref().expect("a line was there").resume_producing();
-    }
-}
-
-#[test]
-fn send_line_adds_the_delimiter() {
-    let (client, heard) = talker(b"echo\r\nbye\r\n", |_, _| {});
-    pump(client, LineReceiver::new(Reader(Log::default()))).flush();
-    assert_eq!(heard.taken(), ["echoed\r\n", "closed"]);
 }

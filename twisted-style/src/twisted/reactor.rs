@@ -8,27 +8,32 @@
 //! [`ReactorFromThreads::call_from_thread`].
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage};
 use polling::{Event, Events, PollMode, Poller};
 
-use crate::clock::{Clock, DelayedCall};
-use crate::deferred::{AbandonedError, Deferred, Failure, Reply, gather_results, succeed};
-use crate::protocol::{Changed, Connection, Factory, Protocol, Transport, Waits};
+use super::clock::{Clock, DelayedCall};
+use super::connection::{Connection, Waits};
+use super::defer::{Deferred, Reply, defer_later, succeed};
+use super::failure::{AbandonedError, Failure};
+use super::gather::gather_results;
+use super::protocol::{Factory, Protocol};
+use super::thread_pool::ThreadPool;
+use super::transport::{Changed, Transport};
 
 /// What is read from one connection before it is the next one's turn, in bytes
 /// (`tcp.Connection.bufferSize`).
-const READ: usize = 64 * 1024;
+pub(crate) const READ: usize = 64 * 1024;
 
 /// A listener takes so many connections before it is somebody else's turn.
 const ACCEPT: usize = 64;
@@ -209,7 +214,7 @@ impl Reactor {
 
     /// Fires when `delay` has passed; cancelling it calls that off (`task.deferLater`).
     pub fn defer_later(&self, delay: Duration) -> Deferred<()> {
-        self.0.clock.defer_later(delay)
+        defer_later(&self.0.clock, delay)
     }
 
     /// Accepts connections on `listener` and builds a protocol for each.
@@ -639,115 +644,6 @@ impl ReactorFromThreads {
     }
 }
 
-/// The threads for what blocks (`twisted.python.threadpool`): started when there is work and all
-/// are busy, joined when the reactor goes.
-struct ThreadPool {
-    size: usize,
-    threads: Vec<JoinHandle<()>>,
-    jobs: Arc<Jobs>,
-    waiting: Waiting,
-}
-
-#[derive(Default)]
-struct Jobs {
-    queue: Mutex<JobQueue>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct JobQueue {
-    jobs: VecDeque<Box<dyn FnOnce() + Send>>,
-    idle: usize,
-    closed: bool,
-}
-
-/// What is to be called on the reactor's thread when a job has ended. It stays there: a Deferred
-/// does not move to another thread.
-#[derive(Default)]
-struct Waiting {
-    calls: HashMap<u64, Call>,
-    made: u64,
-}
-
-impl Waiting {
-    fn insert(&mut self, call: Call) -> u64 {
-        self.made += 1;
-        self.calls.insert(self.made, call);
-        self.made
-    }
-
-    fn remove(&mut self, job: u64) -> Option<Call> {
-        self.calls.remove(&job)
-    }
-}
-
-impl ThreadPool {
-    fn new() -> ThreadPool {
-        ThreadPool {
-            size: 10,
-            threads: Vec::new(),
-            jobs: Arc::default(),
-            waiting: Waiting::default(),
-        }
-    }
-
-    fn start(&mut self, job: Box<dyn FnOnce() + Send>) {
-        let mut queue = self.jobs.lock();
-        queue.jobs.push_back(job);
-        let enough = queue.idle >= queue.jobs.len();
-        drop(queue);
-        if enough || self.threads.len() >= self.size {
-            self.jobs.changed.notify_one();
-            return;
-        }
-        let jobs = self.jobs.clone();
-        let thread = thread::Builder::new().name("defer_to_thread".to_string());
-        match thread.spawn(move || jobs.work()) {
-            Ok(thread) => self.threads.push(thread),
-            // The job waits for a thread that is busy now; without any it cannot be done.
-            Err(error) => assert!(!self.threads.is_empty(), "no thread for the pool: {error}"),
-        }
-    }
-}
-
-impl Drop for ThreadPool {
-    fn drop(&mut self) {
-        let mut queue = self.jobs.lock();
-        queue.closed = true;
-        let unwanted = std::mem::take(&mut queue.jobs);
-        drop(queue);
-        drop(unwanted);
-        self.jobs.changed.notify_all();
-        for thread in self.threads.drain(..) {
-            thread.join().expect("a job's panic is caught in the job");
-        }
-    }
-}
-
-impl Jobs {
-    fn lock(&self) -> std::sync::MutexGuard<'_, JobQueue> {
-        // Nothing that can panic happens under this lock.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn work(&self) {
-        let mut queue = self.lock();
-        loop {
-            if let Some(job) = queue.jobs.pop_front() {
-                drop(queue);
-                job();
-                queue = self.lock();
-            } else if queue.closed {
-                return;
-            } else {
-                queue.idle += 1;
-                queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
-                queue.idle -= 1;
-            }
-        }
-    }
-}
-
 fn wake_up(poller: &Poller) {
     // Fails only if the poller's eventfd is broken: it would sleep to its next event.
     let _ = poller.notify();
@@ -780,9 +676,3 @@ fn is_out_of_something(error: &io::Error) -> bool {
     use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
     matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS | ENOMEM))
 }
-
-/// The aside that shows all of this.
-pub mod tour;
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,7 @@
+//! What only Twisted has, each shown by itself.
+
+pub mod chat;
+pub mod clock;
+pub mod deferreds;
+pub mod inline_callbacks;
+pub mod reactor;

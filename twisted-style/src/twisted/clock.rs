@@ -1,0 +1,146 @@
+//! Time, and what is to happen later: `reactor.callLater` and the `Clock` of `twisted.internet.task`.
+//!
+//! The reactor and a test use the same [`Clock`]: the reactor's follows the time of day, a test's
+//! stands still until somebody calls [`Clock::advance`]. What is written for the one runs on the
+//! other, and the tests of this style wait for nothing.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+type Call = Box<dyn FnOnce()>;
+
+/// Farther than any program runs; what is due "never" is due then.
+const FAR: Duration = Duration::from_hours(24 * 365);
+
+/// A handle on a queue of calls ordered by time; a clone is another handle on the same queue.
+#[derive(Clone)]
+pub struct Clock(Rc<Timers>);
+
+struct Timers {
+    /// The time on a clock that is set by hand; `None` on one that follows the time of day.
+    by_hand: Cell<Option<Instant>>,
+    /// Calls that are due at the same time run in the order in which they were made.
+    calls: RefCell<BTreeMap<(Instant, u64), Call>>,
+    made: Cell<u64>,
+    /// Nothing is scheduled any more: the reactor has stopped.
+    closed: Cell<bool>,
+}
+
+impl Clock {
+    /// A clock that stands still until [`advance`](Clock::advance) (Twisted's `task.Clock`).
+    #[allow(clippy::new_without_default)] // there are two kinds of clock, neither is the default
+    pub fn new() -> Clock {
+        Clock::showing(Some(Instant::now()))
+    }
+
+    /// The clock of a reactor: it goes by itself, and the reactor runs what is due.
+    pub(crate) fn real() -> Clock {
+        Clock::showing(None)
+    }
+
+    fn showing(by_hand: Option<Instant>) -> Clock {
+        Clock(Rc::new(Timers {
+            by_hand: Cell::new(by_hand),
+            calls: RefCell::default(),
+            made: Cell::new(0),
+            closed: Cell::new(false),
+        }))
+    }
+
+    /// What this clock shows (`IReactorTime.seconds`).
+    pub fn now(&self) -> Instant {
+        self.0.by_hand.get().unwrap_or_else(Instant::now)
+    }
+
+    /// Calls `function` once, when `delay` has passed (`IReactorTime.callLater`).
+    pub fn call_later(&self, delay: Duration, function: impl FnOnce() + 'static) -> DelayedCall {
+        let serial = self.0.made.get();
+        self.0.made.set(serial + 1);
+        let key = (self.after(delay), serial);
+        if !self.0.closed.get() {
+            self.0.calls.borrow_mut().insert(key, Box::new(function));
+        }
+        DelayedCall { clock: self.clone(), key: Cell::new(key) }
+    }
+
+    /// Sets a clock forward by hand and runs what has become due, in the order of time.
+    pub fn advance(&self, by: Duration) {
+        self.0.by_hand.set(Some(self.now() + by));
+        self.run_due();
+    }
+
+    /// When the next call is due, if one is waiting.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        let calls = self.0.calls.borrow();
+        calls.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// Runs what is due now. What these calls schedule in turn is due later: a real clock has
+    /// gone on by then, so a call that always schedules the next one starves nobody.
+    pub(crate) fn run_due(&self) {
+        let now = self.now();
+        while let Some(call) = self.take_due(now) {
+            call();
+        }
+    }
+
+    fn take_due(&self, now: Instant) -> Option<Call> {
+        let mut calls = self.0.calls.borrow_mut();
+        let first = calls.first_entry()?;
+        (first.key().0 <= now).then(|| first.remove())
+    }
+
+    /// Forgets all calls, those too that are still to be asked for.
+    pub(crate) fn close(&self) {
+        self.0.closed.set(true);
+        // Out of the queue before they are dropped: what they own may use this clock as it goes.
+        let calls = self.0.calls.take();
+        drop(calls);
+    }
+
+    fn after(&self, delay: Duration) -> Instant {
+        let now = self.now();
+        now.checked_add(delay).unwrap_or_else(|| now + FAR)
+    }
+}
+
+impl AsRef<Clock> for Clock {
+    fn as_ref(&self) -> &Clock {
+        self
+    }
+}
+
+/// A call that is to come (`IDelayedCall`). Dropping it does not call it off.
+pub struct DelayedCall {
+    clock: Clock,
+    key: Cell<(Instant, u64)>,
+}
+
+impl DelayedCall {
+    /// Calls it off. False if there was nothing left to call off.
+    #[allow(clippy::must_use_candidate)]
+    pub fn cancel(&self) -> bool {
+        let call = self.clock.0.calls.borrow_mut().remove(&self.key.get());
+        call.is_some()
+    }
+
+    /// Moves it: `delay` counts from now. False if it has been made or called off.
+    #[allow(clippy::must_use_candidate)]
+    pub fn reset(&self, delay: Duration) -> bool {
+        let mut calls = self.clock.0.calls.borrow_mut();
+        let Some(call) = calls.remove(&self.key.get()) else {
+            return false;
+        };
+        let key = (self.clock.after(delay), self.key.get().1);
+        calls.insert(key, call);
+        self.key.set(key);
+        true
+    }
+
+    /// Whether it is still to come.
+    pub fn active(&self) -> bool {
+        self.clock.0.calls.borrow().contains_key(&self.key.get())
+    }
+}

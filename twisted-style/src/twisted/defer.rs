@@ -1,0 +1,394 @@
+//! A [`Deferred`] is a result that is not there yet, with what is to be done with it when it is:
+//! Twisted's `twisted.internet.defer`.
+//!
+//! Python's one object is two here, as its two users are: the producer has the [`Resolver`] and
+//! fires it once (by value: firing twice does not compile), the consumer has the `Deferred<T>` and
+//! adds callbacks, each of which says in its type what the next one gets.
+//!
+//! One rule differs from Twisted's. A callback that fires another Deferred does not run that
+//! one's callbacks inside its own call; they run as soon as it has returned, before anything that
+//! was waiting already. The order stays Twisted's, and the stack does not grow with the chain: a
+//! ring of 130 `DeferredQueue`s ends in a `RecursionError` there, one of 100 000 goes round here.
+
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::clock::Clock;
+use super::failure::{AbandonedError, CancelledError, Failure, TimeoutError, report_unhandled};
+
+pub(super) type Callback<T> = Box<dyn FnOnce(Result<T, Failure>)>;
+
+/// A result that is not there yet: the consumer's end. Dropping it calls nothing off; the result
+/// is then dropped when it comes, and an error among such results is reported.
+#[must_use = "a Deferred that nobody looks at hides its result"]
+pub struct Deferred<T: 'static>(pub(super) Rc<Core<T>>);
+
+/// The producer's end of a [`Deferred`]: fires it, once. Dropped without that, it fires an
+/// [`AbandonedError`], so that nobody waits for ever.
+pub struct Resolver<T: 'static>(pub(super) Rc<Core<T>>);
+
+/// What both ends share: 56 bytes for a small `T`. Cells, not a `RefCell`: nothing is ever
+/// borrowed while a callback runs.
+pub(super) struct Core<T: 'static> {
+    pub(super) state: Cell<State<T>>,
+    /// Where the result is to come from, for [`Deferred::cancel`]; nothing once it is there.
+    /// It closes a cycle until then, and every Core fires at last (see [`Resolver`]).
+    pub(super) origin: Cell<Option<Rc<dyn Origin>>>,
+}
+
+pub(super) enum State<T> {
+    Pending,
+    Waiting(Callback<T>),
+    Fired(Result<T, Failure>),
+    Spent,
+}
+
+/// What a Deferred's result comes from: the Deferred before it in its chain, or a canceller.
+pub(super) trait Origin {
+    fn pending(&self) -> bool;
+    fn upstream(&self) -> Option<Rc<dyn Origin>>;
+    fn call_off(&self);
+
+    /// Whether it is a canceller that has been called.
+    fn called_off(&self) -> bool {
+        false
+    }
+}
+
+impl<T> Core<T> {
+    fn fire(&self, result: Result<T, Failure>) {
+        match self.state.replace(State::Spent) {
+            State::Pending => {
+                self.state.set(State::Fired(result));
+                drop(self.origin.take());
+            }
+            State::Waiting(callback) => {
+                drop(self.origin.take());
+                run_soon(Box::new(move || callback(result)));
+            }
+            // Cancelled before it was fired: what comes now comes too late, and that is no error.
+            settled => self.state.set(settled),
+        }
+    }
+
+    pub(super) fn is_pending(&self) -> bool {
+        let state = self.state.replace(State::Spent);
+        let pending = matches!(state, State::Pending | State::Waiting(_));
+        self.state.set(state);
+        pending
+    }
+
+    fn origin(&self) -> Option<Rc<dyn Origin>> {
+        let origin = self.origin.take();
+        self.origin.set(origin.clone());
+        origin
+    }
+
+    /// Hands the result to `callback`: now, or when it comes.
+    pub(super) fn when_fired(&self, callback: Callback<T>) {
+        match self.state.replace(State::Spent) {
+            State::Fired(result) => run_soon(Box::new(move || callback(result))),
+            State::Pending | State::Waiting(_) => self.state.set(State::Waiting(callback)),
+            State::Spent => {}
+        }
+    }
+}
+
+impl<T> Origin for Core<T> {
+    fn pending(&self) -> bool {
+        self.is_pending()
+    }
+
+    fn upstream(&self) -> Option<Rc<dyn Origin>> {
+        self.origin().filter(|origin| origin.pending())
+    }
+
+    fn call_off(&self) {
+        if let Some(origin) = self.origin() {
+            origin.call_off();
+        }
+        self.fire(Err(CancelledError.into()));
+    }
+}
+
+impl<T> Drop for Core<T> {
+    fn drop(&mut self) {
+        if let State::Fired(Err(failure)) = self.state.get_mut()
+            && failure.check::<AbandonedError>().is_none()
+        {
+            report_unhandled(failure);
+        }
+    }
+}
+
+struct Canceller(Cell<Option<Box<dyn FnOnce()>>>);
+
+impl Origin for Canceller {
+    fn pending(&self) -> bool {
+        false // not a Deferred: the walk up the chain ends before it
+    }
+
+    fn upstream(&self) -> Option<Rc<dyn Origin>> {
+        None
+    }
+
+    fn call_off(&self) {
+        if let Some(canceller) = self.0.take() {
+            canceller();
+        }
+    }
+
+    fn called_off(&self) -> bool {
+        let canceller = self.0.take();
+        let called = canceller.is_none();
+        self.0.set(canceller);
+        called
+    }
+}
+
+fn cancel(mut at: Rc<dyn Origin>) {
+    while let Some(upstream) = at.upstream() {
+        at = upstream;
+    }
+    at.call_off();
+}
+
+pub(super) fn cancel_if_pending<T>(core: &Rc<Core<T>>) {
+    if core.is_pending() {
+        cancel(core.clone());
+    }
+}
+
+impl<T> Resolver<T> {
+    /// Fires the Deferred with a value: its callbacks run.
+    pub fn callback(self, value: T) {
+        self.0.fire(Ok(value));
+    }
+
+    /// Fires the Deferred with an error: its errbacks run.
+    pub fn errback(self, failure: impl Into<Failure>) {
+        self.0.fire(Err(failure.into()));
+    }
+
+    /// Fires the Deferred with either.
+    pub fn fire(self, result: Result<T, Failure>) {
+        self.0.fire(result);
+    }
+}
+
+impl<T> Drop for Resolver<T> {
+    fn drop(&mut self) {
+        if self.0.is_pending() {
+            // A canceller that drops what would have fired the Deferred has cancelled it.
+            let cancelled = self.0.origin().is_some_and(|origin| origin.called_off());
+            let failure = if cancelled { CancelledError.into() } else { AbandonedError.into() };
+            self.0.fire(Err(failure));
+        }
+    }
+}
+
+/// What a callback may return: a value or an error for the next one in the chain (`Ok`, `Err`),
+/// nothing (`()`), or a Deferred, whose result the chain then waits for.
+pub trait Reply {
+    /// What the next callback gets.
+    type Value: 'static;
+
+    /// Hands it on.
+    fn settle(self, next: Resolver<Self::Value>);
+}
+
+impl<T: 'static> Reply for Result<T, Failure> {
+    type Value = T;
+
+    fn settle(self, next: Resolver<T>) {
+        next.fire(self);
+    }
+}
+
+impl<T: 'static> Reply for Deferred<T> {
+    type Value = T;
+
+    fn settle(self, next: Resolver<T>) {
+        next.0.origin.set(Some(self.0.clone()));
+        self.0.when_fired(Box::new(move |result| next.fire(result)));
+    }
+}
+
+impl Reply for () {
+    type Value = ();
+
+    fn settle(self, next: Resolver<()>) {
+        next.callback(());
+    }
+}
+
+impl<T: 'static> Deferred<T> {
+    /// A result to come, and what fires it.
+    pub fn new() -> (Resolver<T>, Deferred<T>) {
+        let core = Rc::new(Core { state: Cell::new(State::Pending), origin: Cell::new(None) });
+        (Resolver(core.clone()), Deferred(core))
+    }
+
+    /// Says how to call off what this Deferred waits for. Called at most once, by
+    /// [`cancel`](Deferred::cancel), and not when the result is there. It may fire the Deferred
+    /// itself; if it does not, the result is a [`CancelledError`].
+    pub fn with_canceller(self, canceller: impl FnOnce() + 'static) -> Deferred<T> {
+        if self.0.is_pending() {
+            let canceller = Canceller(Cell::new(Some(Box::new(canceller))));
+            self.0.origin.set(Some(Rc::new(canceller)));
+        }
+        self
+    }
+
+    /// Calls off what this chain waits for: the canceller of the Deferred it began with or, if a
+    /// callback has returned a Deferred, of that one. Does nothing if the result is there.
+    pub fn cancel(&self) {
+        cancel_if_pending(&self.0);
+    }
+
+    /// Adds what is to be done with a value. An error passes by.
+    pub fn add_callback<R: Reply>(
+        self,
+        callback: impl FnOnce(T) -> R + 'static,
+    ) -> Deferred<R::Value> {
+        self.chain(|result, next| match result {
+            Ok(value) => settle(next, || callback(value)),
+            Err(failure) => next.errback(failure),
+        })
+    }
+
+    /// Adds what is to be done with an error. A value passes by; what the errback returns is the
+    /// result from there on, so that `Ok` ends the error.
+    pub fn add_errback<R: Reply<Value = T>>(
+        self,
+        errback: impl FnOnce(Failure) -> R + 'static,
+    ) -> Deferred<T> {
+        self.chain(|result, next| match result {
+            Ok(value) => next.callback(value),
+            Err(failure) => settle(next, || errback(failure)),
+        })
+    }
+
+    /// Adds both, side by side: an error of this callback does not go to this errback.
+    pub fn add_callbacks<R: Reply, E: Reply<Value = R::Value>>(
+        self,
+        callback: impl FnOnce(T) -> R + 'static,
+        errback: impl FnOnce(Failure) -> E + 'static,
+    ) -> Deferred<R::Value> {
+        self.chain(|result, next| match result {
+            Ok(value) => settle(next, || callback(value)),
+            Err(failure) => settle(next, || errback(failure)),
+        })
+    }
+
+    /// Adds what is to be done in either case.
+    pub fn add_both<R: Reply>(
+        self,
+        callback: impl FnOnce(Result<T, Failure>) -> R + 'static,
+    ) -> Deferred<R::Value> {
+        self.chain(|result, next| settle(next, || callback(result)))
+    }
+
+    /// Cancels this Deferred when `after` has passed. The [`CancelledError`] of that becomes a
+    /// [`TimeoutError`]; a value that the canceller fires instead is let through.
+    pub fn add_timeout(self, after: Duration, clock: &impl AsRef<Clock>) -> Deferred<T> {
+        let timed_out = Rc::new(Cell::new(false));
+        let on_timeout = {
+            let timed_out = timed_out.clone();
+            let core = self.0.clone();
+            move || {
+                timed_out.set(true);
+                cancel(core);
+            }
+        };
+        let timer = clock.as_ref().call_later(after, on_timeout);
+        self.add_both(move |result| {
+            timer.cancel();
+            result.map_err(|failure| {
+                if timed_out.get() && failure.check::<CancelledError>().is_some() {
+                    TimeoutError.into()
+                } else {
+                    failure
+                }
+            })
+        })
+    }
+
+    /// One more Deferred, fired by `step` with what this one's result makes of it.
+    fn chain<U>(self, step: impl FnOnce(Result<T, Failure>, Resolver<U>) + 'static) -> Deferred<U> {
+        let (next, deferred) = Deferred::new();
+        deferred.0.origin.set(Some(self.0.clone()));
+        self.0.when_fired(Box::new(move |result| step(result, next)));
+        deferred
+    }
+}
+
+/// Calls a callback and hands on what it returns. A panic is an error like any other: it goes to
+/// the next errback.
+fn settle<R: Reply>(next: Resolver<R::Value>, callback: impl FnOnce() -> R) {
+    match catch_unwind(AssertUnwindSafe(callback)) {
+        Ok(reply) => reply.settle(next),
+        Err(panic) => next.errback(Failure::panicked(panic)),
+    }
+}
+
+/// Fires when `delay` has passed (`task.deferLater`). Cancelling it calls that off.
+pub fn defer_later(clock: &impl AsRef<Clock>, delay: Duration) -> Deferred<()> {
+    let (resolver, later) = Deferred::new();
+    let call = clock.as_ref().call_later(delay, move || resolver.callback(()));
+    later.with_canceller(move || {
+        call.cancel();
+    })
+}
+
+/// A Deferred that has its value already (`defer.succeed`).
+pub fn succeed<T>(value: T) -> Deferred<T> {
+    let (resolver, deferred) = Deferred::new();
+    resolver.callback(value);
+    deferred
+}
+
+/// A Deferred that has failed already (`defer.fail`).
+pub fn fail<T>(failure: impl Into<Failure>) -> Deferred<T> {
+    let (resolver, deferred) = Deferred::new();
+    resolver.errback(failure);
+    deferred
+}
+
+/// Calls `function` and gives a Deferred of whatever comes of it: a value, an error, a panic or
+/// what the Deferred that it returned comes to (`defer.maybeDeferred`).
+pub fn maybe_deferred<R: Reply>(function: impl FnOnce() -> R) -> Deferred<R::Value> {
+    let (resolver, deferred) = Deferred::new();
+    settle(resolver, function);
+    deferred
+}
+
+thread_local! {
+    static READY: RefCell<Vec<Box<dyn FnOnce()>>> = const { RefCell::new(Vec::new()) };
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `step` now or, inside another step, as soon as that one has returned: a loop where calls
+/// inside calls would fill the stack.
+pub(super) fn run_soon(step: Box<dyn FnOnce()>) {
+    struct Stopped;
+    impl Drop for Stopped {
+        fn drop(&mut self) {
+            RUNNING.set(false);
+        }
+    }
+
+    READY.with_borrow_mut(|ready| ready.push(step));
+    if RUNNING.replace(true) {
+        return;
+    }
+    let _stopped = Stopped; // also if a step unwinds
+    while let Some(step) = READY.with_borrow_mut(Vec::pop) {
+        let before = READY.with_borrow(Vec::len);
+        step();
+        // What this step has made ready runs next, in the order in which it was made ready.
+        READY.with_borrow_mut(|ready| ready[before..].reverse());
+    }
+}

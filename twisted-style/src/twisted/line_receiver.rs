@@ -1,0 +1,192 @@
+//! Lines: `twisted.protocols.basic.LineReceiver`.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::ops::Deref;
+
+use super::protocol::Protocol;
+use super::transport::Transport;
+
+/// A protocol of lines (`twisted.protocols.basic.LineReceiver`): Twisted's subclass is a value
+/// here, which [`LineReceiver`] makes a [`Protocol`] of.
+pub trait LineProtocol: 'static {
+    /// What ends a line; it is not part of it.
+    const DELIMITER: &'static [u8] = b"\r\n";
+    /// A line may have so many bytes.
+    const MAX_LENGTH: usize = 16_384;
+
+    /// The connection is there.
+    fn connection_made(&mut self, _lines: &Lines) {}
+
+    /// A line has come.
+    fn line_received(&mut self, lines: &Lines, line: &[u8]);
+
+    /// Bytes have come in raw mode.
+    fn raw_data_received(&mut self, _lines: &Lines, _data: &[u8]) {}
+
+    /// A line is too long: its beginning, and all that has come with it. Unless a protocol knows
+    /// better the connection is closed.
+    fn line_length_exceeded(&mut self, lines: &Lines, _line: &[u8]) {
+        lines.lose_connection();
+    }
+
+    /// See [`Protocol::timeout_connection`].
+    fn timeout_connection(&mut self, lines: &Lines) {
+        lines.fail_connection(io::ErrorKind::TimedOut.into());
+    }
+
+    /// See [`Protocol::pause_producing`].
+    fn pause_producing(&mut self, _lines: &Lines) {}
+
+    /// See [`Protocol::resume_producing`].
+    fn resume_producing(&mut self, _lines: &Lines) {}
+
+    /// See [`Protocol::connection_lost`].
+    fn connection_lost(&mut self, _reason: io::Result<()>) {}
+}
+
+/// What a [`LineProtocol`] answers with: a transport, and a switch for what comes next.
+pub struct Lines<'a> {
+    transport: &'a Transport,
+    delimiter: &'static [u8],
+    mode: &'a Mode,
+}
+
+#[derive(Default)]
+struct Mode {
+    raw: Cell<bool>,
+    /// What raw mode has left to be read as lines.
+    rest: RefCell<Vec<u8>>,
+}
+
+impl Lines<'_> {
+    /// Sends a line (`sendLine`).
+    pub fn send_line(&self, line: &[u8]) {
+        self.transport.write(line);
+        self.transport.write(self.delimiter);
+    }
+
+    /// From the end of this line on, bytes go to `raw_data_received`.
+    pub fn set_raw_mode(&self) {
+        self.mode.raw.set(true);
+    }
+
+    /// Lines again, beginning with `rest`: what `raw_data_received` did not want of its data.
+    pub fn set_line_mode(&self, rest: &[u8]) {
+        self.mode.raw.set(false);
+        self.mode.rest.borrow_mut().extend_from_slice(rest);
+    }
+}
+
+impl Deref for Lines<'_> {
+    type Target = Transport;
+
+    fn deref(&self) -> &Transport {
+        self.transport
+    }
+}
+
+/// Cuts what is received into lines for a [`LineProtocol`].
+pub struct LineReceiver<P> {
+    protocol: P,
+    mode: Mode,
+    buffer: Vec<u8>,
+    /// So much of the buffer is known to hold no end of a line: none is looked for twice.
+    searched: usize,
+}
+
+impl<P: LineProtocol> LineReceiver<P> {
+    /// Around `protocol`.
+    pub fn new(protocol: P) -> LineReceiver<P> {
+        const { assert!(!P::DELIMITER.is_empty(), "nothing ends no line") };
+        LineReceiver { protocol, mode: Mode::default(), buffer: Vec::new(), searched: 0 }
+    }
+
+    fn tell(&mut self, transport: &Transport, event: impl FnOnce(&mut P, &Lines)) {
+        event(&mut self.protocol, &Lines { transport, delimiter: P::DELIMITER, mode: &self.mode });
+    }
+
+    /// Hands on what is complete, until the protocol closes the connection or pauses it.
+    fn deliver(&mut self, transport: &Transport) {
+        let mut begin = 0; // of what has not been handed on
+        while transport.connected() && !transport.reading_paused() {
+            if self.mode.raw.get() {
+                let data = self.buffer.split_off(begin);
+                begin = 0;
+                if !data.is_empty() {
+                    self.tell(transport, |protocol, lines| {
+                        protocol.raw_data_received(lines, &data);
+                    });
+                }
+                self.buffer = self.mode.rest.take();
+                self.searched = 0;
+                if self.mode.raw.get() {
+                    break;
+                }
+                continue;
+            }
+            let mut ends = self.buffer[self.searched..].windows(P::DELIMITER.len());
+            let end = ends.position(|bytes| bytes == P::DELIMITER).map(|at| self.searched + at);
+            let Some(end) = end else {
+                // The last bytes may be the beginning of an end.
+                let known = (self.buffer.len() + 1).saturating_sub(P::DELIMITER.len());
+                self.searched = known.max(begin);
+                if self.buffer.len() - begin >= P::MAX_LENGTH + P::DELIMITER.len() {
+                    self.exceeded(transport, begin);
+                    begin = 0;
+                }
+                break;
+            };
+            if end - begin > P::MAX_LENGTH {
+                self.exceeded(transport, begin);
+                begin = 0;
+                break;
+            }
+            let line = begin..end;
+            begin = end + P::DELIMITER.len();
+            self.searched = begin;
+            let lines = Lines { transport, delimiter: P::DELIMITER, mode: &self.mode };
+            self.protocol.line_received(&lines, &self.buffer[line]);
+        }
+        self.buffer.drain(..begin);
+        self.searched = self.searched.saturating_sub(begin);
+    }
+
+    fn exceeded(&mut self, transport: &Transport, begin: usize) {
+        let line = self.buffer.split_off(begin);
+        self.buffer.clear();
+        self.searched = 0;
+        self.tell(transport, |protocol, lines| protocol.line_length_exceeded(lines, &line));
+    }
+}
+
+impl<P: LineProtocol> Protocol for LineReceiver<P> {
+    fn connection_made(&mut self, transport: &Transport) {
+        self.tell(transport, P::connection_made);
+    }
+
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        self.buffer.extend_from_slice(data);
+        self.deliver(transport);
+    }
+
+    fn reading_resumed(&mut self, transport: &Transport) {
+        self.deliver(transport);
+    }
+
+    fn timeout_connection(&mut self, transport: &Transport) {
+        self.tell(transport, P::timeout_connection);
+    }
+
+    fn pause_producing(&mut self, transport: &Transport) {
+        self.tell(transport, P::pause_producing);
+    }
+
+    fn resume_producing(&mut self, transport: &Transport) {
+        self.tell(transport, P::resume_producing);
+    }
+
+    fn connection_lost(&mut self, reason: io::Result<()>) {
+        self.protocol.connection_lost(reason);
+    }
+}

@@ -1,0 +1,172 @@
+//! Whoever has to wait gets a Deferred: the lock, the semaphore and the queue of
+//! `twisted.internet.defer`.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::defer::{Deferred, Reply, Resolver, fail, maybe_deferred, succeed};
+use super::failure::{QueueOverflow, QueueUnderflow};
+
+/// So many at once (`defer.DeferredSemaphore`). A clone is another handle on the same one.
+#[derive(Clone)]
+pub struct DeferredSemaphore(Rc<Semaphore>);
+
+struct Semaphore {
+    limit: usize,
+    tokens: Cell<usize>,
+    waiting: RefCell<VecDeque<Resolver<()>>>,
+}
+
+impl DeferredSemaphore {
+    /// `tokens` may have it at once.
+    pub fn new(tokens: usize) -> DeferredSemaphore {
+        DeferredSemaphore(Rc::new(Semaphore {
+            limit: tokens,
+            tokens: Cell::new(tokens),
+            waiting: RefCell::default(),
+        }))
+    }
+
+    /// Fires when a token is there: first come, first served. Whoever has it must
+    /// [`release`](DeferredSemaphore::release) it; [`run`](DeferredSemaphore::run) does.
+    /// Cancelling it leaves the queue.
+    pub fn acquire(&self) -> Deferred<()> {
+        let tokens = self.0.tokens.get();
+        if tokens > 0 {
+            self.0.tokens.set(tokens - 1);
+            return succeed(());
+        }
+        let (resolver, deferred) = Deferred::new();
+        self.0.waiting.borrow_mut().push_back(resolver);
+        deferred
+    }
+
+    /// Gives a token back, to the first in the queue.
+    pub fn release(&self) {
+        if let Some(resolver) = next_waiting(&self.0.waiting) {
+            return resolver.callback(());
+        }
+        let tokens = self.0.tokens.get() + 1;
+        assert!(tokens <= self.0.limit, "released more often than acquired");
+        self.0.tokens.set(tokens);
+    }
+
+    /// Acquires, calls `function`, and releases when that has come to its end, a Deferred that it
+    /// returned included, and whatever that end is.
+    pub fn run<R: Reply>(&self, function: impl FnOnce() -> R + 'static) -> Deferred<R::Value> {
+        let semaphore = self.clone();
+        self.acquire().add_callback(move |()| {
+            maybe_deferred(function).add_both(move |result| {
+                semaphore.release();
+                result
+            })
+        })
+    }
+}
+
+/// One at a time (`defer.DeferredLock`). A clone is another handle on the same lock.
+#[derive(Clone)]
+pub struct DeferredLock(DeferredSemaphore);
+
+impl DeferredLock {
+    /// A lock that nobody has.
+    #[allow(clippy::new_without_default)] // as its neighbors are made
+    pub fn new() -> DeferredLock {
+        DeferredLock(DeferredSemaphore::new(1))
+    }
+
+    /// Fires when the lock is yours, until you [`release`](DeferredLock::release) it.
+    pub fn acquire(&self) -> Deferred<()> {
+        self.0.acquire()
+    }
+
+    /// Hands the lock to the next one.
+    pub fn release(&self) {
+        self.0.release();
+    }
+
+    /// Calls `function` with the lock held, until what it returned has come to its end.
+    pub fn run<R: Reply>(&self, function: impl FnOnce() -> R + 'static) -> Deferred<R::Value> {
+        self.0.run(function)
+    }
+}
+
+/// Values that are put in at one end and waited for at the other (`defer.DeferredQueue`). A clone
+/// is another handle on the same queue.
+pub struct DeferredQueue<T: 'static>(Rc<Queue<T>>);
+
+struct Queue<T: 'static> {
+    values: RefCell<VecDeque<T>>,
+    waiting: RefCell<VecDeque<Resolver<T>>>,
+    size: usize,
+    backlog: usize,
+}
+
+impl<T> DeferredQueue<T> {
+    /// As many values and as many that wait for them as there may be.
+    #[allow(clippy::new_without_default)] // as its neighbors are made
+    pub fn new() -> DeferredQueue<T> {
+        DeferredQueue::bounded(usize::MAX, usize::MAX)
+    }
+
+    /// At most `size` values that nobody waits for, at most `backlog` that wait for a value.
+    pub fn bounded(size: usize, backlog: usize) -> DeferredQueue<T> {
+        DeferredQueue(Rc::new(Queue {
+            values: RefCell::default(),
+            waiting: RefCell::default(),
+            size,
+            backlog,
+        }))
+    }
+
+    /// Gives `value` to the first who waits, or keeps it.
+    ///
+    /// # Errors
+    /// [`QueueOverflow`]: it holds `size` values already; this one is dropped.
+    pub fn put(&self, value: T) -> Result<(), QueueOverflow> {
+        if let Some(resolver) = next_waiting(&self.0.waiting) {
+            resolver.callback(value);
+            return Ok(());
+        }
+        if self.0.values.borrow().len() >= self.0.size {
+            return Err(QueueOverflow);
+        }
+        self.0.values.borrow_mut().push_back(value);
+        Ok(())
+    }
+
+    /// Fires with the next value. Cancelling it leaves the queue; no value is lost by that.
+    pub fn get(&self) -> Deferred<T> {
+        let value = self.0.values.borrow_mut().pop_front();
+        if let Some(value) = value {
+            return succeed(value);
+        }
+        let mut waiting = self.0.waiting.borrow_mut();
+        if waiting.len() >= self.0.backlog {
+            waiting.retain(|resolver| resolver.0.is_pending());
+            if waiting.len() >= self.0.backlog {
+                return fail(QueueUnderflow);
+            }
+        }
+        let (resolver, deferred) = Deferred::new();
+        waiting.push_back(resolver);
+        deferred
+    }
+}
+
+impl<T> Clone for DeferredQueue<T> {
+    fn clone(&self) -> DeferredQueue<T> {
+        DeferredQueue(self.0.clone())
+    }
+}
+
+/// The first who waits and has not been cancelled.
+fn next_waiting<T>(waiting: &RefCell<VecDeque<Resolver<T>>>) -> Option<Resolver<T>> {
+    loop {
+        let resolver = waiting.borrow_mut().pop_front()?;
+        if resolver.0.is_pending() {
+            return Some(resolver);
+        }
+    }
+}

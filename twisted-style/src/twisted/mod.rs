@@ -1,0 +1,20 @@
+//! The parts of Twisted that the workloads use, in the order in which they are built on each other.
+
+pub mod clock;
+pub mod connection;
+pub mod cooperator;
+pub mod defer;
+pub mod failure;
+pub mod gather;
+pub mod inline;
+pub mod io_pump;
+pub mod line_receiver;
+pub mod locks;
+pub mod looping_call;
+pub mod protocol;
+pub mod reactor;
+pub mod thread_pool;
+pub mod transport;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,264 @@
+//! What a protocol answers with: Twisted's `ITransport`, and the producers that feed it
+//! (`twisted.internet.interfaces`).
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::clock::{Clock, DelayedCall};
+
+/// Beyond so many bytes that wait to be sent, whoever produces them is told to pause.
+pub(super) const HIGH_WATER: usize = 64 * 1024;
+
+/// Whoever produces what a transport sends, if it is not the protocol itself
+/// (`IPushProducer`). A transport is the producer of what it receives.
+pub trait Producer {
+    /// Produce no more for now.
+    fn pause_producing(&self);
+
+    /// Go on.
+    fn resume_producing(&self);
+}
+
+/// The keys of the connections on which something is to be done, shared with their reactor.
+#[derive(Clone, Default)]
+pub(crate) struct Changed(pub(super) Rc<RefCell<VecDeque<usize>>>);
+
+impl Changed {
+    pub(crate) fn next(&self) -> Option<usize> {
+        self.0.borrow_mut().pop_front()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+}
+
+/// What a protocol uses to answer (`ITransport`). A clone is another handle on the same
+/// connection; when that is over, its methods do nothing.
+#[derive(Clone)]
+pub struct Transport(pub(super) Rc<Channel>);
+
+pub(super) struct Channel {
+    pub(super) key: usize,
+    pub(super) peer: SocketAddr,
+    pub(super) clock: Clock,
+    pub(super) changed: Changed,
+    /// Whether `key` is in `changed` already.
+    pub(super) marked: Cell<bool>,
+    pub(super) connected: Cell<bool>,
+    /// Bytes to be sent; the first `sent` of them have been.
+    pub(super) output: RefCell<Vec<u8>>,
+    pub(super) sent: Cell<usize>,
+    pub(super) paused: Cell<bool>,
+    pub(super) resumed: Cell<bool>,
+    pub(super) read_closed: Cell<bool>,
+    pub(super) losing: Cell<bool>,
+    pub(super) write_closing: Cell<bool>,
+    pub(super) write_closed: Cell<bool>,
+    /// Why the connection is over, once that is known.
+    pub(super) over: RefCell<Option<io::Result<()>>>,
+    pub(super) timeout: RefCell<Option<DelayedCall>>,
+    pub(super) timed_out: Cell<bool>,
+    /// Beyond so many bytes that wait to be sent, the producer is told to pause.
+    pub(super) high_water: Cell<usize>,
+    pub(super) producer: RefCell<Option<Rc<dyn Producer>>>,
+    /// The producer has been told to pause, and whether the protocol still has to be.
+    pub(super) producer_paused: Cell<bool>,
+    pub(super) tell_protocol: Cell<bool>,
+}
+
+impl Transport {
+    pub(crate) fn new(key: usize, peer: SocketAddr, clock: Clock, changed: Changed) -> Transport {
+        Transport(Rc::new(Channel {
+            key,
+            peer,
+            clock,
+            changed,
+            marked: Cell::new(false),
+            connected: Cell::new(false),
+            output: RefCell::default(),
+            sent: Cell::new(0),
+            paused: Cell::new(false),
+            resumed: Cell::new(false),
+            read_closed: Cell::new(false),
+            losing: Cell::new(false),
+            write_closing: Cell::new(false),
+            write_closed: Cell::new(false),
+            over: RefCell::new(None),
+            timeout: RefCell::new(None),
+            timed_out: Cell::new(false),
+            high_water: Cell::new(HIGH_WATER),
+            producer: RefCell::new(None),
+            producer_paused: Cell::new(false),
+            tell_protocol: Cell::new(false),
+        }))
+    }
+
+    /// Sends `data` after what was written before. Never waits: what the peer does not take yet
+    /// is kept, and what is written during one turn of the reactor is sent at once.
+    pub fn write(&self, data: &[u8]) {
+        let channel = &*self.0;
+        if channel.losing.get() || channel.write_closing.get() || self.is_over() || data.is_empty()
+        {
+            return;
+        }
+        channel.output.borrow_mut().extend_from_slice(data);
+        self.mark();
+        if self.buffered() > channel.high_water.get() && !channel.producer_paused.replace(true) {
+            channel.tell_protocol.set(true);
+            let producer = channel.producer.borrow().clone();
+            if let Some(producer) = producer {
+                producer.pause_producing();
+            }
+        }
+    }
+
+    /// How many bytes wait to be sent.
+    pub fn buffered(&self) -> usize {
+        self.0.output.borrow().len() - self.0.sent.get()
+    }
+
+    /// Closes the connection when everything written has been sent.
+    pub fn lose_connection(&self) {
+        self.0.losing.set(true);
+        self.mark();
+    }
+
+    /// Sends what is written and then closes this direction only: the peer sees the end of the
+    /// stream and can still answer (`ITCPTransport.loseWriteConnection`).
+    pub fn lose_write_connection(&self) {
+        self.0.write_closing.set(true);
+        self.mark();
+    }
+
+    /// Closes the connection now; what was not sent is lost.
+    pub fn abort_connection(&self) {
+        self.fail_connection(io::ErrorKind::ConnectionAborted.into());
+    }
+
+    /// Closes the connection now, with this as the reason that `connection_lost` is told.
+    pub fn fail_connection(&self, reason: io::Error) {
+        self.end(Err(reason));
+    }
+
+    /// Reads no more: the peer is slowed down by its own full buffers.
+    pub fn pause_producing(&self) {
+        self.0.paused.set(true);
+        self.mark();
+    }
+
+    /// Reads again.
+    pub fn resume_producing(&self) {
+        if self.0.paused.take() {
+            self.0.resumed.set(true);
+            self.mark();
+        }
+    }
+
+    /// Whether nothing is to be read for now.
+    pub fn reading_paused(&self) -> bool {
+        self.0.paused.get()
+    }
+
+    /// Has `producer` told to pause when more is written than the peer takes, and to resume when
+    /// all has been sent. `transport.register_producer(transport.clone())` on a server reads no
+    /// more requests from a client that does not read its answers.
+    pub fn register_producer(&self, producer: impl Producer + 'static) {
+        let producer = Rc::new(producer);
+        *self.0.producer.borrow_mut() = Some(producer.clone());
+        if self.0.producer_paused.get() {
+            producer.pause_producing();
+        }
+    }
+
+    /// Has `resume_producing` called whenever all that was written has been sent: for a protocol
+    /// that produces a piece, and the next when that is gone (`registerProducer(self, False)`, a
+    /// pull producer).
+    pub fn pull_producing(&self) {
+        self.0.high_water.set(0);
+    }
+
+    /// Forgets the producer.
+    pub fn unregister_producer(&self) {
+        let producer = self.0.producer.take();
+        drop(producer);
+    }
+
+    /// Has `timeout_connection` called when so much time has passed without another
+    /// `set_timeout`; `None` takes it back (`TimeoutMixin.setTimeout`).
+    pub fn set_timeout(&self, after: Option<Duration>) {
+        self.0.timed_out.set(false);
+        let mut timeout = self.0.timeout.borrow_mut();
+        match after {
+            Some(after) => {
+                if !timeout.as_ref().is_some_and(|timer| timer.reset(after)) && !self.is_over() {
+                    let channel = Rc::downgrade(&self.0);
+                    *timeout = Some(self.0.clock.call_later(after, move || {
+                        if let Some(channel) = channel.upgrade() {
+                            channel.timed_out.set(true);
+                            Transport(channel).mark();
+                        }
+                    }));
+                }
+            }
+            None => {
+                if let Some(timer) = timeout.take() {
+                    timer.cancel();
+                }
+            }
+        }
+    }
+
+    /// The address of the other side (`getPeer`).
+    pub fn peer(&self) -> SocketAddr {
+        self.0.peer
+    }
+
+    /// Whether there is a connection, and nobody has begun to close it.
+    pub fn connected(&self) -> bool {
+        self.0.connected.get() && !self.0.losing.get() && !self.is_over()
+    }
+
+    pub(crate) fn key(&self) -> usize {
+        self.0.key
+    }
+
+    /// Takes the error with which it was called off before it was begun.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        if self.is_over() { self.take_reason() } else { Ok(()) }
+    }
+
+    /// Why it is over. Only the first who asks is told the error.
+    pub(super) fn take_reason(&self) -> io::Result<()> {
+        self.0.over.replace(Some(Ok(()))).unwrap_or(Ok(()))
+    }
+
+    pub(crate) fn end(&self, reason: io::Result<()>) {
+        self.0.over.borrow_mut().get_or_insert(reason);
+        self.mark();
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.over.borrow().is_some()
+    }
+
+    pub(super) fn mark(&self) {
+        if !self.0.marked.replace(true) {
+            self.0.changed.0.borrow_mut().push_back(self.0.key);
+        }
+    }
+}
+
+impl Producer for Transport {
+    fn pause_producing(&self) {
+        Transport::pause_producing(self);
+    }
+
+    fn resume_producing(&self) {
+        Transport::resume_producing(self);
+    }
+}
