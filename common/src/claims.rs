@@ -14,7 +14,7 @@ const fn text(id: &'static str, slide: &'static str, says: &'static str) -> Text
 /// All claims, in the talk's order.
 pub const ALL: [Text; 44] = [
     text("C1", "2", "concurrency is not parallel computing"),
-    text("C2", "3", "in turn, waits add up, and so does work"),
+    text("C2", "3", "one after the other, waits add up, and so does work"),
     text("T1", "6", "threads have a simple, synchronous API"),
     text("T2", "6", "threads are preempted without being asked"),
     text("T3", "6", "the order of threads differs between runs"),

@@ -4,6 +4,7 @@ use std::fs;
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
+use nix::sys::time::TimeVal;
 use nix::unistd::Pid;
 
 use crate::error::Error;
@@ -13,6 +14,8 @@ use crate::error::Error;
 pub struct Machine {
     /// Cores that this program may use.
     pub cores: usize,
+    /// Cores that it was started with.
+    pub all_cores: usize,
     /// Descriptors that one process may have open.
     pub descriptors: u64,
 }
@@ -22,7 +25,8 @@ impl Machine {
     pub fn look() -> Machine {
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
         let raised = setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
-        Machine { cores: cores(), descriptors: if raised { hard } else { soft } }
+        let cores = cores();
+        Machine { cores, all_cores: cores, descriptors: if raised { hard } else { soft } }
     }
 
     /// How many descriptors are left for connections, beside those that everything else needs.
@@ -66,12 +70,58 @@ pub fn preemptions() -> u64 {
     usages.map(|u| u.involuntary_context_switches() as u64).sum()
 }
 
+/// What a piece of work has used, by the kernel's figures.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Usage {
+    /// Seconds of CPU, of all threads and of all children that have ended meanwhile.
+    pub cpu_s: f64,
+    /// The most memory that was resident at once, in KiB; `None` where children did some of the
+    /// work, whose memory is not counted here.
+    pub peak_kib: Option<u64>,
+}
+
+/// Does `work` and says what it used.
+pub fn usage<R>(work: impl FnOnce() -> R) -> (R, Usage) {
+    // From here on the kernel keeps a new peak (`man 5 proc_pid_clear_refs`).
+    let reset = fs::write("/proc/self/clear_refs", "5").is_ok();
+    let (cpu, children) = (cpu_seconds(), cpu_of(UsageWho::RUSAGE_CHILDREN));
+    let result = work();
+    let own_alone = cpu_of(UsageWho::RUSAGE_CHILDREN) <= children;
+    let peak = (reset && own_alone).then(|| field("/proc/self/status", "VmHWM:") / 1024);
+    (result, Usage { cpu_s: cpu_seconds() - cpu, peak_kib: peak })
+}
+
+/// A line of a file of the kernel's, such as `Rss:    1234 kB`, in bytes.
+pub fn field(file: &str, name: &str) -> u64 {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(name));
+    let number = lines.next().and_then(|rest| rest.split_whitespace().next());
+    number.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+/// The number in a file of the kernel's that holds nothing else.
+pub fn setting(file: &str) -> Option<u64> {
+    fs::read_to_string(file).ok()?.split_whitespace().next()?.parse().ok()
+}
+
+/// Which kernel runs here, and on which processor.
+pub fn kernel_and_cpu() -> (String, String) {
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let cpu = name.map_or(std::env::consts::ARCH, |(_, name)| name);
+    (kernel.trim().to_string(), cpu.trim().to_string())
+}
+
 /// Seconds of CPU that this process, its threads and its reaped children have used.
 pub fn cpu_seconds() -> f64 {
-    let both = [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN];
-    let usages = both.into_iter().filter_map(|who| getrusage(who).ok());
-    let times = usages.flat_map(|u| [u.user_time(), u.system_time()]);
-    times.map(|t| t.tv_sec() as f64 + t.tv_usec() as f64 / 1e6).sum()
+    cpu_of(UsageWho::RUSAGE_SELF) + cpu_of(UsageWho::RUSAGE_CHILDREN)
+}
+
+fn cpu_of(who: UsageWho) -> f64 {
+    let times = getrusage(who).map(|usage| [usage.user_time(), usage.system_time()]);
+    let seconds = |t: TimeVal| t.tv_sec() as f64 + t.tv_usec() as f64 / 1e6;
+    times.map_or(0.0, |times| times.into_iter().map(seconds).sum())
 }
 
 /// The children of this process, by the kernel's count, zombies included.

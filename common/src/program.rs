@@ -12,9 +12,10 @@ use crate::measure::{resources, server};
 use crate::registry::{
     Aside, COMMON_CLAIMS, Claim, Flags, Measurements, Output, WORKLOADS, Workload,
 };
-use crate::report::print::{Judged, Report};
+use crate::report::print::Report;
+use crate::report::section::Expectation;
 use crate::report::trace::chrome_trace;
-use crate::report::verdict::Verdict;
+use crate::report::verdict::{Judged, Verdict};
 use crate::span::Span;
 use crate::style::Style;
 
@@ -82,37 +83,47 @@ impl Program<'_> {
             machine.use_cores(cores as usize)?;
             context.machine = machine;
         }
-        let Style { program, event_loop, .. } = *self.style;
-        let mut report = Report::new(program, event_loop, &machine, flags.shared.quiet, as_json);
+        let mut report = Report::new(flags.shared.quiet, as_json);
         let mut measured = Measurements::default();
         let mut parts: Vec<(String, Vec<Span>)> = Vec::new();
-        let mut wrong = Vec::new();
+        let (mut wrong, mut failed) = (Vec::new(), Vec::new());
+        let name = |part: &str| format!("{} · {part}", self.style.name);
         for workload in workloads {
             report.title(workload.name, &(workload.title)(flags), workload.slides);
             let mut section = (workload.run)(&mut context, flags, &mut measured)?;
-            if let Err(error) = report.workload(workload.name, &section) {
+            if let Err(error) = report.workload(workload.name, workload.slides, &section) {
                 return quietly(Err(error));
             }
             wrong.extend(section.wrong.take().map(|why| format!("{}: {why}", workload.name)));
-            parts.push((workload.name.to_string(), section.spans));
+            failed.extend(section.expectation.and_then(|expectation| {
+                let Expectation { says, verdict } = expectation;
+                verdict.fails().then(|| format!("{}: {says}", workload.name))
+            }));
+            parts.push((name(workload.name), section.spans));
         }
         for aside in asides {
             report.title(aside.name, aside.about, aside.slides);
             let section = (aside.run)(flags);
-            if let Err(error) = report.aside(aside.name, &section) {
+            if let Err(error) = report.aside(aside.name, aside.slides, &section) {
                 return quietly(Err(error));
             }
             wrong.extend(section.wrong.as_ref().map(|why| format!("{}: {why}", aside.name)));
-            parts.push((aside.name.to_string(), section.spans.clone()));
+            parts.push((name(aside.name), section.spans.clone()));
             measured.asides.push((aside.name, section));
         }
-        report.verdicts(&self.judge(&measured, everything || as_json));
+        let judged = self.judge(&measured, everything || as_json);
+        let claims = judged.iter().filter(|judged| judged.verdict.fails());
+        failed.extend(claims.map(|Judged { text, .. }| format!("{}: {}", text.id, text.says)));
+        report.verdicts(&judged, "what the talk claims, judged by this run");
         report.remarks();
         if let Some(file) = &flags.shared.trace {
             std::fs::write(file, chrome_trace(&parts).to_string())
                 .map_err(|error| Error::Failed(format!("{}: {error}", file.display())))?;
         }
-        let printed = quietly(report.end());
+        let printed = quietly(report.end(self.style.program, self.style.name, &machine));
+        if flags.shared.check {
+            wrong.extend(failed.into_iter().map(|what| format!("does not hold: {what}")));
+        }
         if wrong.is_empty() { printed } else { Err(Error::Failed(wrong.join("\n"))) }
     }
 
@@ -122,7 +133,7 @@ impl Program<'_> {
             let verdict = match judge(measured) {
                 Some(Verdict::ReadIt(_)) if !all => return None,
                 Some(verdict) => verdict,
-                None if all => Verdict::NotMeasurable("what decides it was not run".into()),
+                None if all => Verdict::NotRun,
                 None => return None,
             };
             let mut texts = claims::ALL.iter();

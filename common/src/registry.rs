@@ -195,6 +195,9 @@ pub struct Shared {
     /// Use only N cores
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub cores: Option<u64>,
+    /// Exit 1 if something that is judged does not hold
+    #[arg(long, global = true)]
+    pub check: bool,
     /// Run each N times: median and spread
     #[arg(long, global = true, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub repeat: u64,

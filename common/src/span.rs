@@ -1,5 +1,7 @@
 //! What a task did when: a span of time, its kind, and where it ran.
 
+use std::collections::HashMap;
+
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
@@ -70,4 +72,46 @@ pub fn threads(spans: &[Span]) -> usize {
     seen.sort_unstable();
     seen.dedup();
     seen.len()
+}
+
+/// How many tasks ran between the first and the last moment of another one: all of them where
+/// they take turns or run at once, none where each runs to its end before the next begins.
+pub fn interleaved(spans: &[Span]) -> usize {
+    let mut times: HashMap<usize, (u64, u64)> = HashMap::new();
+    for span in spans.iter().filter(|span| span.kind != Kind::Waiting) {
+        let (from, to) = times.entry(span.task).or_insert((span.from_us, span.to_us));
+        (*from, *to) = ((*from).min(span.from_us), (*to).max(span.to_us));
+    }
+    let beside = |task: &usize, from: u64, to: u64| {
+        times.iter().any(|(other, &(begin, end))| other != task && begin < to && from < end)
+    };
+    times.iter().filter(|&(task, &(from, to))| beside(task, from, to)).count()
+}
+
+/// How often another task ran than the one before, in the order of time.
+pub fn turns(spans: &[Span]) -> usize {
+    let mut ran: Vec<_> = spans.iter().filter(|span| span.kind == Kind::Running).collect();
+    ran.sort_by_key(|span| span.from_us);
+    ran.windows(2).filter(|pair| pair[0].task != pair[1].task).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_that_take_turns_are_told_from_a_succession() {
+        let span = |task, from_us, to_us| Span {
+            task,
+            kind: Kind::Running,
+            from_us,
+            to_us,
+            pid: 1,
+            thread: 1,
+        };
+        let succession = [span(0, 0, 10), span(1, 10, 20), span(2, 20, 30)];
+        assert_eq!((interleaved(&succession), turns(&succession)), (0, 2));
+        let turn = [span(0, 0, 10), span(1, 10, 20), span(0, 20, 30), span(2, 30, 40)];
+        assert_eq!((interleaved(&turn), turns(&turn)), (2, 3));
+    }
 }

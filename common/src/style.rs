@@ -17,6 +17,19 @@ use crate::workload::resources::Meter;
 use crate::workload::server::Served;
 use crate::workload::shared_state::{Bank, Totals, Version};
 
+/// What a task is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// A thread of the kernel's, with a stack.
+    Thread,
+    /// A process.
+    Process,
+    /// A stack of its own, and no more.
+    Stack,
+    /// A value in memory.
+    Value,
+}
+
 /// One style of the talk: plain data in, plain data out, the same signatures in every style.
 #[derive(Clone, Copy)]
 pub struct Style {
@@ -29,7 +42,9 @@ pub struct Style {
     pub slides: &'static str,
     /// Who schedules, and how a task waits.
     pub waits: &'static str,
-    /// How many tasks it can hold at once.
+    /// What a task is made of, and so what limits their number.
+    pub task: Task,
+    /// How many tasks this program starts at once, at most.
     pub at_most: usize,
     pub io_bound: fn(Vec<Job>) -> Vec<Outcome>,
     pub io_bound_bounded: fn(Vec<Job>, usize) -> Vec<Outcome>,

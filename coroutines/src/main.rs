@@ -10,7 +10,7 @@ use common::measure::{
 };
 use common::program;
 use common::registry::{Aside, Claim};
-use common::style::Style;
+use common::style::{Style, Task};
 use common::workload::shared_state::Version;
 
 use coroutine::scheduler;
@@ -34,6 +34,7 @@ const COROUTINES: Style = Style {
     event_loop: None,
     slides: "22-27",
     waits: "a greenlet that waits bounces back to the trampoline",
+    task: Task::Stack,
     at_most: 30_000,
     io_bound: |jobs| scheduler::run(|| io_bound::run(jobs)),
     io_bound_bounded: |jobs, n| scheduler::run(|| io_bound::bounded(jobs, n)),

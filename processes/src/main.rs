@@ -8,7 +8,7 @@ use common::measure::{cpu_bound as cpu, io_bound as io};
 use common::measure::{ordering as order, resources as cost, shared_state as state};
 use common::program;
 use common::registry::{Aside, Claim, read_it};
-use common::style::Style;
+use common::style::{Style, Task};
 use common::workload::shared_state::{Leaves, Version};
 
 mod asides;
@@ -31,6 +31,7 @@ const PROCESSES: Style = Style {
     event_loop: None,
     slides: "16-21",
     waits: "the OS parks a process that waits and preempts one that runs",
+    task: Task::Process,
     at_most: 500,
     io_bound: io_bound::run,
     io_bound_bounded: io_bound::bounded,

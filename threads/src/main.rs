@@ -8,7 +8,7 @@ use common::measure::{cpu_bound as cpu, interactivity as heart, io_bound as io};
 use common::measure::{ordering as order, shared_state as state};
 use common::program;
 use common::registry::{Aside, Claim, read_it};
-use common::style::Style;
+use common::style::{Style, Task};
 
 mod asides;
 mod cpu_bound;
@@ -28,6 +28,7 @@ const THREADS: Style = Style {
     event_loop: None,
     slides: "6-15",
     waits: "the OS parks a thread that waits and preempts one that runs",
+    task: Task::Thread,
     at_most: 10_000,
     io_bound: io_bound::run,
     io_bound_bounded: io_bound::bounded,

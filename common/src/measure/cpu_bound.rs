@@ -10,7 +10,7 @@ use crate::report::bars::{Bar, bars};
 use crate::report::section::Section;
 use crate::report::stats::Times;
 use crate::report::verdict::Verdict;
-use crate::span::threads;
+use crate::span::{interleaved, threads, turns};
 use crate::style::Style;
 use crate::units::plural;
 use crate::workload::cpu_bound::{Count, Counted};
@@ -70,6 +70,10 @@ pub struct Measured {
     pub at_work: f64,
     /// How many threads, of all processes, the tasks ended in.
     pub threads: usize,
+    /// How many tasks ran between the beginning and the end of another one.
+    pub interleaved: usize,
+    /// How often another task ran than the one before.
+    pub turns: usize,
 }
 
 /// Runs the workload and says what it showed.
@@ -81,14 +85,12 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
     let primes = primes_below(args.below);
     let mut section = Section::default();
     let (mut in_turn, mut walls) = (Times::default(), Times::default());
-    let (mut in_turn_cpu, mut cpu) = (0.0, 0.0);
+    let mut in_turn_cpu = 0.0;
     for _ in 0..context.repeat {
         let before = cpu_seconds();
         in_turn.time(|| args.counts().into_iter().map(one_after_the_other).count());
         in_turn_cpu += cpu_seconds() - before;
-        let before = cpu_seconds();
-        let counted = walls.time(|| (context.style.cpu_bound)(args.counts()));
-        cpu += cpu_seconds() - before;
+        let counted = section.watch(|| walls.time(|| (context.style.cpu_bound)(args.counts())));
         section.answers(counted.iter().map(line).collect());
         let mut places = counted.iter().enumerate();
         let odd = places.find(|(place, c)| c.task != *place || c.primes != primes);
@@ -102,11 +104,14 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
         cores: context.machine.cores,
         in_turn_s: in_turn.median(),
         in_turn_cpu_s: in_turn_cpu / context.repeat as f64,
-        at_work: cpu / walls.seconds.iter().sum::<f64>(),
+        at_work: section.cpu.seconds.iter().sum::<f64>() / walls.seconds.iter().sum::<f64>(),
         threads: threads(&section.spans),
+        interleaved: interleaved(&section.spans),
+        turns: turns(&section.spans),
         walls,
     };
     describe(context, &mut section, &measured);
+    section.expect("no task waits until another is done", side_by_side(&measured));
     Ok((section, measured))
 }
 
@@ -133,15 +138,38 @@ fn describe(context: &Context, section: &mut Section, m: &Measured) {
         Bar::new("the limit", limit, &cores),
     ]);
     section.draw();
-    section.shown.push(format!("  cores in use, on average: {:.2} of {}", m.at_work, m.cores));
+    // One thread alone keeps a core busy; what is missing, something else had.
+    let busy = if m.at_work < 0.9 { ": the machine was busy" } else { "" };
+    let Measured { at_work, cores, .. } = m;
+    section.shown.push(format!("  cores in use, on average: {at_work:.2} of {cores}{busy}"));
     section.measure("runs", json!(m.walls.seconds));
     section.measure("cores_in_use", json!(m.at_work));
     section.measure("threads", json!(m.threads));
     section.measure("in_turn_cpu_s", json!(m.in_turn_cpu_s));
+    section.measure("interleaved", json!(m.interleaved));
+    section.measure("turns", json!(m.turns));
+}
+
+/// What every style is expected to show: the tasks make progress together.
+fn side_by_side(m: &Measured) -> Verdict {
+    let said = format!(
+        "{} of {} ran between the beginning and the end of another, {} on {}",
+        m.interleaved,
+        plural(m.tasks, "task"),
+        plural(m.turns, "turn"),
+        plural(m.threads, "thread")
+    );
+    match m.interleaved {
+        _ if m.tasks < 2 => Verdict::NotMeasurable("one task alone".into()),
+        0 => Verdict::Fails(said),
+        _ => Verdict::Holds(said),
+    }
 }
 
 /// Whether more than one core was at work, or that it cannot be told.
 enum Cores {
+    /// Not even in turns: each task ran to its end before the next began.
+    Succession,
     One,
     Several,
     Unclear(String),
@@ -152,6 +180,8 @@ enum Cores {
 fn cores_at_work(m: &Measured) -> Cores {
     if m.tasks < 2 {
         Cores::Unclear("one task alone".into())
+    } else if m.interleaved == 0 {
+        Cores::Succession
     } else if m.at_work >= 1.3 {
         Cores::Several
     } else if m.threads == 1 {
@@ -165,11 +195,14 @@ fn cores_at_work(m: &Measured) -> Cores {
     }
 }
 
+const SUCCESSION: &str = "each task ran to its end before the next began";
+
 /// T5, T9: threads do not speed up computing. They do here.
 pub fn no_faster_for_a_lock(m: &Measured) -> Verdict {
     match cores_at_work(m) {
         Cores::Several => Verdict::Differs(format!("no GIL: {}", faster(m))),
         Cores::One => Verdict::Holds("only one core was at work".into()),
+        Cores::Succession => Verdict::Fails(SUCCESSION.into()),
         Cores::Unclear(why) => Verdict::NotMeasurable(why),
     }
 }
@@ -179,6 +212,7 @@ pub fn as_fast_as_the_cores(m: &Measured) -> Verdict {
     match cores_at_work(m) {
         Cores::Several => Verdict::Holds(faster(m)),
         Cores::One => Verdict::Fails("only one core was at work".into()),
+        Cores::Succession => Verdict::Fails(SUCCESSION.into()),
         Cores::Unclear(why) => Verdict::NotMeasurable(why),
     }
 }
@@ -187,9 +221,11 @@ pub fn as_fast_as_the_cores(m: &Measured) -> Verdict {
 pub fn no_faster_on_one_thread(m: &Measured) -> Verdict {
     match cores_at_work(m) {
         Cores::Several => Verdict::Fails(faster(m)),
+        Cores::Succession => Verdict::Fails(SUCCESSION.into()),
         Cores::One => Verdict::Holds(format!(
-            "{} took turns on one thread, {:.2} of its core in use",
+            "{} took {} on one thread, {:.2} of its core in use",
             plural(m.tasks, "task"),
+            plural(m.turns, "turn"),
             m.at_work
         )),
         Cores::Unclear(why) => Verdict::NotMeasurable(why),
@@ -198,21 +234,22 @@ pub fn no_faster_on_one_thread(m: &Measured) -> Verdict {
 
 /// C1: concurrency is not parallel computing: more tasks under way than cores at work.
 pub fn more_under_way_than_cores(io: &io_bound::Measured, cpu: &Measured) -> Verdict {
-    let open = match io.most_open {
-        Some(open) if open > cpu.cores => open,
-        _ => return Verdict::NotMeasurable("too few pages, or none of the own site".into()),
+    let Some(open) = io.most_open.filter(|_| io.at_once > cpu.cores) else {
+        return Verdict::NotMeasurable("too few pages, or none of the built-in site".into());
     };
-    let pages = plural(io.threads, "thread");
-    Verdict::Holds(format!(
-        "{open} pages under way at once on {pages}, {:.2} cores at work in cpu-bound",
+    let said = format!(
+        "{} under way at once on {}, {:.2} cores at work in cpu-bound",
+        plural(open, "page"),
+        plural(io.threads, "thread"),
         cpu.at_work
-    ))
+    );
+    if open > cpu.cores { Verdict::Holds(said) } else { Verdict::Fails(said) }
 }
 
 /// C2: one after the other, waiting costs the sum of the waits, computing that of the work.
 pub fn baselines_are_sums(io: &io_bound::Measured, cpu: &Measured) -> Verdict {
     let Some((took, waits)) = io.in_turn else {
-        return Verdict::NotMeasurable("needs pages of the own site".into());
+        return Verdict::NotMeasurable("needs pages of the built-in site".into());
     };
     let said = format!(
         "waits of {waits:.2} s took {took:.2} s, computing of {:.2} s took {:.2} s",
@@ -247,7 +284,18 @@ mod tests {
     fn measured(at_work: f64, threads: usize, cores: usize) -> Measured {
         let walls = Times { seconds: vec![1.0] };
         let (in_turn_s, in_turn_cpu_s) = (2.0, 2.0);
-        Measured { tasks: 6, cores, walls, in_turn_s, in_turn_cpu_s, at_work, threads }
+        let (interleaved, turns) = (6, 60);
+        Measured {
+            tasks: 6,
+            cores,
+            walls,
+            in_turn_s,
+            in_turn_cpu_s,
+            at_work,
+            threads,
+            interleaved,
+            turns,
+        }
     }
 
     #[test]
@@ -261,6 +309,11 @@ mod tests {
         assert_eq!(as_fast_as_the_cores(&turns).word(), "does not hold");
         let one_core = measured(0.99, 6, 1);
         assert_eq!(as_fast_as_the_cores(&one_core).word(), "not measurable here");
+        let succession = Measured { interleaved: 0, ..measured(1.0, 1, 2) };
+        assert_eq!(no_faster_on_one_thread(&succession).word(), "does not hold");
+        assert_eq!(as_fast_as_the_cores(&succession).word(), "does not hold");
+        assert_eq!(side_by_side(&succession).word(), "does not hold");
+        assert_eq!(side_by_side(&turns).word(), "holds");
         let busy = measured(1.0, 6, 2);
         assert_eq!(no_faster_for_a_lock(&busy).word(), "not measurable here");
     }

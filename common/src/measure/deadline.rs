@@ -14,6 +14,7 @@ use crate::report::bars::{Bar, bars};
 use crate::report::section::Section;
 use crate::report::stats::Times;
 use crate::report::timeline::{Step, ladder};
+use crate::report::verdict::Verdict;
 use crate::span::now;
 use crate::units::duration;
 use crate::workload::io_bound::{Job, Outcome};
@@ -147,7 +148,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
     for _ in 0..context.repeat {
         context.site()?.reset()?;
         let (before, begin) = (Holdings::now(), now());
-        let outcomes = walls.time(|| deadline(jobs.clone(), args.deadline));
+        let outcomes = section.watch(|| walls.time(|| deadline(jobs.clone(), args.deadline)));
         let end = now();
         held = (before, Holdings::afterwards(before));
         left_behind = left_behind.max(held.1.left_behind(before) + open(context)?);
@@ -165,6 +166,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
     }
     let measured = Measured { cut, pages: jobs.len(), left_behind, walls };
     describe(context, args, &mut section, &measured, &steps, held);
+    section.expect("nothing is left behind", nothing_left_behind(&measured));
     Ok((section, measured))
 }
 
@@ -223,7 +225,9 @@ fn describe(
         Bar::new("the deadline", limit, &format!("{} of {} pages cut at it", m.cut, m.pages)),
     ]);
     let begin = steps.first().map_or(0, |s| s.from_us);
-    section.shown.extend(ladder(steps, Some(begin + args.deadline.as_micros() as u64)));
+    let mark = begin + args.deadline.as_micros() as u64;
+    section.picture = json!({"kind": "ladder", "steps": steps, "mark_us": mark});
+    section.shown.extend(ladder(steps, Some(mark)));
     let (before, after) = held;
     let pair = |name: &str, before: usize, after: usize| format!("{name} {before} → {after}");
     section.shown.push(format!(
@@ -241,6 +245,15 @@ fn describe(
         let held = json!({"threads": threads, "children": children, "descriptors": descriptors});
         section.measure(name, held);
     }
+}
+
+fn nothing_left_behind(m: &Measured) -> Verdict {
+    let said = format!(
+        "{} of {} pages were cut at the deadline, {} threads, processes, descriptors or requests \
+         left",
+        m.cut, m.pages, m.left_behind
+    );
+    if m.left_behind == 0 && m.cut > 0 { Verdict::Holds(said) } else { Verdict::Fails(said) }
 }
 
 #[cfg(test)]

@@ -112,7 +112,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
     for _ in 0..context.repeat {
         let mut all = Arrivals::default();
         let begin = now();
-        run(jobs.clone(), &mut all);
+        section.watch(|| run(jobs.clone(), &mut all));
         let since = |at: Option<&u64>| at.map_or(0.0, |at| at.saturating_sub(begin) as f64 / 1e6);
         first.seconds.push(since(all.taken_us.first()));
         last.seconds.push(since(all.taken_us.last()));
@@ -144,6 +144,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
     let measured =
         Measured { pages: jobs.len(), take, first, last, before_the_last, spared, left_open };
     describe(context, &mut section, &measured, &stopped, &ladders);
+    section.expect("nothing stays open after the stop", nothing_stays_open(&measured));
     Ok((section, measured))
 }
 
@@ -213,8 +214,9 @@ fn describe(
     section.shown = bars(&[
         Bar::new("the first", first, &m.first.note(&context.machine)),
         Bar::new("the last", last, &times),
-        Bar::new(&stop, stopped.median(), "the rest called off"),
+        Bar::new(&stop, stopped.median(), "the rest cancelled"),
     ]);
+    section.picture = json!({"kind": "ladder", "steps": ladder_steps, "mark_us": null});
     section.shown.extend(ladder(ladder_steps, None));
     section.shown.push(format!(
         "  after {} of {} the consumer stops: {} unanswered, {} still open 0.1 s later",
@@ -226,6 +228,14 @@ fn describe(
     section.measure("order", json!(ladder_steps.iter().map(|s| &s.name).collect::<Vec<_>>()));
     section.measure("unanswered", json!(m.spared));
     section.measure("left_open", json!(m.left_open));
+}
+
+fn nothing_stays_open(m: &Measured) -> Verdict {
+    let said = format!(
+        "{} of {} pages were not answered at the stop, {} still open 0.1 s later",
+        m.spared, m.pages, m.left_open
+    );
+    if m.left_open == 0 { Verdict::Holds(said) } else { Verdict::Fails(said) }
 }
 
 /// K7: the first result comes long before the last.

@@ -123,7 +123,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
             version(count, heart)
         };
         let careless = run(style.interactivity_careless);
-        let careful = walls.time(|| run(style.interactivity_careful));
+        let careful = section.watch(|| walls.time(|| run(style.interactivity_careful)));
         for beats in [&careless, &careful] {
             section.answers(answer(beats));
             if beats.spans.len() != args.beats as usize {
@@ -137,6 +137,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
     section.wall_s = Some(walls.median());
     section.spans = [careless.spans(), careful.spans()].concat();
     describe(&mut section, [&careless, &careful], &measured);
+    section.expect("the heart beats while careful counts", beats_on(&measured.careful));
     Ok((section, measured))
 }
 
@@ -165,6 +166,12 @@ fn describe(section: &mut Section, [careless, careful]: [&Beats; 2], m: &Measure
                 "threads_apart": pulse.apart}),
         );
     }
+    let strip = |beats: &Beats| {
+        let (from, to) = beats.count();
+        json!({"beats_us": beats.times().collect::<Vec<_>>(), "count_us": [from, to]})
+    };
+    section.picture =
+        json!({"kind": "strips", "careless": strip(careless), "careful": strip(careful)});
     section.shown.push("  ♥ a beat  · a beat that did not come in time  █ counting".into());
 }
 

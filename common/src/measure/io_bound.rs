@@ -207,9 +207,11 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
         if own {
             context.site()?.reset()?;
         }
-        let outcomes = walls.time(|| match args.at_once {
-            Some(at_once) => (style.io_bound_bounded)(jobs.clone(), at_once as usize),
-            None => (style.io_bound)(jobs.clone()),
+        let outcomes = section.watch(|| {
+            walls.time(|| match args.at_once {
+                Some(at_once) => (style.io_bound_bounded)(jobs.clone(), at_once as usize),
+                None => (style.io_bound)(jobs.clone()),
+            })
         });
         if own {
             most_open = most_open.max(context.site()?.stats()?.most_open);
@@ -232,6 +234,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
         walls,
     };
     describe(context, args, &mut section, &measured);
+    section.expect("the waits overlap", waits_overlap(&measured));
     Ok((section, measured))
 }
 

@@ -9,6 +9,7 @@ use crate::measure::context::Context;
 use crate::report::section::Section;
 use crate::report::stats::Times;
 use crate::report::verdict::Verdict;
+use crate::units::plural;
 use crate::workload::ordering::{STEPS, Steps, letter};
 
 const TASKS: usize = 3;
@@ -70,7 +71,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
     let before = preemptions();
     for _ in 0..context.repeat as u64 * runs {
         let tasks = (0..TASKS).map(Steps::new).collect();
-        let log = walls.time(|| (context.style.ordering)(tasks));
+        let log = section.watch(|| walls.time(|| (context.style.ordering)(tasks)));
         let line = |task| format!("task {}: steps {}", letter(task), own(&log, task));
         section.answers((0..TASKS).map(line).collect());
         if log.len() != 2 * TASKS * STEPS {
@@ -86,6 +87,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
     let measured = Measured { orders, preempted: preemptions() - before };
     section.wall_s = Some(walls.median());
     describe(&mut section, &measured);
+    section.expect("every task does its own steps in order", in_own_order(&section, &measured));
     Ok((section, measured))
 }
 
@@ -106,6 +108,7 @@ fn describe(section: &mut Section, m: &Measured) {
     }
     section.shown.push(format!("  {}", in_words(m)));
     section.shown.push(format!("  {}", preempted_in_words(m)));
+    section.picture = json!({"kind": "orders", "orders": m.orders});
     section.measure("orders", json!(m.orders));
     section.measure("different_orders", json!(m.different()));
     section.measure("preempted", json!(m.preempted));
@@ -132,18 +135,37 @@ fn in_words(m: &Measured) -> String {
 
 fn preempted_in_words(m: &Measured) -> String {
     match m.preempted {
-        1 => "the kernel took a core away once, unasked".into(),
-        times => format!("the kernel took a core away {times} times, unasked"),
+        1 => "1 involuntary context switch".into(),
+        times => format!("{times} involuntary context switches"),
+    }
+}
+
+fn in_own_order(section: &Section, m: &Measured) -> Verdict {
+    match &section.wrong {
+        None => Verdict::Holds(format!("in {}", plural(m.orders.len(), "run"))),
+        Some(why) => Verdict::Fails(why.clone()),
     }
 }
 
 /// T2, P2: preempted without being asked.
 pub fn preempted(m: &Measured) -> Verdict {
-    if m.preempted > 0 {
-        let said = preempted_in_words(m);
-        return Verdict::Holds(format!("no task ever yields, and {said} (getrusage)"));
+    let mixed = m.orders.iter().filter(|order| is_mixed(order)).count();
+    let said = format!(
+        "no task ever yields; steps of several tasks are mixed in {mixed} of {}, {} (getrusage)",
+        plural(m.orders.len(), "run"),
+        preempted_in_words(m)
+    );
+    match (mixed, m.preempted) {
+        (0, _) => Verdict::Fails(said),
+        (_, 0) => Verdict::NotMeasurable("there was a core for every task (try --cores 1)".into()),
+        _ => Verdict::Holds(said),
     }
-    Verdict::NotMeasurable("there was a core for every task (try --cores 1)".into())
+}
+
+/// Whether a task did a step between two of another one.
+fn is_mixed(order: &str) -> bool {
+    let letters: Vec<char> = order.chars().collect();
+    letters.chunk_by(|a, b| a == b).count() > TASKS
 }
 
 /// T3, P3: the order differs between runs.
@@ -159,9 +181,7 @@ pub fn order_differs(m: &Measured) -> Verdict {
 pub fn order_is_the_same(m: &Measured) -> Verdict {
     match (m.different(), m.orders.len()) {
         (_, 1) => Verdict::NotMeasurable(in_words(m)),
-        (1, _) => {
-            Verdict::Holds(format!("{}; {} all the same", in_words(m), preempted_in_words(m)))
-        }
+        (1, _) => Verdict::Holds(format!("{}, with {}", in_words(m), preempted_in_words(m))),
         _ => Verdict::Fails(in_words(m)),
     }
 }
@@ -191,11 +211,13 @@ mod tests {
         let same = measured(&["ABC"; 10], 0);
         assert_eq!(order_differs(&same).word(), "does not hold");
         assert_eq!(order_is_the_same(&same).word(), "holds");
-        assert_eq!(preempted(&same).word(), "not measurable here");
+        assert_eq!(preempted(&same).word(), "does not hold");
+        let mixed = |times| measured(&["ABCABC"], times);
+        assert_eq!(preempted(&mixed(0)).word(), "not measurable here");
+        assert_eq!(preempted(&mixed(1)).word(), "holds");
         let one = measured(&["ABC"], 1);
         assert_eq!(order_differs(&one).word(), "not measurable here");
         assert_eq!(order_is_the_same(&one).word(), "not measurable here");
-        assert_eq!(preempted(&one).word(), "holds");
         let other = measured(&["ABC", "ACB", "ABC"], 2);
         assert_eq!(order_differs(&other).word(), "holds");
         assert_eq!(order_is_the_same(&other).word(), "does not hold");

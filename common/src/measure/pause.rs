@@ -45,7 +45,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
     let mut paused = Paused::expected();
     for _ in 0..context.repeat {
         let counter = Counter::new(args.hold);
-        let seen = walls.time(|| (context.style.pause)(counter));
+        let seen = section.watch(|| walls.time(|| (context.style.pause)(counter)));
         section.answers(vec![line(&seen)]);
         if paused == Paused::expected() {
             paused = seen;
@@ -56,6 +56,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
     }
     let measured = Measured { paused, walls };
     describe(args, &mut section, &measured);
+    section.expect("nothing is produced meanwhile", nothing_meanwhile(&measured));
     Ok((section, measured))
 }
 
@@ -82,8 +83,17 @@ fn describe(args: &Args, section: &mut Section, m: &Measured) {
         made_meanwhile(&m.paused),
         join(&m.paused.after),
     ));
+    let Paused { before, at_confirm, at_resume, after, at_end } = &m.paused;
+    section.picture = json!({"kind": "pause", "before": before, "at_confirm": at_confirm,
+        "at_resume": at_resume, "after": after, "at_end": at_end});
     section.measure("runs", json!(m.walls.seconds));
     section.measure("made_while_paused", json!(made_meanwhile(&m.paused)));
+}
+
+fn nothing_meanwhile(m: &Measured) -> Verdict {
+    let Paused { at_confirm, at_resume, .. } = m.paused;
+    let said = format!("{at_confirm} produced when the pause was confirmed, {at_resume} at resume");
+    if at_confirm == at_resume { Verdict::Holds(said) } else { Verdict::Fails(said) }
 }
 
 /// K8: the caller decides what runs next: it pauses, resumes, stops.

@@ -14,19 +14,21 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use nix::sys::prctl::set_pdeathsig;
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::sys::signal::Signal;
-use nix::unistd::{getpid, getppid};
+use nix::unistd::{geteuid, getpid, getppid};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::error::Error;
+use crate::machine::{field, setting};
 use crate::measure::context::Context;
 use crate::report::section::Section;
 use crate::report::stats::Times;
 use crate::report::verdict::Verdict;
-use crate::style::Style;
+use crate::style::{Style, Task};
 use crate::units::{bytes, count, seconds};
-use crate::workload::resources::{Meter, Reading, field};
+use crate::workload::resources::{Meter, Reading};
 
 /// How many tasks, and how far the token goes.
 #[derive(Clone, Debug, clap::Args)]
@@ -192,12 +194,16 @@ fn plain_ring(n: usize, laps: usize) -> usize {
 pub struct Cost {
     pub name: String,
     pub tasks: usize,
-    /// Bytes of memory a task that waits.
+    /// Bytes of memory for each task that waits.
     pub bytes: Times,
+    /// Bytes that the kernel keeps for it besides: its stack in the kernel, tables of pages.
+    pub kernel: Times,
     /// Seconds to start one.
     pub start: Times,
-    /// Seconds a switch from one to the next.
+    /// Seconds for each switch from one to the next.
     pub switch: Times,
+    /// In how many runs all of them waited at the same time, and then finished.
+    pub waited: usize,
 }
 
 /// What one or several runs showed.
@@ -245,6 +251,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
     });
     let measured = Measured { cost, thread, other_loops };
     describe(context, &mut section, &measured);
+    section.expect("all tasks wait at the same time", all_waited(&measured));
     Ok((section, measured))
 }
 
@@ -266,7 +273,9 @@ fn measure(
         return Err(Error::Failed(short));
     }
     cost.bytes.seconds.push(reading.bytes as f64 / tasks as f64);
+    cost.kernel.seconds.push(reading.kernel as f64 / tasks as f64);
     cost.start.seconds.push(reading.start_s / tasks as f64);
+    cost.waited += usize::from(reading.finished == tasks);
     let ring = args.ring as usize;
     let rounds: Rounds = child(what.1, ring, args.laps.unwrap_or(0) as usize, on)?;
     let hops = ring * rounds.laps;
@@ -318,22 +327,62 @@ fn describe(context: &Context, section: &mut Section, m: &Measured) {
         n => format!("{n} runs"),
     };
     for figure in &FIGURES {
-        section.shown.push(format!("  {:<32}each █ twice as much · {runs}", figure.title));
+        section.shown.push(format!("  {:<32}log scale: each █ doubles · {runs}", figure.title));
         for cost in &rows {
             section.shown.push(figure.row(cost));
         }
     }
-    let free = field("/proc/meminfo", "MemAvailable:") as f64;
-    let room = free / m.cost.bytes.median().max(1.0);
-    if m.cost.bytes.median() > 0.0 {
-        section.shown.push(format!("  the limit: memory for {} of them is free here", count(room)));
-    }
+    let limits = limits(context, &m.cost);
+    let words: Vec<String> =
+        limits.iter().take(2).map(|(n, name)| format!("{} ({name})", count(*n))).collect();
+    section.shown.push(format!("  the limits here: {}", words.join(", ")));
+    let limit = |(n, name): &(f64, &str)| json!({"tasks": n.floor(), "name": name});
+    section.measure("limits", limits.iter().map(limit).collect());
+    let row = |cost: &&Cost| {
+        json!({"name": cost.name, "tasks": cost.tasks, "bytes": cost.bytes.median(),
+            "kernel_bytes": cost.kernel.median(), "start_s": cost.start.median(),
+            "switch_s": cost.switch.median()})
+    };
+    section.picture = json!({"kind": "log-bars", "rows": rows.iter().map(row).collect::<Vec<_>>()});
     for cost in rows {
         let all = |times: &Times| json!({"median": times.median(), "runs": times.seconds});
         let figures = json!({"tasks": cost.tasks, "bytes": all(&cost.bytes),
-            "start_s": all(&cost.start), "switch_s": all(&cost.switch)});
+            "kernel_bytes": all(&cost.kernel), "start_s": all(&cost.start), "switch_s": all(&cost.switch)});
         section.measure(&cost.name, figures);
     }
+}
+
+/// How many tasks there can be at once, by what limits them, the smallest first.
+fn limits(context: &Context, cost: &Cost) -> Vec<(f64, &'static str)> {
+    let of = |file: &str| setting(&format!("/proc/sys/{file}")).map(|n| n as f64);
+    let bytes = (cost.bytes.median() + cost.kernel.median()).max(1.0);
+    let memory = field("/proc/meminfo", "MemAvailable:") as f64 / bytes;
+    let mut limits =
+        vec![(context.style.at_most as f64, "this program"), (memory, "free memory")];
+    let mut known = |limit: Option<f64>, name| limits.extend(limit.map(|limit| (limit, name)));
+    if matches!(context.style.task, Task::Thread | Task::Process) {
+        known(of("kernel/pid_max"), "kernel.pid_max");
+        known(of("kernel/threads-max"), "kernel.threads-max");
+        known(setting("/sys/fs/cgroup/pids.max").map(|n| n as f64), "pids.max of the cgroup");
+        let (processes, _) = getrlimit(Resource::RLIMIT_NPROC).unwrap_or((RLIM_INFINITY, 0));
+        // Root may start as many as there are.
+        let limited = processes != RLIM_INFINITY && !geteuid().is_root();
+        known(limited.then_some(processes as f64), "ulimit -u");
+    }
+    if matches!(context.style.task, Task::Thread | Task::Stack) {
+        // A stack and the guard page below it are two mappings.
+        known(of("vm/max_map_count").map(|maps| maps / 2.0), "vm.max_map_count");
+    }
+    limits.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+    limits
+}
+
+fn all_waited(m: &Measured) -> Verdict {
+    let Cost { tasks, waited, start, .. } = &m.cost;
+    let runs = start.seconds.len();
+    let said =
+        format!("{tasks} tasks waited at the same time and finished, in {waited} of {runs} runs");
+    if *waited == runs { Verdict::Holds(said) } else { Verdict::Fails(said) }
 }
 
 /// What is measured of every kind of task, and how it is shown.
@@ -345,8 +394,9 @@ struct Figure {
     least: f64,
 }
 
-const FIGURES: [Figure; 3] = [
-    Figure { title: "memory a task that waits", of: |cost| &cost.bytes, unit: bytes, least: 1.0 },
+const FIGURES: [Figure; 4] = [
+    Figure { title: "memory for each task", of: |cost| &cost.bytes, unit: bytes, least: 1.0 },
+    Figure { title: "and in the kernel", of: |cost| &cost.kernel, unit: bytes, least: 1.0 },
     Figure { title: "starting a task", of: |cost| &cost.start, unit: seconds, least: 1e-9 },
     Figure {
         title: "a switch to the next task",
@@ -375,18 +425,23 @@ impl Figure {
     }
 }
 
+/// Of the program and of the kernel.
+fn memory_of(cost: &Cost) -> f64 {
+    cost.bytes.median() + cost.kernel.median()
+}
+
 /// P7: a process costs more memory and more time to start than a thread.
 pub fn more_than_a_thread(m: &Measured) -> Verdict {
     if m.cost.bytes.median() == 0.0 || m.thread.bytes.median() == 0.0 {
         return Verdict::NotMeasurable("too few tasks to measure them".into());
     }
-    let memory = m.cost.bytes.median() / m.thread.bytes.median();
+    let memory = memory_of(&m.cost) / memory_of(&m.thread);
     let start = m.cost.start.median() / m.thread.start.median();
     let said = format!(
-        "{} and {} a process, {} and {} a thread",
-        bytes(m.cost.bytes.median()),
+        "{} and {} for each process, {} and {} for each thread",
+        bytes(memory_of(&m.cost)),
         seconds(m.cost.start.median()),
-        bytes(m.thread.bytes.median()),
+        bytes(memory_of(&m.thread)),
         seconds(m.thread.start.median())
     );
     match (memory > 1.0, start > 1.0) {
@@ -415,7 +470,13 @@ mod tests {
     fn rows_fit_the_columns() {
         let times = Times { seconds: vec![0.0015, 0.0016] };
         let cost = Cost { name: "a plain thread".into(), ..Cost::default() };
-        let cost = Cost { bytes: times.clone(), start: times.clone(), switch: times, ..cost };
+        let cost = Cost {
+            bytes: times.clone(),
+            kernel: times.clone(),
+            start: times.clone(),
+            switch: times,
+            ..cost
+        };
         let rows: Vec<String> = FIGURES.iter().map(|figure| figure.row(&cost)).collect();
         assert!(rows.iter().all(|row| row.chars().count() <= 80), "{rows:?}");
     }

@@ -2,6 +2,7 @@
 
 pub mod bars;
 pub mod color;
+pub mod json;
 pub mod print;
 pub mod section;
 pub mod stats;

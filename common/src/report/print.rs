@@ -2,50 +2,22 @@
 
 use std::io::{self, Write};
 
-use serde_json::{Map, Value, json};
-
-use crate::claims;
 use crate::machine::{Machine, profile};
 use crate::report::color::{BAD, GOOD, ODD, TITLE};
-use crate::report::section::Section;
-use crate::report::verdict::Verdict;
-
-/// A claim, judged.
-pub struct Judged {
-    pub text: &'static claims::Text,
-    pub verdict: Verdict,
-}
+use crate::report::json::Document;
+use crate::report::section::{Expectation, Section};
+use crate::report::verdict::{Judged, Verdict};
 
 /// Where everything goes: text for a room, or one JSON document at the end.
 pub struct Report {
-    style: &'static str,
-    event_loop: Option<&'static str>,
-    cores: usize,
     quiet: bool,
-    as_json: bool,
-    workloads: Map<String, Value>,
-    asides: Map<String, Value>,
-    claims: Vec<Value>,
+    /// The document, if one was asked for: then nothing else is printed.
+    document: Option<Document>,
 }
 
 impl Report {
-    pub fn new(
-        style: &'static str,
-        event_loop: Option<&'static str>,
-        machine: &Machine,
-        quiet: bool,
-        as_json: bool,
-    ) -> Report {
-        Report {
-            style,
-            event_loop,
-            cores: machine.cores,
-            quiet,
-            as_json,
-            workloads: Map::new(),
-            asides: Map::new(),
-            claims: Vec::new(),
-        }
+    pub fn new(quiet: bool, as_json: bool) -> Report {
+        Report { quiet, document: as_json.then(Document::new) }
     }
 
     /// Says what comes now.
@@ -58,44 +30,58 @@ impl Report {
     }
 
     /// Prints a workload's section, or keeps it for the JSON.
-    pub fn workload(&mut self, name: &str, section: &Section) -> io::Result<()> {
-        self.workloads.insert(name.to_string(), section.json());
+    pub fn workload(&mut self, name: &str, slides: &str, section: &Section) -> io::Result<()> {
+        if let Some(document) = &mut self.document {
+            document.workload(name, slides, section);
+        }
         self.section(section)
     }
 
     /// Prints an aside's section, or keeps it for the JSON.
-    pub fn aside(&mut self, name: &str, section: &Section) -> io::Result<()> {
-        self.asides.insert(name.to_string(), section.json());
+    pub fn aside(&mut self, name: &str, slides: &str, section: &Section) -> io::Result<()> {
+        if let Some(document) = &mut self.document {
+            document.aside(name, slides, section);
+        }
         self.section(section)
     }
 
     fn section(&self, section: &Section) -> io::Result<()> {
-        if !self.as_json {
-            self.print(&section.answer)?;
+        if self.document.is_none() {
+            print(&section.answer)?;
         }
         section.shown.iter().for_each(|line| self.show(line));
+        if let Some(Expectation { says, verdict }) = &section.expectation {
+            self.verdict("", says, verdict);
+        }
         Ok(())
     }
 
     /// Prints the verdicts, or keeps them for the JSON.
-    pub fn verdicts(&mut self, judged: &[Judged]) {
+    pub fn verdicts(&mut self, judged: &[Judged], title: &str) {
+        if let Some(document) = &mut self.document {
+            judged.iter().for_each(|judged| document.claim(judged));
+        }
         if !judged.is_empty() {
-            self.show(&format!("\n{TITLE}what the talk claims, judged by this run{TITLE:#}"));
+            self.show(&format!(
+                "
+{TITLE}{title}{TITLE:#}"
+            ));
         }
         for Judged { text, verdict } in judged {
-            let claims::Text { id, slide, says } = text;
-            let (word, evidence) = (verdict.word(), verdict.evidence());
-            let color = match verdict {
-                Verdict::Holds(_) => GOOD,
-                Verdict::Fails(_) => BAD,
-                _ => ODD,
-            };
-            self.show(&format!("  {id:<3} {says:<54} {color}{word:>19}{color:#}"));
-            for line in wrap(evidence, 72) {
-                self.show(&format!("      {line}"));
-            }
-            self.claims.push(json!({"id": id, "slide": slide, "says": says,
-                "verdict": word, "evidence": evidence}));
+            self.verdict(text.id, text.says, verdict);
+        }
+    }
+
+    fn verdict(&self, id: &str, says: &str, verdict: &Verdict) {
+        let (word, evidence) = (verdict.word(), verdict.evidence());
+        let color = match verdict {
+            Verdict::Holds(_) => GOOD,
+            Verdict::Fails(_) => BAD,
+            _ => ODD,
+        };
+        self.show(&format!("  {id:<3} {says:<54} {color}{word:>19}{color:#}"));
+        for line in wrap(evidence, 72).iter().filter(|line| !line.is_empty()) {
+            self.show(&format!("      {line}"));
         }
     }
 
@@ -107,35 +93,32 @@ impl Report {
     }
 
     /// Ends the report: the JSON document, if one was asked for.
-    pub fn end(self) -> io::Result<()> {
-        if !self.as_json {
-            return Ok(());
+    pub fn end(self, program: &str, style: &str, machine: &Machine) -> io::Result<()> {
+        match self.document {
+            None => Ok(()),
+            Some(document) => print(&[document.end(program, style, machine).to_string()]),
         }
-        let document = json!({"style": self.style, "loop": self.event_loop,
-            "profile": profile(), "cores": self.cores, "workloads": self.workloads,
-            "asides": self.asides, "claims": self.claims});
-        self.print(&[document.to_string()])
-    }
-
-    /// Lines for stdout.
-    ///
-    /// # Errors
-    ///
-    /// Nobody reads any more (`| head`), or the disk is full.
-    pub fn print(&self, lines: &[String]) -> io::Result<()> {
-        let mut out = io::BufWriter::new(io::stdout().lock());
-        for line in lines {
-            writeln!(out, "{line}")?;
-        }
-        out.flush()
     }
 
     /// A line for stderr; whoever closed it does not want to know.
     fn show(&self, line: &str) {
-        if !self.quiet && !self.as_json {
+        if !self.quiet && self.document.is_none() {
             let _ = writeln!(anstream::stderr(), "{line}");
         }
     }
+}
+
+/// Lines for stdout.
+///
+/// # Errors
+///
+/// Nobody reads any more (`| head`), or the disk is full.
+fn print(lines: &[String]) -> io::Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    for line in lines {
+        writeln!(out, "{line}")?;
+    }
+    out.flush()
 }
 
 /// Breaks a sentence at spaces, `width` characters at most.

@@ -2,8 +2,18 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::machine;
+use crate::report::stats::Times;
 use crate::report::timeline;
+use crate::report::verdict::Verdict;
 use crate::span::Span;
+
+/// What a workload is expected to show, in the same words in every style, judged by this run.
+#[derive(Debug)]
+pub struct Expectation {
+    pub says: &'static str,
+    pub verdict: Verdict,
+}
 
 /// What one workload or aside has to say.
 #[derive(Debug, Default)]
@@ -17,6 +27,14 @@ pub struct Section {
     pub wall_s: Option<f64>,
     pub baseline_s: Option<f64>,
     pub limit_s: Option<f64>,
+    /// Seconds of CPU that the style's code used, of each run.
+    pub cpu: Times,
+    /// The most memory that it had resident at once, in KiB, where all of it is in this process.
+    pub peak_kib: Option<u64>,
+    /// What the figures are drawn as: an object with a `kind`, and what it is drawn from.
+    pub picture: Value,
+    /// What every style is expected to show here, and whether this one did.
+    pub expectation: Option<Expectation>,
     pub spans: Vec<Span>,
     /// Why the answer is not as it should be.
     pub wrong: Option<String>,
@@ -31,30 +49,27 @@ impl Section {
         self.answer = lines;
     }
 
+    /// Runs the style's code, and keeps what it used.
+    pub fn watch<R>(&mut self, work: impl FnOnce() -> R) -> R {
+        let (result, usage) = machine::usage(work);
+        self.cpu.seconds.push(usage.cpu_s);
+        self.peak_kib = self.peak_kib.max(usage.peak_kib);
+        result
+    }
+
+    pub fn expect(&mut self, says: &'static str, verdict: Verdict) {
+        self.expectation = Some(Expectation { says, verdict });
+    }
+
     /// Shows the spans as a picture.
     pub fn draw(&mut self) {
+        self.picture = json!({"kind": "timeline"});
         self.shown.extend(timeline::draw(&self.spans));
     }
 
     /// Keeps a figure for the JSON.
     pub fn measure(&mut self, name: &str, value: Value) {
         self.measured.insert(name.to_string(), value);
-    }
-
-    pub(crate) fn json(&self) -> Value {
-        let mut all = Map::new();
-        all.insert("answer".into(), json!(self.answer));
-        all.insert("ok".into(), json!(self.wrong.is_none()));
-        let times =
-            [("wall_s", self.wall_s), ("baseline_s", self.baseline_s), ("limit_s", self.limit_s)];
-        for (name, seconds) in times {
-            if let Some(seconds) = seconds {
-                all.insert(name.into(), json!(seconds));
-            }
-        }
-        all.insert("measured".into(), json!(self.measured));
-        all.insert("spans".into(), json!(self.spans));
-        Value::Object(all)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use serde::Serialize;
+
 use crate::span::{Kind, Span, threads};
 
 const ROWS: usize = 8;
@@ -34,7 +36,7 @@ pub fn draw(spans: &[Span]) -> Vec<String> {
                 cell(&own, start, start + scale)
             })
             .collect();
-        let lane = own.last().map_or("", |s| lanes[&(s.pid, s.thread)].as_str());
+        let lane = lane(&own, &lanes);
         lines.push(format!("  {task:>4}  ╶{row}╴  {lane}").trim_end().to_string());
     }
     if tasks.len() > ROWS {
@@ -91,7 +93,7 @@ fn legend(spans: &[Span], threads: usize) -> String {
 }
 
 /// A row of a [`ladder`]: something that took from here to there, and how it ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Step {
     pub name: String,
     pub from_us: u64,
@@ -127,6 +129,17 @@ pub fn ladder(steps: &[Step], mark: Option<u64>) -> Vec<String> {
         lines.push(format!("                … and {} more", steps.len() - STEPS));
     }
     lines
+}
+
+/// Where a task ran: the name of its thread, or how many there were.
+fn lane(spans: &[&Span], lanes: &HashMap<(i32, i32), String>) -> String {
+    let mut places: Vec<_> = spans.iter().map(|s| (s.pid, s.thread)).collect();
+    places.sort_unstable();
+    places.dedup();
+    match places[..] {
+        [place] => lanes[&place].clone(),
+        _ => format!("{} threads", places.len()),
+    }
 }
 
 /// A short name for each thread, in the order in which they appear.
@@ -167,6 +180,13 @@ mod tests {
         assert_eq!(rows[0].matches('─').count(), COLUMNS / 2, "{}", rows[0]);
         assert!(rows[0].ends_with("thread 1") && rows[1].ends_with("thread 2"));
         assert!(rows.iter().all(|row| row.chars().count() <= 80));
+    }
+
+    #[test]
+    fn a_task_that_moved_is_not_named_after_the_thread_it_ended_in() {
+        let moved = [span(0, Kind::Running, 0, 500, 10), span(0, Kind::Running, 500, 1000, 11)];
+        let rows = draw(&[&moved[..], &[span(1, Kind::Running, 0, 900, 11)]].concat());
+        assert!(rows[0].ends_with("2 threads") && rows[1].ends_with("thread 2"), "{rows:?}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! How a claim of the talk came out.
 
+use crate::claims;
+
 /// How a claim of the talk came out.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
@@ -13,9 +15,16 @@ pub enum Verdict {
     NotMeasurable(String),
     /// No number decides it: the file and function to look at.
     ReadIt(String),
+    /// What decides it was not part of this run.
+    NotRun,
 }
 
 impl Verdict {
+    /// Whether something is at fault.
+    pub fn fails(&self) -> bool {
+        matches!(self, Verdict::Fails(_))
+    }
+
     pub fn word(&self) -> &'static str {
         match self {
             Verdict::Holds(_) => "holds",
@@ -23,6 +32,7 @@ impl Verdict {
             Verdict::Fails(_) => "does not hold",
             Verdict::NotMeasurable(_) => "not measurable here",
             Verdict::ReadIt(_) => "read it",
+            Verdict::NotRun => "not run",
         }
     }
 
@@ -33,6 +43,13 @@ impl Verdict {
             | Verdict::Fails(why)
             | Verdict::NotMeasurable(why)
             | Verdict::ReadIt(why) => why,
+            Verdict::NotRun => "",
         }
     }
+}
+
+/// A claim, judged.
+pub struct Judged {
+    pub text: &'static claims::Text,
+    pub verdict: Verdict,
 }

@@ -1,12 +1,11 @@
 //! resources: what a task costs: memory, starting it, switching to it. Slide 21.
 
 use std::fmt::Display;
-use std::fs;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::machine::children;
+use crate::machine::{children, field};
 
 /// Looks at the clock and at the memory while a style starts its tasks.
 #[derive(Default)]
@@ -22,6 +21,8 @@ pub(crate) struct Reading {
     pub(crate) start_s: f64,
     /// Bytes more than before, in this process and in its children.
     pub(crate) bytes: u64,
+    /// Bytes that the kernel itself keeps for them: stacks of threads, tables of pages.
+    pub(crate) kernel: u64,
     pub(crate) finished: usize,
     pub(crate) refused: Option<String>,
 }
@@ -43,7 +44,9 @@ impl Meter {
         let now = Instant::now();
         let (start, before) = self.begun.expect("it began to measure");
         self.reading.start_s = (now - start).as_secs_f64();
-        self.reading.bytes = Memory::now().more_than(before);
+        let memory = Memory::now();
+        self.reading.bytes = memory.more_than(before);
+        self.reading.kernel = memory.kernel.saturating_sub(before.kernel);
     }
 
     /// So many tasks have come through the gate, and have ended.
@@ -59,6 +62,8 @@ struct Memory {
     resident: u64,
     /// Pages that belong to one of its children alone.
     children: u64,
+    /// What the kernel keeps for this process and its children.
+    kernel: u64,
 }
 
 impl Memory {
@@ -70,6 +75,7 @@ impl Memory {
         Memory {
             resident: field("/proc/self/smaps_rollup", "Rss:"),
             children: children().into_iter().map(private).sum(),
+            kernel: kernel(),
         }
     }
 
@@ -79,12 +85,25 @@ impl Memory {
     }
 }
 
-/// A line of a file of the kernel's, such as `Rss:    1234 kB`, in bytes.
-pub(crate) fn field(file: &str, name: &str) -> u64 {
-    let text = fs::read_to_string(file).unwrap_or_default();
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix(name));
-    let number = lines.next().and_then(|rest| rest.split_whitespace().next());
-    number.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
+/// Page tables, and a stack in the kernel for each thread, of this process and its children.
+fn kernel() -> u64 {
+    let mut processes = vec!["self".to_string()];
+    processes.extend(children().iter().map(u32::to_string));
+    let tables = processes.iter().map(|pid| field(&format!("/proc/{pid}/status"), "VmPTE:"));
+    let threads = processes.iter().map(|pid| {
+        std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count) as u64
+    });
+    tables.sum::<u64>() + threads.sum::<u64>() * kernel_stack()
+}
+
+/// Bytes of a thread's stack in the kernel: those of all threads, by their number, since the
+/// kernel says no more (`man 5 proc_meminfo`, `man 5 proc_loadavg`).
+fn kernel_stack() -> u64 {
+    let all = field("/proc/meminfo", "KernelStack:");
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let threads = load.split(['/', ' ']).nth(4).and_then(|n| n.parse::<u64>().ok());
+    let page = 4096;
+    (all / threads.unwrap_or(1).max(1)).next_multiple_of(page)
 }
 
 #[cfg(test)]
