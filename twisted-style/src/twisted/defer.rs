@@ -9,16 +9,19 @@
 //! one's callbacks inside its own call; they run as soon as it has returned, before anything that
 //! was waiting already. The order stays Twisted's, and the stack does not grow with the chain: a
 //! ring of 130 `DeferredQueue`s ends in a `RecursionError` there, one of 100 000 goes round here.
+//! [`Deferred::cancel`] waits for nothing: callbacks of its chain that are still to run for a
+//! result that is there are run first, so no result is lost to a cancellation that came after it.
 
 use std::cell::{Cell, RefCell};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::clock::Clock;
 use super::failure::{AbandonedError, CancelledError, Failure, TimeoutError, report_unhandled};
 
-pub(super) type Callback<T> = Box<dyn FnOnce(Result<T, Failure>)>;
+type Callback<T> = Box<dyn FnOnce(Result<T, Failure>)>;
 
 /// A result that is not there yet: the consumer's end. Dropping it calls nothing off; the result
 /// is then dropped when it comes, and an error among such results is reported.
@@ -29,27 +32,60 @@ pub struct Deferred<T: 'static>(pub(super) Rc<Core<T>>);
 /// [`AbandonedError`], so that nobody waits for ever.
 pub struct Resolver<T: 'static>(pub(super) Rc<Core<T>>);
 
-/// What both ends share: 56 bytes for a small `T`. Cells, not a `RefCell`: nothing is ever
-/// borrowed while a callback runs.
+/// What both ends share: 56 bytes for a small `T`. Two `RefCell`s would be 16 bytes more, in each
+/// of as many Deferreds as there are tasks.
 pub(super) struct Core<T: 'static> {
-    pub(super) state: Cell<State<T>>,
+    state: Cell<State<T>>,
     /// Where the result is to come from, for [`Deferred::cancel`]; nothing once it is there.
     /// It closes a cycle until then, and every Core fires at last (see [`Resolver`]).
     pub(super) origin: Cell<Option<Rc<dyn Origin>>>,
 }
 
-pub(super) enum State<T> {
+#[derive(Default)]
+enum State<T> {
     Pending,
+    /// The result goes to a callback.
     Waiting(Callback<T>),
+    /// The result is kept, and who awaits it is told.
+    Awaited(Box<dyn FnOnce()>),
     Fired(Result<T, Failure>),
+    /// A callback that has its result and is about to run.
+    Ready(Box<dyn FnOnce()>),
+    #[default]
     Spent,
 }
 
-/// What a Deferred's result comes from: the Deferred before it in its chain, or a canceller.
+/// Looks at what is in `cell`.
+fn look<V: Default, R>(cell: &Cell<V>, with: impl FnOnce(&V) -> R) -> R {
+    let value = cell.take();
+    let result = with(&value);
+    cell.set(value);
+    result
+}
+
+/// What a Deferred's result comes from: the Deferred before it in its chain, a canceller, or an
+/// `async` block.
 pub(super) trait Origin {
-    fn pending(&self) -> bool;
-    fn upstream(&self) -> Option<Rc<dyn Origin>>;
-    fn call_off(&self);
+    /// What this one waits for in turn.
+    fn upstream(&self) -> Option<Rc<dyn Origin>> {
+        None
+    }
+
+    /// Whether it has been told to run and has not yet.
+    fn ready(&self) -> bool {
+        false
+    }
+
+    /// Runs what [`ready`](Origin::ready) tells of.
+    fn run(self: Rc<Self>) {}
+
+    /// Cancels what begins here.
+    fn call_off(self: Rc<Self>);
+
+    /// Whether it has no result and none to come from what is ready.
+    fn pending(&self) -> bool {
+        false
+    }
 
     /// Whether it is a canceller that has been called.
     fn called_off(&self) -> bool {
@@ -58,58 +94,91 @@ pub(super) trait Origin {
 }
 
 impl<T> Core<T> {
-    fn fire(&self, result: Result<T, Failure>) {
-        match self.state.replace(State::Spent) {
-            State::Pending => {
-                self.state.set(State::Fired(result));
-                drop(self.origin.take());
-            }
-            State::Waiting(callback) => {
-                drop(self.origin.take());
-                run_soon(Box::new(move || callback(result)));
-            }
-            // Cancelled before it was fired: what comes now comes too late, and that is no error.
-            settled => self.state.set(settled),
+    fn fire(self: &Rc<Self>, result: Result<T, Failure>) {
+        if !self.is_pending() {
+            return; // cancelled before: what comes now comes too late, and that is no error
         }
+        let origin = self.origin.take();
+        match self.state.replace(State::Spent) {
+            State::Waiting(callback) => self.get_ready(callback, result),
+            before => {
+                self.state.set(State::Fired(result));
+                if let State::Awaited(resume) = before {
+                    resume();
+                }
+            }
+        }
+        drop(origin);
     }
 
     pub(super) fn is_pending(&self) -> bool {
-        let state = self.state.replace(State::Spent);
-        let pending = matches!(state, State::Pending | State::Waiting(_));
-        self.state.set(state);
-        pending
+        look(&self.state, |state| {
+            matches!(state, State::Pending | State::Waiting(_) | State::Awaited(_))
+        })
     }
 
     fn origin(&self) -> Option<Rc<dyn Origin>> {
-        let origin = self.origin.take();
-        self.origin.set(origin.clone());
-        origin
+        look(&self.origin, Clone::clone)
     }
 
     /// Hands the result to `callback`: now, or when it comes.
-    pub(super) fn when_fired(&self, callback: Callback<T>) {
+    pub(super) fn when_fired(self: &Rc<Self>, callback: Callback<T>) {
         match self.state.replace(State::Spent) {
-            State::Fired(result) => run_soon(Box::new(move || callback(result))),
-            State::Pending | State::Waiting(_) => self.state.set(State::Waiting(callback)),
-            State::Spent => {}
+            State::Fired(result) => self.get_ready(callback, result),
+            State::Pending | State::Waiting(_) | State::Awaited(_) => {
+                self.state.set(State::Waiting(callback));
+            }
+            State::Ready(_) | State::Spent => {}
+        }
+    }
+
+    fn get_ready(self: &Rc<Self>, callback: Callback<T>, result: Result<T, Failure>) {
+        self.state.set(State::Ready(Box::new(move || callback(result))));
+        run_soon(self.clone());
+    }
+
+    /// The result, if it is there. If not, it is kept when it comes, and `resume` is called.
+    ///
+    /// # Panics
+    /// The result has been given away.
+    pub(super) fn take(&self, resume: impl FnOnce() + 'static) -> Option<Result<T, Failure>> {
+        match self.state.replace(State::Spent) {
+            State::Fired(result) => Some(result),
+            State::Pending | State::Waiting(_) | State::Awaited(_) => {
+                self.state.set(State::Awaited(Box::new(resume)));
+                None
+            }
+            State::Ready(_) | State::Spent => panic!("this Deferred has given its result away"),
         }
     }
 }
 
 impl<T> Origin for Core<T> {
-    fn pending(&self) -> bool {
-        self.is_pending()
-    }
-
     fn upstream(&self) -> Option<Rc<dyn Origin>> {
-        self.origin().filter(|origin| origin.pending())
+        self.origin().filter(|origin| origin.pending() || origin.ready())
     }
 
-    fn call_off(&self) {
+    fn ready(&self) -> bool {
+        look(&self.state, |state| matches!(state, State::Ready(_)))
+    }
+
+    fn run(self: Rc<Self>) {
+        if self.ready()
+            && let State::Ready(callback) = self.state.replace(State::Spent)
+        {
+            callback();
+        }
+    }
+
+    fn call_off(self: Rc<Self>) {
         if let Some(origin) = self.origin() {
             origin.call_off();
         }
         self.fire(Err(CancelledError.into()));
+    }
+
+    fn pending(&self) -> bool {
+        self.is_pending()
     }
 }
 
@@ -123,41 +192,37 @@ impl<T> Drop for Core<T> {
     }
 }
 
-struct Canceller(Cell<Option<Box<dyn FnOnce()>>>);
+struct Canceller(RefCell<Option<Box<dyn FnOnce()>>>);
 
 impl Origin for Canceller {
-    fn pending(&self) -> bool {
-        false // not a Deferred: the walk up the chain ends before it
+    fn call_off(self: Rc<Self>) {
+        run_now(self); // and what it makes ready: it may fire the Deferred by a detour
     }
 
-    fn upstream(&self) -> Option<Rc<dyn Origin>> {
-        None
-    }
-
-    fn call_off(&self) {
-        if let Some(canceller) = self.0.take() {
+    fn run(self: Rc<Self>) {
+        let canceller = self.0.take();
+        if let Some(canceller) = canceller {
             canceller();
         }
     }
 
     fn called_off(&self) -> bool {
-        let canceller = self.0.take();
-        let called = canceller.is_none();
-        self.0.set(canceller);
-        called
+        self.0.borrow().is_none()
     }
 }
 
-fn cancel(mut at: Rc<dyn Origin>) {
-    while let Some(upstream) = at.upstream() {
-        at = upstream;
-    }
-    at.call_off();
-}
-
-pub(super) fn cancel_if_pending<T>(core: &Rc<Core<T>>) {
-    if core.is_pending() {
-        cancel(core.clone());
+/// Cancels what `at` waits for at the far end of its chain. What is there and ready to run comes
+/// first: to whoever fired it, it has run.
+pub(super) fn cancel(at: &Rc<dyn Origin>) {
+    loop {
+        let mut first = at.clone();
+        while let Some(upstream) = first.upstream() {
+            first = upstream;
+        }
+        if !first.ready() {
+            return first.call_off();
+        }
+        run_now(first);
     }
 }
 
@@ -236,7 +301,7 @@ impl<T: 'static> Deferred<T> {
     /// itself; if it does not, the result is a [`CancelledError`].
     pub fn with_canceller(self, canceller: impl FnOnce() + 'static) -> Deferred<T> {
         if self.0.is_pending() {
-            let canceller = Canceller(Cell::new(Some(Box::new(canceller))));
+            let canceller = Canceller(RefCell::new(Some(Box::new(canceller))));
             self.0.origin.set(Some(Rc::new(canceller)));
         }
         self
@@ -245,7 +310,7 @@ impl<T: 'static> Deferred<T> {
     /// Calls off what this chain waits for: the canceller of the Deferred it began with or, if a
     /// callback has returned a Deferred, of that one. Does nothing if the result is there.
     pub fn cancel(&self) {
-        cancel_if_pending(&self.0);
+        cancel(&self.as_origin());
     }
 
     /// Adds what is to be done with a value. An error passes by.
@@ -297,10 +362,10 @@ impl<T: 'static> Deferred<T> {
         let timed_out = Rc::new(Cell::new(false));
         let on_timeout = {
             let timed_out = timed_out.clone();
-            let core = self.0.clone();
+            let origin = self.as_origin();
             move || {
                 timed_out.set(true);
-                cancel(core);
+                cancel(&origin);
             }
         };
         let timer = clock.as_ref().call_later(after, on_timeout);
@@ -314,6 +379,11 @@ impl<T: 'static> Deferred<T> {
                 }
             })
         })
+    }
+
+    /// This Deferred as what another one's result comes from.
+    pub(super) fn as_origin(&self) -> Rc<dyn Origin> {
+        self.0.clone()
     }
 
     /// One more Deferred, fired by `step` with what this one's result makes of it.
@@ -366,29 +436,44 @@ pub fn maybe_deferred<R: Reply>(function: impl FnOnce() -> R) -> Deferred<R::Val
 }
 
 thread_local! {
-    static READY: RefCell<Vec<Box<dyn FnOnce()>>> = const { RefCell::new(Vec::new()) };
-    static RUNNING: Cell<bool> = const { Cell::new(false) };
+    /// What the step that runs now has made ready; `None` while no step runs.
+    static MADE_READY: RefCell<Option<VecDeque<Rc<dyn Origin>>>> = const { RefCell::new(None) };
 }
 
-/// Runs `step` now or, inside another step, as soon as that one has returned: a loop where calls
-/// inside calls would fill the stack.
-pub(super) fn run_soon(step: Box<dyn FnOnce()>) {
-    struct Stopped;
-    impl Drop for Stopped {
-        fn drop(&mut self) {
-            RUNNING.set(false);
+/// Runs `step` now or, inside another step, as soon as that one has returned.
+pub(super) fn run_soon(step: Rc<dyn Origin>) {
+    let step = MADE_READY.with_borrow_mut(|made_ready| match made_ready {
+        Some(made_ready) => {
+            made_ready.push_back(step);
+            None
+        }
+        None => Some(step),
+    });
+    if let Some(step) = step {
+        run_now(step);
+    }
+}
+
+/// Runs `step`, then what it has made ready, each before what was ready already: a loop where
+/// calls inside calls would fill the stack.
+pub(super) fn run_now(step: Rc<dyn Origin>) {
+    let outer = MADE_READY.replace(Some(VecDeque::new()));
+    let mut ready = VecDeque::from([step]);
+    let mut panicked = None;
+    while let Some(step) = ready.pop_front() {
+        // Callbacks' panics are caught where they are called. This one is of a canceller or a
+        // destructor: it goes to whoever fired or cancelled, when all the others have run.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| step.run())) {
+            panicked.get_or_insert(panic);
+        }
+        let made_ready =
+            MADE_READY.with_borrow_mut(|made_ready| made_ready.replace(VecDeque::new()));
+        for step in made_ready.into_iter().flatten().rev() {
+            ready.push_front(step);
         }
     }
-
-    READY.with_borrow_mut(|ready| ready.push(step));
-    if RUNNING.replace(true) {
-        return;
-    }
-    let _stopped = Stopped; // also if a step unwinds
-    while let Some(step) = READY.with_borrow_mut(Vec::pop) {
-        let before = READY.with_borrow(Vec::len);
-        step();
-        // What this step has made ready runs next, in the order in which it was made ready.
-        READY.with_borrow_mut(|ready| ready[before..].reverse());
+    MADE_READY.replace(outer);
+    if let Some(panic) = panicked {
+        resume_unwind(panic);
     }
 }

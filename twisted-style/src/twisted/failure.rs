@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -153,7 +154,8 @@ impl Drop for Observing {
 
 pub(super) fn report_unhandled(failure: &Failure) {
     match OBSERVER.with_borrow(Clone::clone) {
-        Some(observer) => observer(failure),
+        // Called where somebody fires or drops a Deferred: a panic would be that one's.
+        Some(observer) => drop(catch_unwind(AssertUnwindSafe(|| observer(failure)))),
         None => eprintln!("Unhandled error in Deferred: {failure}"),
     }
 }

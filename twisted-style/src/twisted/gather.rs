@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::defer::{Deferred, Resolver, cancel_if_pending};
+use super::defer::{Deferred, Resolver, cancel};
 use super::failure::{CancelledError, Failure, FailureGroup};
 
 /// Waits for all: what each came to, in the order given (`defer.DeferredList`). Errors are taken
@@ -31,7 +31,7 @@ pub fn gather_results<T>(deferreds: Vec<Deferred<T>>) -> Deferred<Vec<T>> {
 pub fn race<T>(deferreds: Vec<Deferred<T>>) -> Deferred<(usize, T)> {
     let (done, winner) = Deferred::new();
     let done = Rc::new(Cell::new(Some(done)));
-    let runners: Rc<[_]> = deferreds.iter().map(|runner| runner.0.clone()).collect();
+    let runners: Rc<[_]> = deferreds.iter().map(Deferred::as_origin).collect();
     let mut failures = Vec::new();
     for (index, deferred) in deferreds.into_iter().enumerate() {
         let (done, runners) = (done.clone(), runners.clone());
@@ -42,7 +42,7 @@ pub fn race<T>(deferreds: Vec<Deferred<T>>) -> Deferred<(usize, T)> {
             };
             if let Some(done) = done.take() {
                 done.callback((index, value));
-                runners.iter().for_each(cancel_if_pending);
+                runners.iter().for_each(cancel);
             }
             Err(CancelledError.into()) // not all have failed
         }));

@@ -6,44 +6,38 @@ use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
-use super::defer::{Deferred, Origin, Resolver, State, run_soon};
-use super::failure::{CancelledError, Failure, report_unhandled};
+use super::defer::{Deferred, Origin, Resolver, cancel, run_now, run_soon};
+use super::failure::{CancelledError, Failure};
+
+thread_local! {
+    /// The block that runs now.
+    static CURRENT: RefCell<Option<Rc<dyn Task>>> = const { RefCell::new(None) };
+}
 
 impl<T> Future for Deferred<T> {
     type Output = Result<T, Failure>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.0.state.replace(State::Spent) {
-            State::Fired(result) => Poll::Ready(result),
-            State::Pending | State::Waiting(_) => {
-                let (core, waker) = (Rc::downgrade(&self.0), context.waker().clone());
-                let task = CURRENT.with_borrow(Clone::clone);
-                if let Some(task) = &task {
-                    task.awaits(Rc::downgrade(&self.0) as Weak<dyn Origin>);
-                }
-                let resume = move |result| {
-                    match (core.upgrade(), result) {
-                        (Some(core), result) => core.state.set(State::Fired(result)),
-                        (None, Err(failure)) => report_unhandled(&failure),
-                        (None, Ok(_)) => return,
-                    }
-                    waker.wake();
-                    if let Some(task) = task {
-                        task.step();
-                    }
-                };
-                self.0.state.set(State::Waiting(Box::new(resume)));
-                Poll::Pending
-            }
-            State::Spent => panic!("this Deferred has given its result away"),
+        let block = CURRENT.with_borrow(Clone::clone);
+        if let Some(block) = &block {
+            block.awaits(&self.as_origin());
         }
+        let waker = context.waker().clone();
+        let result = self.0.take(move || {
+            waker.wake();
+            if let Some(block) = block {
+                block.resume();
+            }
+        });
+        result.map_or(Poll::Pending, Poll::Ready)
     }
 }
 
 /// Runs an `async` block that awaits Deferreds, and gives a Deferred of what it returns
 /// (`defer.inlineCallbacks`). It runs at once, up to its first await; each Deferred that it awaits
 /// resumes it when it fires. Cancelling calls off what it awaits at that moment: the block sees a
-/// [`CancelledError`] there and may handle it.
+/// [`CancelledError`] there and may handle it. A block that cancels itself sees it at its next
+/// await.
 ///
 /// There is no executor behind it and no waker: what it awaits must be Deferreds.
 pub fn inline_callbacks<T: 'static>(
@@ -51,30 +45,41 @@ pub fn inline_callbacks<T: 'static>(
 ) -> Deferred<T> {
     let (done, deferred) = Deferred::new();
     let task = Rc::new(Inline {
-        block: Cell::new(Some(Box::pin(block))),
+        block: RefCell::new(Some(Box::pin(block))),
         done: Cell::new(Some(done)),
         awaited: RefCell::new(None),
+        ready: Cell::new(true),
+        cancelled: Cell::new(false),
     });
     deferred.0.origin.set(Some(task.clone()));
-    run_soon(Box::new(move || task.step()));
+    run_now(task);
     deferred
 }
 
 /// What resumes when a Deferred fires.
 trait Task {
-    fn step(self: Rc<Self>);
-    fn awaits(&self, deferred: Weak<dyn Origin>);
+    fn awaits(&self, deferred: &Rc<dyn Origin>);
+    fn resume(self: Rc<Self>);
 }
 
 type Block<T> = Pin<Box<dyn Future<Output = Result<T, Failure>>>>;
 
 struct Inline<T: 'static> {
-    block: Cell<Option<Block<T>>>,
+    /// Borrowed while it runs, gone when it has ended.
+    block: RefCell<Option<Block<T>>>,
     done: Cell<Option<Resolver<T>>>,
     awaited: RefCell<Option<Weak<dyn Origin>>>,
+    /// What it awaits is there, and it has not run since.
+    ready: Cell<bool>,
+    /// It has cancelled itself.
+    cancelled: Cell<bool>,
 }
 
 impl<T> Inline<T> {
+    fn running(&self) -> bool {
+        self.block.try_borrow().is_err()
+    }
+
     fn finish(&self, result: Result<T, Failure>) {
         if let Some(done) = self.done.take() {
             done.fire(result);
@@ -83,42 +88,67 @@ impl<T> Inline<T> {
 }
 
 impl<T> Task for Inline<T> {
-    fn step(self: Rc<Self>) {
-        let Some(mut block) = self.block.take() else {
-            return; // it has ended; what resumes it was awaited beside what ended it
+    fn awaits(&self, deferred: &Rc<dyn Origin>) {
+        self.awaited.replace(Some(Rc::downgrade(deferred)));
+    }
+
+    fn resume(self: Rc<Self>) {
+        if !self.ready.replace(true) {
+            run_soon(self);
+        }
+    }
+}
+
+impl<T> Origin for Inline<T> {
+    fn upstream(&self) -> Option<Rc<dyn Origin>> {
+        let awaited = self.awaited.borrow().as_ref().and_then(Weak::upgrade);
+        awaited.filter(|awaited| !self.running() && (awaited.pending() || awaited.ready()))
+    }
+
+    fn ready(&self) -> bool {
+        self.ready.get() && !self.running()
+    }
+
+    fn run(self: Rc<Self>) {
+        let Ok(mut place) = self.block.try_borrow_mut() else { return };
+        let Some(block) = place.as_mut().filter(|_| self.ready.take()) else {
+            return; // it has ended, or has run already
         };
         let outer = CURRENT.replace(Some(self.clone()));
         let poll = || block.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         let polled = catch_unwind(AssertUnwindSafe(poll));
         CURRENT.set(outer);
-        match polled {
-            Ok(Poll::Pending) => self.block.set(Some(block)),
-            Ok(Poll::Ready(result)) => self.finish(result),
-            Err(panic) => self.finish(Err(Failure::panicked(panic))),
-        }
+        let result = match polled {
+            Ok(Poll::Pending) => {
+                drop(place);
+                if self.ready.get() {
+                    run_soon(self.clone()); // resumed while it ran
+                }
+                if self.cancelled.take() {
+                    cancel(&(self as Rc<dyn Origin>));
+                }
+                return;
+            }
+            Ok(Poll::Ready(result)) => result,
+            Err(panic) => Err(Failure::panicked(panic)),
+        };
+        let ended = place.take();
+        drop(place);
+        drop(ended);
+        self.finish(result);
     }
 
-    fn awaits(&self, deferred: Weak<dyn Origin>) {
-        *self.awaited.borrow_mut() = Some(deferred);
+    fn call_off(self: Rc<Self>) {
+        let Ok(mut place) = self.block.try_borrow_mut() else {
+            return self.cancelled.set(true);
+        };
+        let ended = place.take();
+        drop(place);
+        drop(ended);
+        self.finish(Err(CancelledError.into()));
     }
-}
 
-impl<T> Origin for Inline<T> {
     fn pending(&self) -> bool {
         true // when it has ended, its Deferred has a result and asks no more
     }
-
-    fn upstream(&self) -> Option<Rc<dyn Origin>> {
-        let awaited = self.awaited.borrow().as_ref().and_then(Weak::upgrade);
-        awaited.filter(|awaited| awaited.pending())
-    }
-
-    fn call_off(&self) {
-        drop(self.block.take());
-        self.finish(Err(CancelledError.into()));
-    }
-}
-
-thread_local! {
-    static CURRENT: RefCell<Option<Rc<dyn Task>>> = const { RefCell::new(None) };
 }

@@ -14,6 +14,7 @@ mod cooperator;
 mod defer;
 mod gather;
 mod inline;
+mod inside;
 mod line_receiver;
 mod locks;
 mod looping_call;
