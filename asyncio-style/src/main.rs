@@ -7,8 +7,8 @@ use common::limits::max_connections;
 use common::measure::{interactivity as heart, server as serve};
 use common::program;
 use common::registry::{Aside, Claim, read_it};
-use common::style::{Style, Task};
-use common::workload::shared_state::Version;
+use common::style::{Also, Style, Task};
+use common::workload::shared_state::Leaves;
 
 mod asides;
 mod asyncio;
@@ -32,9 +32,6 @@ const ON_TOKIO: Style = Style {
     ordering: |all| on_tokio::run(on_tokio::ordering::run(all)),
     shared_state_careless: |bank| on_tokio::run(on_tokio::shared_state::careless(bank)),
     shared_state_careful: |bank| on_tokio::run(on_tokio::shared_state::careful(bank)),
-    shared_state_also: &[Version::locked(|bank| {
-        on_tokio::run(on_tokio::shared_state::locked(bank))
-    })],
     interactivity_careless: |count, heart| {
         on_tokio::run(on_tokio::interactivity::careless(count, heart))
     },
@@ -49,6 +46,16 @@ const ON_TOKIO: Style = Style {
     resources_ring: |n, laps| on_tokio::run(on_tokio::resources::ring(n, laps)),
     server: |door, stop| on_tokio::run(on_tokio::server::run(door, stop)),
     max_connections: max_connections::OTHERS,
+    also: &[
+        Also::CpuBound("thread-pool", |counts| {
+            on_tokio::run(on_tokio::cpu_bound::thread_pool(counts))
+        }),
+        Also::SharedState(
+            "locked",
+            |bank| on_tokio::run(on_tokio::shared_state::locked(bank)),
+            Leaves::Exact,
+        ),
+    ],
 };
 
 const ON_ASYNC_STD: Style = Style {
@@ -60,9 +67,6 @@ const ON_ASYNC_STD: Style = Style {
     ordering: |all| on_async_std::run(on_async_std::ordering::run(all)),
     shared_state_careless: |bank| on_async_std::run(on_async_std::shared_state::careless(bank)),
     shared_state_careful: |bank| on_async_std::run(on_async_std::shared_state::careful(bank)),
-    shared_state_also: &[Version::locked(|bank| {
-        on_async_std::run(on_async_std::shared_state::locked(bank))
-    })],
     interactivity_careless: |count, heart| {
         on_async_std::run(on_async_std::interactivity::careless(count, heart))
     },
@@ -75,6 +79,16 @@ const ON_ASYNC_STD: Style = Style {
     resources_idle: |n, meter| on_async_std::run(on_async_std::resources::idle(n, meter)),
     resources_ring: |n, laps| on_async_std::run(on_async_std::resources::ring(n, laps)),
     server: |door, stop| on_async_std::run(on_async_std::server::run(door, stop)),
+    also: &[
+        Also::CpuBound("thread-pool", |counts| {
+            on_async_std::run(on_async_std::cpu_bound::thread_pool(counts))
+        }),
+        Also::SharedState(
+            "locked",
+            |bank| on_async_std::run(on_async_std::shared_state::locked(bank)),
+            Leaves::Exact,
+        ),
+    ],
     ..ON_TOKIO
 };
 
@@ -87,7 +101,6 @@ const ON_SMOL: Style = Style {
     ordering: |all| on_smol::run(on_smol::ordering::run(all)),
     shared_state_careless: |bank| on_smol::run(on_smol::shared_state::careless(bank)),
     shared_state_careful: |bank| on_smol::run(on_smol::shared_state::careful(bank)),
-    shared_state_also: &[Version::locked(|bank| on_smol::run(on_smol::shared_state::locked(bank)))],
     interactivity_careless: |count, heart| {
         on_smol::run(on_smol::interactivity::careless(count, heart))
     },
@@ -100,6 +113,16 @@ const ON_SMOL: Style = Style {
     resources_idle: |n, meter| on_smol::run(on_smol::resources::idle(n, meter)),
     resources_ring: |n, laps| on_smol::run(on_smol::resources::ring(n, laps)),
     server: |door, stop| on_smol::run(on_smol::server::run(door, stop)),
+    also: &[
+        Also::CpuBound("thread-pool", |counts| {
+            on_smol::run(on_smol::cpu_bound::thread_pool(counts))
+        }),
+        Also::SharedState(
+            "locked",
+            |bank| on_smol::run(on_smol::shared_state::locked(bank)),
+            Leaves::Exact,
+        ),
+    ],
     ..ON_TOKIO
 };
 

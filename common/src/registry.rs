@@ -81,7 +81,7 @@ pub static WORKLOADS: [Workload; 10] = [
         args: shared_state::Args::augment_args,
         read: |flags, given| flags.shared_state.read(given),
         title: |flags| flags.shared_state.title(),
-        check: |_, _, _| Ok(()),
+        check: |flags, style, _| flags.shared_state.check(style),
         run: |context, flags, seen| {
             keep(&mut seen.shared_state, shared_state::run(context, &flags.shared_state))
         },

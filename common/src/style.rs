@@ -15,7 +15,7 @@ use crate::workload::ordering::Steps;
 use crate::workload::pause::{Counter, Paused};
 use crate::workload::resources::Meter;
 use crate::workload::server::Served;
-use crate::workload::shared_state::{Bank, Totals, Version};
+use crate::workload::shared_state::{Bank, Leaves, Totals};
 
 /// What a task is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,6 @@ pub struct Style {
     pub ordering: fn(Vec<Steps>) -> String,
     pub shared_state_careless: fn(&Bank) -> Totals,
     pub shared_state_careful: fn(&Bank) -> Totals,
-    pub shared_state_also: &'static [Version],
     pub interactivity_careless: fn(Count, Heart) -> Beats,
     pub interactivity_careful: fn(Count, Heart) -> Beats,
     pub early_results: fn(Vec<Job>, &mut Arrivals),
@@ -66,12 +65,41 @@ pub struct Style {
     pub server: fn(TcpListener, UnixStream) -> io::Result<Served>,
     /// How many connections the server holds at once.
     pub max_connections: usize,
+    /// Second functions of a workload, run by `--way NAME`.
+    pub also: &'static [Also],
+}
+
+/// A second function of a workload, by its name, which gives the same answer.
+#[derive(Clone, Copy)]
+pub enum Also {
+    IoBound(&'static str, fn(Vec<Job>) -> Vec<Outcome>),
+    CpuBound(&'static str, fn(Vec<Count>) -> Vec<Counted>),
+    SharedState(&'static str, fn(&Bank) -> Totals, Leaves),
 }
 
 impl Style {
     /// What its bar in a comparison is called.
     pub fn label(&self) -> &'static str {
         self.event_loop.unwrap_or(self.name)
+    }
+
+    /// The second function that `find` takes, if it has this name.
+    ///
+    /// # Errors
+    ///
+    /// This style has no second function of this name here.
+    pub fn way<F>(&self, name: &str, find: fn(&Also) -> Option<(&str, F)>) -> Result<F, Error> {
+        let mut ways = self.also.iter().filter_map(find).collect::<Vec<_>>();
+        if let Some(at) = ways.iter().position(|(known, _)| *known == name) {
+            return Ok(ways.swap_remove(at).1);
+        }
+        let known: Vec<&str> = ways.iter().map(|(known, _)| *known).collect();
+        let known = if known.is_empty() {
+            "has none here".into()
+        } else {
+            format!("has {}", known.join(", "))
+        };
+        Err(Error::Usage(format!("--way {name}: {} {known}", self.program)))
     }
 
     /// # Errors

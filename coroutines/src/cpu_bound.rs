@@ -1,5 +1,5 @@
 //! cpu-bound: count primes, every count at the same time.
-//! One greenlet a count, all on one thread: no faster, and nobody else runs unless one yields.
+//! One greenlet per count, all on one thread: no faster, and no other runs until one yields.
 //! Run it: cargo run -p coroutines -- cpu-bound
 
 use common::workload::cpu_bound::{Count, Counted};

@@ -1,4 +1,4 @@
-//! early-results: take each page the moment it is there, and call the rest off.
+//! early-results: take each page as it arrives, then cancel the rest.
 //! A generator: it fetches the next page when the consumer asks for one, and nothing else runs.
 //! Run it: cargo run -p coroutines -- early-results
 
@@ -15,14 +15,14 @@ pub fn run(jobs: Vec<Job>, arrivals: &mut Arrivals) {
             break;
         }
     }
-    // There is nothing to call off: a page that nobody has asked for has not been asked for here.
+    // There is nothing to cancel: a page is not fetched before the consumer asks for it.
 }
 
 fn deliver(jobs: Vec<Job>) -> Generator<(), Outcome, ()> {
     Generator::new(|outcomes| {
         for job in jobs {
             let outcome = fetch(job);
-            // Returns when the next one is wanted; an error when that will never be.
+            // Returns when the next one is wanted; an error when the consumer has stopped.
             outcomes.suspend(outcome)?;
         }
         Ok(())

@@ -1,5 +1,5 @@
 //! interactivity: a heart beats while a count goes on.
-//! All on one thread: as long as a greenlet does not yield, nobody can be woken.
+//! All on one thread: as long as a greenlet does not yield, no other can run.
 //! Run it: cargo run -p coroutines -- interactivity
 
 use common::workload::cpu_bound::{Count, Counted};
@@ -7,7 +7,7 @@ use common::workload::interactivity::{Beats, Heart};
 
 use crate::coroutine::scheduler;
 
-/// Never lets go of the thread. The heart stands still.
+/// Never offers the thread. The heart stands still.
 pub fn careless(count: Count, heart: Heart) -> Beats {
     let heart = scheduler::spawn(move || beat(heart));
     let count = scheduler::spawn(move || primes(count));

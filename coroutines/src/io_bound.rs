@@ -1,5 +1,5 @@
 //! io-bound: fetch every page at the same time.
-//! One greenlet a page, all on one thread: before each call that would block, it waits.
+//! One greenlet per page, all on one thread: before each call that would block, it waits.
 //! Run it: cargo run -p coroutines -- io-bound
 
 use std::cell::RefCell;

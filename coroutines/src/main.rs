@@ -10,8 +10,8 @@ use common::measure::{
 };
 use common::program;
 use common::registry::{Aside, Claim};
-use common::style::{Style, Task};
-use common::workload::shared_state::Version;
+use common::style::{Also, Style, Task};
+use common::workload::shared_state::Leaves;
 
 use coroutine::scheduler;
 
@@ -42,7 +42,6 @@ const COROUTINES: Style = Style {
     ordering: |all| scheduler::run(|| ordering::run(all)),
     shared_state_careless: |bank| scheduler::run(|| shared_state::careless(bank)),
     shared_state_careful: |bank| scheduler::run(|| shared_state::careful(bank)),
-    shared_state_also: &[Version::locked(|bank| scheduler::run(|| shared_state::locked(bank)))],
     interactivity_careless: |count, heart| scheduler::run(|| interactivity::careless(count, heart)),
     interactivity_careful: |count, heart| scheduler::run(|| interactivity::careful(count, heart)),
     early_results: |jobs, to| scheduler::run(|| early_results::run(jobs, to)),
@@ -53,6 +52,11 @@ const COROUTINES: Style = Style {
     resources_ring: |n, laps| scheduler::run(|| resources::ring(n, laps)),
     server: |door, stop| scheduler::run(|| server::run(door, stop)),
     max_connections: max_connections::OTHERS,
+    also: &[Also::SharedState(
+        "locked",
+        |bank| scheduler::run(|| shared_state::locked(bank)),
+        Leaves::Exact,
+    )],
 };
 
 const ASIDES: &[Aside] = &[

@@ -13,7 +13,7 @@ pub fn run(all: Vec<Steps>) -> String {
     let log = Rc::new(RefCell::new(String::new()));
     let mut tasks = Vec::new();
     for steps in all {
-        let log = Rc::clone(&log);
+        let log = log.clone();
         tasks.push(scheduler::spawn(move || walk(steps, &log)));
     }
     for task in tasks {

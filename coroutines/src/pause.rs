@@ -14,7 +14,7 @@ pub fn run(counter: Counter) -> Paused {
     let mut seen = Paused::default();
     let hold = counter.hold();
     let made = Rc::new(Cell::new(0));
-    let mut numbers = produce(counter, Rc::clone(&made));
+    let mut numbers = produce(counter, made.clone());
     for _ in 0..Counter::HALF {
         seen.before.extend(numbers.next());
     }

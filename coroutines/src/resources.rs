@@ -1,5 +1,5 @@
 //! resources: what a task costs: memory, starting it, switching to it.
-//! One greenlet a task, all on one thread: each has a stack, and a switch needs no kernel.
+//! One greenlet per task, all on one thread: each has a stack, and a switch needs no kernel.
 //! Run it: cargo run -p coroutines -- resources
 
 use std::cell::Cell;
@@ -16,7 +16,7 @@ pub fn idle(n: usize, meter: &mut Meter) {
     let mut tasks = Vec::new();
     meter.begin();
     for _ in 0..n {
-        let (gate, arrived) = (Rc::clone(&gate), Rc::clone(&arrived));
+        let (gate, arrived) = (gate.clone(), arrived.clone());
         match try_spawn(move || wait(&gate, &arrived)) {
             Ok(task) => tasks.push(task),
             Err(error) => {

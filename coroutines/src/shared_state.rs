@@ -29,7 +29,7 @@ pub fn locked(bank: &Bank) -> Totals {
     run(bank, with_the_lock)
 }
 
-/// Whoever writes after a yield writes what has not been true for long.
+/// Writes a stale balance: the others ran during the yield.
 fn read_think_write(accounts: &Accounts, transfer: Transfer) {
     let Transfer { from, to, amount } = transfer;
     let payer = accounts.balances[from].get();
@@ -61,7 +61,7 @@ fn run(bank: &Bank, make: fn(&Accounts, Transfer)) -> Totals {
     let accounts = Rc::new(Accounts { balances, lock: Lock::new() });
     let mut tasks = Vec::new();
     for transfers in bank.tasks() {
-        let accounts = Rc::clone(&accounts);
+        let accounts = accounts.clone();
         tasks.push(scheduler::spawn(move || {
             for transfer in transfers {
                 make(&accounts, transfer);

@@ -21,7 +21,7 @@ pub fn run(jobs: Vec<Job>, limit: Duration) -> Vec<Outcome> {
             outcomes.push(task.join().expect("fetch catches its errors"));
         } else {
             task.kill();
-            // Only when this returns is the task gone.
+            // The task has ended when this returns.
             let _ = task.join();
             outcomes.push(job.timed_out());
         }

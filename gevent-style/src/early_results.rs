@@ -1,5 +1,5 @@
-//! early-results: take each page the moment it is there, and call the rest off.
-//! One greenlet a page. A greenlet can be killed: the call it waits in fails.
+//! early-results: take each page as it arrives, then cancel the rest.
+//! One greenlet per page. A greenlet can be killed: the call it waits in fails.
 //! Run it: cargo run -p gevent-style -- early-results
 
 use may::sync::mpsc::{Sender, channel};
@@ -25,13 +25,13 @@ pub fn run(jobs: Vec<Job>, arrivals: &mut Arrivals) {
     }
     for task in tasks {
         task.kill();
-        // Only when this returns is the task gone.
+        // The task has ended when this returns.
         let _ = task.join();
     }
 }
 
 fn deliver(job: Job, outcomes: &Sender<Outcome>) {
     let outcome = fetch(job);
-    // An error means that nobody wants it any more.
+    // An error means that the consumer has stopped.
     let _ = outcomes.send(outcome);
 }

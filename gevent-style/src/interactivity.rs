@@ -1,5 +1,5 @@
 //! interactivity: a heart beats while a count goes on.
-//! All on one thread: as long as a greenlet does not wait, the hub can wake nobody.
+//! All on one thread: as long as a greenlet does not wait, the hub cannot wake another.
 //! Run it: cargo run -p gevent-style -- interactivity
 
 use std::thread;
@@ -10,7 +10,7 @@ use common::workload::interactivity::{Beats, Heart};
 use crate::gevent::greenlet;
 use crate::gevent::hub::offload;
 
-/// Never lets go of the thread. The heart stands still.
+/// Never offers the thread. The heart stands still.
 pub fn careless(count: Count, heart: Heart) -> Beats {
     let heart = greenlet::spawn(move || beat(heart));
     let count = greenlet::spawn(move || primes(count));

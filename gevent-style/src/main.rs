@@ -7,8 +7,8 @@ use common::limits::max_connections;
 use common::measure::{interactivity as heart, server as serve};
 use common::program;
 use common::registry::{Aside, Claim, read_it};
-use common::style::{Style, Task};
-use common::workload::shared_state::Version;
+use common::style::{Also, Style, Task};
+use common::workload::shared_state::Leaves;
 
 use crate::asides::{apart, hub, many_workers, monkey_patching};
 use crate::gevent::{greenlet, monkey};
@@ -45,7 +45,6 @@ const GEVENT_STYLE: Style = Style {
     ordering: |all| greenlet::run(|| ordering::run(all)),
     shared_state_careless: |bank| greenlet::run(|| shared_state::careless(bank)),
     shared_state_careful: |bank| greenlet::run(|| shared_state::careful(bank)),
-    shared_state_also: &[Version::locked(|bank| greenlet::run(|| shared_state::locked(bank)))],
     interactivity_careless: |count, heart| greenlet::run(|| interactivity::careless(count, heart)),
     interactivity_careful: |count, heart| greenlet::run(|| interactivity::careful(count, heart)),
     early_results: |jobs, to| greenlet::run(|| early_results::run(jobs, to)),
@@ -56,6 +55,14 @@ const GEVENT_STYLE: Style = Style {
     resources_ring: |n, laps| greenlet::run(|| resources::ring(n, laps)),
     server: |door, stop| greenlet::run(|| server::run(door, stop)),
     max_connections: max_connections::OTHERS,
+    also: &[
+        Also::CpuBound("thread-pool", |counts| greenlet::run(|| cpu_bound::thread_pool(counts))),
+        Also::SharedState(
+            "locked",
+            |bank| greenlet::run(|| shared_state::locked(bank)),
+            Leaves::Exact,
+        ),
+    ],
 };
 
 const ASIDES: &[Aside] = &[

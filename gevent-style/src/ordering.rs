@@ -13,18 +13,18 @@ pub fn run(all: Vec<Steps>) -> String {
     let log = Arc::new(Mutex::new(String::new()));
     let mut tasks = Vec::new();
     for steps in all {
-        let log = Arc::clone(&log);
+        let log = log.clone();
         tasks.push(greenlet::spawn(move || walk(steps, &log)));
     }
     for task in tasks {
         task.join().expect("a step does not panic");
     }
-    log.lock().expect("nobody panics with the lock").clone()
+    log.lock().expect("no holder panics").clone()
 }
 
 fn walk(mut steps: Steps, log: &Mutex<String>) {
     while let Some(step) = steps.step() {
-        log.lock().expect("nobody panics with the lock").push_str(&step);
+        log.lock().expect("no holder panics").push_str(&step);
         thread::yield_now();
     }
 }

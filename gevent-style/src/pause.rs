@@ -20,13 +20,13 @@ pub fn run(counter: Counter) -> Paused {
     let switch = Arc::new(Switch::default());
     let (mut permit, permits) = UnixStream::pair().expect("there are descriptors left");
     let (sender, numbers) = channel();
-    let theirs = Arc::clone(&switch);
+    let theirs = switch.clone();
     let task = greenlet::spawn(move || produce(counter, &theirs, permits, &sender));
     for _ in 0..Counter::HALF {
         permit.write_all(&[1]).expect("the producer is running");
         seen.before.extend(numbers.recv().expect("the producer is running"));
     }
-    *switch.paused.lock().expect("nobody panics") = true;
+    *switch.paused.lock().expect("no holder panics") = true;
     // From here on it could produce more, but for the flag.
     permit.write_all(&[1; Counter::HALF as usize]).expect("the producer is running");
     let confirmed = numbers.recv().expect("the producer is running");
@@ -34,7 +34,7 @@ pub fn run(counter: Counter) -> Paused {
     seen.at_confirm = switch.made.load(SeqCst);
     thread::sleep(hold);
     seen.at_resume = switch.made.load(SeqCst);
-    *switch.paused.lock().expect("nobody panics") = false;
+    *switch.paused.lock().expect("no holder panics") = false;
     switch.resumed.notify_one();
     for _ in 0..Counter::HALF {
         seen.after.extend(numbers.recv().expect("the producer is running"));
@@ -60,12 +60,12 @@ fn produce(
     numbers: &Sender<Option<u32>>,
 ) {
     while permits.read_exact(&mut [0]).is_ok() {
-        let mut paused = switch.paused.lock().expect("nobody panics");
+        let mut paused = switch.paused.lock().expect("no holder panics");
         if *paused {
             numbers.send(None).expect("the controller listens");
         }
         while *paused {
-            paused = switch.resumed.wait(paused).expect("nobody panics");
+            paused = switch.resumed.wait(paused).expect("no holder panics");
         }
         switch.made.fetch_add(1, SeqCst);
         numbers.send(Some(counter.count())).expect("the controller listens");

@@ -1,5 +1,5 @@
 //! resources: what a task costs: memory, starting it, switching to it.
-//! One greenlet a task, all on one thread: each has a stack, and a switch needs no kernel.
+//! One greenlet per task, all on one thread: each has a stack, and a switch needs no kernel.
 //! Run it: cargo run -p gevent-style -- resources
 
 use std::sync::{Arc, RwLock};
@@ -12,12 +12,12 @@ use crate::gevent::greenlet::{self, try_spawn};
 
 pub fn idle(n: usize, meter: &mut Meter) {
     let gate = Arc::new(RwLock::new(()));
-    let closed = gate.write().expect("nobody panics with the lock");
+    let closed = gate.write().expect("no holder panics");
     let (sender, arrivals) = channel();
     let mut tasks = Vec::new();
     meter.begin();
     for _ in 0..n {
-        let (gate, sender) = (Arc::clone(&gate), sender.clone());
+        let (gate, sender) = (gate.clone(), sender.clone());
         match try_spawn(move || wait(&gate, &sender)) {
             Ok(task) => tasks.push(task),
             Err(error) => {
@@ -39,8 +39,8 @@ pub fn idle(n: usize, meter: &mut Meter) {
 }
 
 fn wait(gate: &RwLock<()>, arrivals: &Sender<()>) -> usize {
-    arrivals.send(()).expect("somebody counts");
-    let _passed = gate.read().expect("nobody panics with the lock");
+    arrivals.send(()).expect("the arrivals are counted");
+    let _passed = gate.read().expect("no holder panics");
     1
 }
 
@@ -54,10 +54,10 @@ pub fn ring(n: usize, laps: usize) -> usize {
     }
     let mut token = 0;
     for _ in 0..laps {
-        first.send(token + 1).expect("the ring is closed");
-        token = inbox.recv().expect("the ring is closed");
+        first.send(token + 1).expect("the ring is unbroken");
+        token = inbox.recv().expect("the ring is unbroken");
     }
-    // The end goes round as the token did.
+    // Closing the first channel ends the tasks one by one.
     drop(first);
     for task in tasks {
         task.join().expect("passing it on does not panic");
@@ -67,6 +67,6 @@ pub fn ring(n: usize, laps: usize) -> usize {
 
 fn pass(inbox: &Receiver<usize>, outbox: &Sender<usize>) {
     while let Ok(token) = inbox.recv() {
-        outbox.send(token + 1).expect("the ring is closed");
+        outbox.send(token + 1).expect("the ring is unbroken");
     }
 }

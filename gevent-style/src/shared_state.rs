@@ -29,8 +29,8 @@ pub fn locked(bank: &Bank) -> Totals {
     run(bank, with_the_lock)
 }
 
-/// Whoever writes after a wait writes what has not been true for long. The one here is the
-/// shortest there is; patched, it is `gevent.sleep(0)`.
+/// Writes a stale balance: the others ran during the wait. This one is the shortest there is;
+/// patched, it is `gevent.sleep(0)`.
 fn read_think_write(accounts: &Accounts, transfer: Transfer) {
     let Transfer { from, to, amount } = transfer;
     let payer = accounts.balances[from].load(Relaxed);
@@ -53,7 +53,7 @@ fn all_at_once(accounts: &Accounts, transfer: Transfer) {
 }
 
 fn with_the_lock(accounts: &Accounts, transfer: Transfer) {
-    let _held = accounts.lock.lock().expect("nobody panics with the lock");
+    let _held = accounts.lock.lock().expect("no holder panics");
     read_think_write(accounts, transfer);
 }
 
@@ -62,7 +62,7 @@ fn run(bank: &Bank, make: fn(&Accounts, Transfer)) -> Totals {
     let accounts = Arc::new(Accounts { balances, lock: Mutex::new(()) });
     let mut tasks = Vec::new();
     for transfers in bank.tasks() {
-        let accounts = Arc::clone(&accounts);
+        let accounts = accounts.clone();
         tasks.push(greenlet::spawn(move || {
             for transfer in transfers {
                 make(&accounts, transfer);

@@ -1,5 +1,5 @@
 //! cpu-bound: count primes, every count at the same time.
-//! One process a count: the OS gives each core a process, and takes turns where there are more.
+//! One process per count: the OS gives each core a process, and takes turns where there are more.
 //! Run it: cargo run -p processes -- cpu-bound
 
 use common::workload::cpu_bound::{Count, Counted};
@@ -19,7 +19,7 @@ pub fn run(counts: Vec<Count>) -> Vec<Counted> {
 }
 
 fn primes(mut count: Count) -> Counted {
-    // Nobody has to yield here: the OS preempts.
+    // No task has to yield here: the OS preempts.
     while count.slice() {}
     count.finish()
 }

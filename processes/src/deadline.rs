@@ -26,7 +26,7 @@ pub fn run(jobs: Vec<Job>, limit: Duration) -> Vec<Outcome> {
             outcomes.push(task.join().expect("fetch catches its errors"));
         } else {
             task.kill(Signal::SIGKILL).expect("it is our child");
-            // Only when this returns is the process gone.
+            // The process has ended when this returns.
             let _ = task.join();
             outcomes.push(job.timed_out());
         }

@@ -1,5 +1,5 @@
-//! early-results: take each page the moment it is there, and call the rest off.
-//! One process a page. A process can be killed, whatever it does: its sockets close with it.
+//! early-results: take each page as it arrives, then cancel the rest.
+//! One process per page. A process can be killed, whatever it does: its sockets close with it.
 //! Run it: cargo run -p processes -- early-results
 
 use std::os::fd::AsFd;
@@ -28,7 +28,7 @@ pub fn run(jobs: Vec<Job>, arrivals: &mut Arrivals) {
     }
     for task in tasks {
         task.kill(Signal::SIGKILL).expect("it is our child");
-        // Only when this returns is the process gone; what it had to say is not wanted any more.
+        // The process has ended when this returns; its result is no longer wanted.
         let _ = task.join();
     }
 }

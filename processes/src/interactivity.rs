@@ -9,7 +9,7 @@ use common::workload::interactivity::{Beats, Heart};
 
 use crate::multiprocessing::process;
 
-/// Never lets go of the core. Nobody minds.
+/// Never offers the core. The heart beats all the same.
 pub fn careless(count: Count, heart: Heart) -> Beats {
     let heart = process::spawn(move || beat(heart));
     let count = process::spawn(move || primes(count));

@@ -1,5 +1,5 @@
 //! io-bound: fetch every page at the same time.
-//! One process a page: the OS parks a process that waits and wakes it when there is an answer.
+//! One process per page: the OS parks a process that waits and wakes it when there is an answer.
 //! Run it: cargo run -p processes -- io-bound
 
 use std::io::{self, Read, Write};
@@ -37,7 +37,7 @@ fn exchange(get: &mut Get) -> io::Result<()> {
     socket.write_all(get.request())?;
     let mut buf = [0; BUFFER];
     while get.wants_more() {
-        // What is left of the page's time: a timeout a read would start anew with each byte.
+        // What is left of the page's time: a fixed read timeout would restart with every byte.
         socket.set_read_timeout(Some(get.patience()?))?;
         let n = socket.read(&mut buf)?;
         get.received(&buf[..n])?;

@@ -8,8 +8,8 @@ use common::measure::{cpu_bound as cpu, io_bound as io};
 use common::measure::{ordering as order, resources as cost, shared_state as state};
 use common::program;
 use common::registry::{Aside, Claim, read_it};
-use common::style::{Style, Task};
-use common::workload::shared_state::{Leaves, Version};
+use common::style::{Also, Style, Task};
+use common::workload::shared_state::Leaves;
 
 mod asides;
 mod cpu_bound;
@@ -39,10 +39,6 @@ const PROCESSES: Style = Style {
     ordering: ordering::run,
     shared_state_careless: shared_state::careless,
     shared_state_careful: shared_state::careful,
-    shared_state_also: &[
-        Version { name: "unshared", run: shared_state::unshared, leaves: Leaves::Untouched },
-        Version { name: "orphaned", run: shared_state::orphaned, leaves: Leaves::Exact },
-    ],
     interactivity_careless: interactivity::careless,
     interactivity_careful: interactivity::careful,
     early_results: early_results::run,
@@ -53,6 +49,10 @@ const PROCESSES: Style = Style {
     resources_ring: resources::ring,
     server: server::run,
     max_connections: max_connections::PROCESSES,
+    also: &[
+        Also::SharedState("unshared", shared_state::unshared, Leaves::Untouched),
+        Also::SharedState("orphaned", shared_state::orphaned, Leaves::Exact),
+    ],
 };
 
 const ASIDES: &[Aside] = &[

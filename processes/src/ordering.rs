@@ -1,5 +1,5 @@
 //! ordering: three tasks write what they do into one log.
-//! One process a task: the OS takes turns between them whenever and wherever it likes.
+//! One process per task: the OS takes turns between them whenever and wherever it likes.
 //! Run it: cargo run -p processes -- ordering
 
 use std::io::{self, PipeWriter, Read, Write};
@@ -15,7 +15,7 @@ pub fn run(all: Vec<Steps>) -> String {
     let mut tasks = Vec::new();
     for steps in all {
         tasks.push(process::spawn(|| {
-            // Nobody begins before all are there: starting one takes longer than a step.
+            // All begin together: starting a task takes longer than a step.
             start.wait();
             walk(steps, &writer);
         }));
@@ -30,7 +30,7 @@ pub fn run(all: Vec<Steps>) -> String {
 }
 
 fn walk(mut steps: Steps, mut log: &PipeWriter) {
-    // Nobody has to yield here: the OS preempts.
+    // No task has to yield here: the OS preempts.
     while let Some(step) = steps.step() {
         // What is shorter than a page goes into a pipe in one piece.
         log.write_all(step.as_bytes()).expect("the parent reads it");

@@ -1,5 +1,5 @@
 //! resources: what a task costs: memory, starting it, switching to it.
-//! One process a task: the OS copies the tables of all memory for each, and switches between them.
+//! One process per task: the OS copies the tables of all memory for each, and switches between them.
 //! Run it: cargo run -p processes -- resources
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
@@ -26,7 +26,7 @@ pub fn idle(n: usize, meter: &mut Meter) {
         arrivals.read_exact(&mut [0]).expect("every task arrives");
     }
     meter.waiting();
-    // A byte for each: the end of the pipe would not do, as every task holds it open.
+    // A byte for each task: closing would not do, as every task holds this end open.
     opened.write_all(&vec![0; tasks.len()]).expect("they wait");
     let mut finished = 0;
     for task in tasks {
@@ -36,7 +36,7 @@ pub fn idle(n: usize, meter: &mut Meter) {
 }
 
 fn wait(mut gate: &PipeReader, mut arrivals: &PipeWriter) -> usize {
-    arrivals.write_all(&[0]).expect("somebody counts");
+    arrivals.write_all(&[0]).expect("the arrivals are counted");
     gate.read_exact(&mut [0]).expect("the gate opens");
     1
 }
@@ -68,11 +68,11 @@ fn pass(laps: usize, mut inbox: PipeReader, mut outbox: PipeWriter) {
 }
 
 fn send(outbox: &mut PipeWriter, token: usize) {
-    outbox.write_all(&token.to_le_bytes()).expect("the ring is closed");
+    outbox.write_all(&token.to_le_bytes()).expect("the ring is unbroken");
 }
 
 fn receive(inbox: &mut PipeReader) -> usize {
     let mut bytes = [0; size_of::<usize>()];
-    inbox.read_exact(&mut bytes).expect("the ring is closed");
+    inbox.read_exact(&mut bytes).expect("the ring is unbroken");
     usize::from_le_bytes(bytes)
 }

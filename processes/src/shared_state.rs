@@ -1,5 +1,5 @@
 //! shared-state: four tasks move money between the same accounts.
-//! One process a task: nothing is shared unless asked for, and what is shared loses updates.
+//! One process per task: nothing is shared unless asked for, and what is shared loses updates.
 //! Run it: cargo run -p processes -- shared-state
 
 use std::cell::Cell;
@@ -26,7 +26,7 @@ pub fn careful(bank: &Bank) -> Totals {
     run(bank, with_the_lock)
 }
 
-/// Whoever writes after the OS took the core away writes what has not been true for long.
+/// Writes a stale balance wherever the OS took the core away after the read.
 fn read_think_write(accounts: &Accounts, transfer: Transfer) {
     let Transfer { from, to, amount } = transfer;
     let payer = accounts.balances[from].load(Relaxed);
@@ -43,7 +43,7 @@ fn with_the_lock(accounts: &Accounts, transfer: Transfer) {
 
 fn run(bank: &Bank, make: fn(&Accounts, Transfer)) -> Totals {
     let accounts = open(bank);
-    work(bank, &accounts, make)
+    transfer_all(bank, &accounts, make)
 }
 
 fn open(bank: &Bank) -> Accounts {
@@ -53,7 +53,7 @@ fn open(bank: &Bank) -> Accounts {
     Accounts { balances, lock }
 }
 
-fn work(bank: &Bank, accounts: &Accounts, make: impl Fn(&Accounts, Transfer)) -> Totals {
+fn transfer_all(bank: &Bank, accounts: &Accounts, make: impl Fn(&Accounts, Transfer)) -> Totals {
     let start = SharedBarrier::new(bank.tasks().len());
     let start = start.expect("there is a page of memory left");
     let mut tasks = Vec::new();
@@ -71,7 +71,7 @@ fn work(bank: &Bank, accounts: &Accounts, make: impl Fn(&Accounts, Transfer)) ->
     accounts.balances.iter().map(|balance| balance.load(Relaxed)).collect()
 }
 
-/// Nobody asked for shared memory: each task writes to its own copy, and the copies are gone
+/// Without shared memory each task writes to its own copy, and the copies are gone
 /// with the tasks. A plain `Cell` is good enough for that.
 pub fn unshared(bank: &Bank) -> Totals {
     let balances: Vec<Cell<i64>> = bank.balances().into_iter().map(Cell::new).collect();
@@ -95,7 +95,7 @@ pub fn unshared(bank: &Bank) -> Totals {
 }
 
 /// The holder of the lock is killed between its two writes. The next one gets the lock, is told,
-/// and puts back what the dead one had noted.
+/// and restores what the dead holder had noted.
 pub fn orphaned(bank: &Bank) -> Totals {
     let accounts = open(bank);
     let note = Shared::new([AtomicI64::new(0)]).expect("there is a page of memory left");
@@ -110,7 +110,7 @@ pub fn orphaned(bank: &Bank) -> Totals {
     halfway.wait();
     holder.kill(Signal::SIGKILL).expect("it is there until it is joined");
     holder.join().expect_err("it was killed");
-    work(bank, &accounts, |accounts, transfer| {
+    transfer_all(bank, &accounts, |accounts, transfer| {
         let held = accounts.lock.lock();
         if held.holder_died() {
             accounts.balances[0].store(note[0].load(Relaxed), Relaxed);

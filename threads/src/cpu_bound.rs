@@ -1,5 +1,5 @@
 //! cpu-bound: count primes, every count at the same time.
-//! One thread a count: the OS gives each core a thread, and takes turns where there are more.
+//! One thread per count: the OS gives each core a thread, and takes turns where there are more.
 //! Run it: cargo run -p threads -- cpu-bound
 
 use std::thread;
@@ -19,7 +19,7 @@ pub fn run(counts: Vec<Count>) -> Vec<Counted> {
 }
 
 fn primes(mut count: Count) -> Counted {
-    // Nobody has to yield here: the OS preempts.
+    // No task has to yield here: the OS preempts.
     while count.slice() {}
     count.finish()
 }

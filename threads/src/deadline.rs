@@ -13,7 +13,7 @@ pub fn run(jobs: Vec<Job>, limit: Duration) -> Vec<Outcome> {
     let deadline = Instant::now() + limit;
     let mut tasks = Vec::new();
     for job in jobs {
-        // No thread can be stopped: each of its calls waits for what is left of the time only.
+        // A thread cannot be stopped: each of its calls waits only for what is left of the time.
         tasks.push(thread::spawn(move || fetch(job.until(deadline))));
     }
     let mut outcomes = Vec::new();

@@ -1,5 +1,5 @@
-//! early-results: take each page the moment it is there, and call the rest off.
-//! One thread a page. No thread can be killed: whoever calls it off hangs up its socket instead.
+//! early-results: take each page as it arrives, then cancel the rest.
+//! One thread per page. A thread cannot be killed: to cancel its page, its socket is shut down.
 //! Run it: cargo run -p threads -- early-results
 
 use std::io::{self, Read, Write};
@@ -18,10 +18,10 @@ pub fn run(jobs: Vec<Job>, arrivals: &mut Arrivals) {
     let (sender, outcomes) = channel();
     let mut tasks = Vec::new();
     for job in jobs {
-        let (sender, line) = (sender.clone(), Arc::new(Line::default()));
-        let theirs = Arc::clone(&line);
+        let (sender, handle) = (sender.clone(), Arc::new(CancelHandle::default()));
+        let theirs = handle.clone();
         let task = thread::spawn(move || deliver(job, &theirs, &sender));
-        tasks.push((task, line));
+        tasks.push((task, handle));
     }
     drop(sender);
     while let Ok(outcome) = outcomes.recv() {
@@ -29,23 +29,23 @@ pub fn run(jobs: Vec<Job>, arrivals: &mut Arrivals) {
             break;
         }
     }
-    for (task, line) in tasks {
-        line.hang_up();
+    for (task, handle) in tasks {
+        handle.cancel();
         task.join().expect("fetch catches its errors");
     }
 }
 
-fn deliver(job: Job, line: &Line, outcomes: &Sender<Outcome>) {
+fn deliver(job: Job, handle: &CancelHandle, outcomes: &Sender<Outcome>) {
     let mut get = Get::new(job);
-    let result = exchange(&mut get, line);
-    // An error means that nobody wants it any more.
+    let result = exchange(&mut get, handle);
+    // An error means that the consumer has stopped.
     let _ = outcomes.send(get.outcome(result));
 }
 
-fn exchange(get: &mut Get, line: &Line) -> io::Result<()> {
+fn exchange(get: &mut Get, handle: &CancelHandle) -> io::Result<()> {
     let patience = get.patience()?;
     let socket = TcpStream::connect_timeout(&get.address(), patience)?;
-    let mut socket = line.keep(socket)?;
+    let mut socket = handle.keep(socket)?;
     socket.write_all(get.request())?;
     let mut buf = [0; BUFFER];
     while get.wants_more() {
@@ -56,27 +56,27 @@ fn exchange(get: &mut Get, line: &Line) -> io::Result<()> {
     Ok(())
 }
 
-/// A socket that its thread waits for, in reach of whoever calls the page off.
+/// The socket that a thread waits for, within reach of the one that cancels its page.
 #[derive(Default)]
-struct Line {
+struct CancelHandle {
     socket: OnceLock<TcpStream>,
-    called_off: AtomicBool,
+    cancelled: AtomicBool,
 }
 
-impl Line {
+impl CancelHandle {
     fn keep(&self, socket: TcpStream) -> io::Result<&TcpStream> {
         let socket = self.socket.get_or_init(|| socket);
-        // Looked at after the socket is in reach: hanging up either finds it or is seen here.
-        if self.called_off.load(SeqCst) {
+        // Checked once the socket is within reach: `cancel` finds the socket, or is seen here.
+        if self.cancelled.load(SeqCst) {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         Ok(socket)
     }
 
-    fn hang_up(&self) {
-        self.called_off.store(true, SeqCst);
+    fn cancel(&self) {
+        self.cancelled.store(true, SeqCst);
         if let Some(socket) = self.socket.get() {
-            // The call that waits for it returns. An error: the peer has gone already.
+            // The call that waits for it returns. An error: the peer has already disconnected.
             let _ = socket.shutdown(Shutdown::Both);
         }
     }

@@ -7,7 +7,7 @@ use std::thread;
 use common::workload::cpu_bound::{Count, Counted};
 use common::workload::interactivity::{Beats, Heart};
 
-/// Never lets go of the core. Nobody minds.
+/// Never offers the core. The heart beats all the same.
 pub fn careless(count: Count, heart: Heart) -> Beats {
     let heart = thread::spawn(move || beat(heart));
     let count = thread::spawn(move || primes(count));

@@ -1,5 +1,5 @@
 //! io-bound: fetch every page at the same time.
-//! One thread a page: the OS parks a thread that waits and wakes it when there is an answer.
+//! One thread per page: the OS parks a thread that waits and wakes it when there is an answer.
 //! Run it: cargo run -p threads -- io-bound
 
 use std::io::{self, Read, Write};
@@ -36,7 +36,7 @@ fn exchange(get: &mut Get) -> io::Result<()> {
     socket.write_all(get.request())?;
     let mut buf = [0; BUFFER];
     while get.wants_more() {
-        // What is left of the page's time: a timeout a read would start anew with each byte.
+        // What is left of the page's time: a fixed read timeout would restart with every byte.
         socket.set_read_timeout(Some(get.patience()?))?;
         let n = socket.read(&mut buf)?;
         get.received(&buf[..n])?;
@@ -63,8 +63,8 @@ pub fn bounded(jobs: Vec<Job>, at_once: usize) -> Vec<Outcome> {
 fn work(queue: &Mutex<IntoIter<Job>>) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     loop {
-        // The lock is let go at the end of this statement, before the page is fetched.
-        let job = queue.lock().expect("nobody panics with the lock").next();
+        // The lock is released at the end of this statement, before the page is fetched.
+        let job = queue.lock().expect("no holder panics").next();
         match job {
             Some(job) => outcomes.push(fetch(job)),
             None => return outcomes,

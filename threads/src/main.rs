@@ -36,7 +36,6 @@ const THREADS: Style = Style {
     ordering: ordering::run,
     shared_state_careless: shared_state::careless,
     shared_state_careful: shared_state::careful,
-    shared_state_also: &[],
     interactivity_careless: interactivity::careless,
     interactivity_careful: interactivity::careful,
     early_results: early_results::run,
@@ -47,6 +46,7 @@ const THREADS: Style = Style {
     resources_ring: resources::ring,
     server: server::run,
     max_connections: max_connections::THREADS,
+    also: &[],
 };
 
 const ASIDES: &[Aside] = &[

@@ -1,5 +1,5 @@
 //! ordering: three tasks write what they do into one log.
-//! One thread a task: the OS takes turns between them whenever and wherever it likes.
+//! One thread per task: the OS takes turns between them whenever and wherever it likes.
 //! Run it: cargo run -p threads -- ordering
 
 use std::sync::{Arc, Barrier, Mutex};
@@ -12,10 +12,10 @@ pub fn run(all: Vec<Steps>) -> String {
     let start = Arc::new(Barrier::new(all.len()));
     let mut tasks = Vec::new();
     for steps in all {
-        let log = Arc::clone(&log);
-        let start = Arc::clone(&start);
+        let log = log.clone();
+        let start = start.clone();
         tasks.push(thread::spawn(move || {
-            // Nobody begins before all are there: starting one takes longer than a step.
+            // All begin together: starting a task takes longer than a step.
             start.wait();
             walk(steps, &log);
         }));
@@ -23,12 +23,12 @@ pub fn run(all: Vec<Steps>) -> String {
     for task in tasks {
         task.join().expect("a step does not panic");
     }
-    log.lock().expect("nobody panics with the lock").clone()
+    log.lock().expect("no holder panics").clone()
 }
 
 fn walk(mut steps: Steps, log: &Mutex<String>) {
-    // Nobody has to yield here: the OS preempts.
+    // No task has to yield here: the OS preempts.
     while let Some(step) = steps.step() {
-        log.lock().expect("nobody panics with the lock").push_str(&step);
+        log.lock().expect("no holder panics").push_str(&step);
     }
 }

@@ -15,7 +15,7 @@ pub fn run(counter: Counter) -> Paused {
     let switch = Arc::new(Switch::default());
     let (permit, permits) = channel();
     let (sender, numbers) = channel();
-    let theirs = Arc::clone(&switch);
+    let theirs = switch.clone();
     let task = thread::spawn(move || produce(counter, &theirs, &permits, &sender));
     for _ in 0..Counter::HALF {
         permit.send(()).expect("the producer is running");

@@ -1,25 +1,25 @@
 //! resources: what a task costs: memory, starting it, switching to it.
-//! One thread a task: the OS keeps a stack for each, and switches from one to the next.
+//! One thread per task: the OS keeps a stack for each, and switches from one to the next.
 //! Run it: cargo run -p threads -- resources
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, RwLock};
-use std::thread::{self, Builder};
+use std::thread;
 
 use common::workload::resources::Meter;
 
-/// Bytes of address space a stack; only the pages that are touched take memory.
+/// Bytes of address space for each stack; only the pages that are touched take memory.
 const STACK: usize = 64 * 1024;
 
 pub fn idle(n: usize, meter: &mut Meter) {
     let gate = Arc::new(RwLock::new(()));
-    let closed = gate.write().expect("nobody panics with the lock");
+    let closed = gate.write().expect("no holder panics");
     let (sender, arrivals) = channel();
     let mut tasks = Vec::new();
     meter.begin();
     for _ in 0..n {
-        let (gate, sender) = (Arc::clone(&gate), sender.clone());
-        let builder = Builder::new().stack_size(STACK);
+        let (gate, sender) = (gate.clone(), sender.clone());
+        let builder = thread::Builder::new().stack_size(STACK);
         match builder.spawn(move || wait(&gate, &sender)) {
             Ok(task) => tasks.push(task),
             Err(error) => {
@@ -41,8 +41,8 @@ pub fn idle(n: usize, meter: &mut Meter) {
 }
 
 fn wait(gate: &RwLock<()>, arrivals: &Sender<()>) -> usize {
-    arrivals.send(()).expect("somebody counts");
-    let _passed = gate.read().expect("nobody panics with the lock");
+    arrivals.send(()).expect("the arrivals are counted");
+    let _passed = gate.read().expect("no holder panics");
     1
 }
 
@@ -56,10 +56,10 @@ pub fn ring(n: usize, laps: usize) -> usize {
     }
     let mut token = 0;
     for _ in 0..laps {
-        first.send(token + 1).expect("the ring is closed");
-        token = inbox.recv().expect("the ring is closed");
+        first.send(token + 1).expect("the ring is unbroken");
+        token = inbox.recv().expect("the ring is unbroken");
     }
-    // The end goes round as the token did.
+    // Closing the first channel ends the tasks one by one.
     drop(first);
     for task in tasks {
         task.join().expect("passing it on does not panic");
@@ -69,6 +69,6 @@ pub fn ring(n: usize, laps: usize) -> usize {
 
 fn pass(inbox: &Receiver<usize>, outbox: &Sender<usize>) {
     while let Ok(token) = inbox.recv() {
-        outbox.send(token + 1).expect("the ring is closed");
+        outbox.send(token + 1).expect("the ring is unbroken");
     }
 }

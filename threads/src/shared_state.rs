@@ -1,5 +1,5 @@
 //! shared-state: four tasks move money between the same accounts.
-//! One thread a task: the OS may take the core away between a read and the write after it.
+//! One thread per task: the OS may take the core away between a read and the write after it.
 //! Run it: cargo run -p threads -- shared-state
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -23,7 +23,7 @@ pub fn careful(bank: &Bank) -> Totals {
     run(bank, with_the_lock)
 }
 
-/// Whoever writes after the OS took the core away writes what has not been true for long.
+/// Writes a stale balance wherever the OS took the core away after the read.
 fn read_think_write(accounts: &Accounts, transfer: Transfer) {
     let Transfer { from, to, amount } = transfer;
     let payer = accounts.balances[from].load(Relaxed);
@@ -34,7 +34,7 @@ fn read_think_write(accounts: &Accounts, transfer: Transfer) {
 }
 
 fn with_the_lock(accounts: &Accounts, transfer: Transfer) {
-    let _held = accounts.lock.lock().expect("nobody panics with the lock");
+    let _held = accounts.lock.lock().expect("no holder panics");
     read_think_write(accounts, transfer);
 }
 
@@ -44,8 +44,8 @@ fn run(bank: &Bank, make: fn(&Accounts, Transfer)) -> Totals {
     let start = Arc::new(Barrier::new(bank.tasks().len()));
     let mut tasks = Vec::new();
     for transfers in bank.tasks() {
-        let accounts = Arc::clone(&accounts);
-        let start = Arc::clone(&start);
+        let accounts = accounts.clone();
+        let start = start.clone();
         tasks.push(thread::spawn(move || {
             start.wait();
             for transfer in transfers {

@@ -1,5 +1,5 @@
 //! cpu-bound: count primes, every count at the same time.
-//! One thread of the reactor's pool a count: on the reactor itself nobody else would be called.
+//! One thread of the reactor's pool per count: on the reactor itself, it would call nothing else.
 //! Run it: cargo run -p twisted-style -- cpu-bound
 
 use common::workload::cpu_bound::{Count, Counted};
@@ -18,7 +18,7 @@ pub fn run(counts: Vec<Count>) -> Vec<Counted> {
 }
 
 fn primes(mut count: Count) -> Counted {
-    // Nobody has to yield here: the OS preempts.
+    // No task has to yield here: the OS preempts.
     while count.slice() {}
     count.finish()
 }

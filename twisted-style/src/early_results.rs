@@ -1,5 +1,5 @@
-//! early-results: take each page the moment it is there, and call the rest off.
-//! One Deferred a page. A Deferred can be cancelled: its canceller aborts the connection.
+//! early-results: take each page as it arrives, then cancel the rest.
+//! One Deferred per page. A Deferred can be cancelled: its canceller aborts the connection.
 //! Run it: cargo run -p twisted-style -- early-results
 
 use std::cell::{Cell, RefCell};
@@ -24,7 +24,7 @@ pub fn run(jobs: Vec<Job>, arrivals: &mut Arrivals) {
     });
     let mut tasks = Vec::new();
     for job in jobs {
-        let consumer = Rc::clone(&consumer);
+        let consumer = consumer.clone();
         let task = fetch(&reactor, job);
         tasks.push(task.add_callback(move |outcome| consumer.take(outcome)));
     }

@@ -1,5 +1,5 @@
 //! interactivity: a heart beats while a count goes on.
-//! All on one thread: as long as a callback does not return, the reactor calls nobody.
+//! All on one thread: as long as a callback does not return, the reactor calls no other.
 //! Run it: cargo run -p twisted-style -- interactivity
 
 use std::time::Duration;

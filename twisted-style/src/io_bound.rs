@@ -1,5 +1,5 @@
 //! io-bound: fetch every page at the same time.
-//! One protocol a page, all on one thread: the reactor calls it when something has happened.
+//! One protocol per page, all on one thread: the reactor calls it when something has happened.
 //! Run it: cargo run -p twisted-style -- io-bound
 
 use std::cell::RefCell;

@@ -7,8 +7,8 @@ use common::limits::max_connections;
 use common::measure::{interactivity as heart, server as serve};
 use common::program;
 use common::registry::{Aside, Claim, read_it};
-use common::style::{Style, Task};
-use common::workload::shared_state::Version;
+use common::style::{Also, Style, Task};
+use common::workload::shared_state::Leaves;
 
 mod asides;
 mod cpu_bound;
@@ -37,7 +37,6 @@ const TWISTED_STYLE: Style = Style {
     ordering: ordering::run,
     shared_state_careless: shared_state::careless,
     shared_state_careful: shared_state::careful,
-    shared_state_also: &[Version::locked(shared_state::locked)],
     interactivity_careless: interactivity::careless,
     interactivity_careful: interactivity::careful,
     early_results: early_results::run,
@@ -48,6 +47,7 @@ const TWISTED_STYLE: Style = Style {
     resources_ring: resources::ring,
     server: server::run,
     max_connections: max_connections::OTHERS,
+    also: &[Also::SharedState("locked", shared_state::locked, Leaves::Exact)],
 };
 
 const ASIDES: &[Aside] = &[

@@ -18,7 +18,7 @@ pub fn run(all: Vec<Steps>) -> String {
     let mut tasks = Vec::new();
     for steps in all {
         let (done, task) = Deferred::new();
-        walk(reactor.clone(), steps, Rc::clone(&log), done);
+        walk(reactor.clone(), steps, log.clone(), done);
         tasks.push(task);
     }
     let ended = reactor.run_until(gather_results(tasks));

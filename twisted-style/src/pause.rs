@@ -16,7 +16,7 @@ pub fn run(counter: Counter) -> Paused {
     let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
     let hold = counter.hold();
     let numbers = Rc::new(RefCell::new(Vec::new()));
-    let counting = produce(&reactor, counter, Rc::clone(&numbers));
+    let counting = produce(&reactor, counter, numbers.clone());
     // Fires when the loop has stopped: the paused side says so itself.
     let paused = counting.start(BEAT);
     let seen = Paused::default();

@@ -1,5 +1,5 @@
 //! resources: what a task costs: memory, starting it, switching to it.
-//! One Deferred with a callback a task: no stack at all, and a switch is a call.
+//! One Deferred with a callback per task: no stack at all, and a switch is a call.
 //! Run it: cargo run -p twisted-style -- resources
 
 use common::workload::resources::Meter;

@@ -33,7 +33,7 @@ pub fn locked(bank: &Bank) -> Totals {
     run(bank, with_the_lock)
 }
 
-/// Whoever writes in a later callback writes what has not been true for long.
+/// Writes a stale balance: other callbacks ran before the one that writes.
 fn read_think_write(accounts: Rc<Accounts>, transfer: Transfer) -> Deferred<()> {
     let Transfer { from, to, amount } = transfer;
     let payer = accounts.balances[from].get();
@@ -73,7 +73,7 @@ fn run(bank: &Bank, make: Make) -> Totals {
     let mut tasks = Vec::new();
     for transfers in bank.tasks() {
         let (done, task) = Deferred::new();
-        work(Rc::clone(&accounts), transfers, make, done);
+        work(accounts.clone(), transfers, make, done);
         tasks.push(task);
     }
     let ended = accounts.reactor.run_until(gather_results(tasks));
@@ -83,7 +83,7 @@ fn run(bank: &Bank, make: Make) -> Totals {
 
 fn work(accounts: Rc<Accounts>, mut transfers: Transfers, make: Make, done: Resolver<()>) {
     let Some(transfer) = transfers.next() else { return done.callback(()) };
-    let made = make(Rc::clone(&accounts), transfer);
+    let made = make(accounts.clone(), transfer);
     // `done` tells the end: one chain for all transfers would grow with each of them.
     drop(made.add_callback(move |()| work(accounts, transfers, make, done)));
 }

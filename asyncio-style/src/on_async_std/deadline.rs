@@ -24,7 +24,7 @@ pub async fn run(jobs: Vec<Job>, limit: Duration) -> Vec<Outcome> {
         if let Ok(outcome) = result {
             outcomes.push(outcome);
         } else {
-            // Only when this returns is the task gone.
+            // The task has ended when this returns.
             task.cancel().await;
             outcomes.push(job.timed_out());
         }

@@ -1,5 +1,5 @@
-//! early-results: take each page the moment it is there, and call the rest off.
-//! One task a page. A task can be called off wherever it awaits: its sockets are dropped with it.
+//! early-results: take each page as it arrives, then cancel the rest.
+//! One task per page. A task can be cancelled wherever it awaits: its socket is dropped with it.
 //! Run it: cargo run -p asyncio-style -- --loop async-std early-results
 
 use async_std::channel::{Sender, unbounded};
@@ -23,13 +23,13 @@ pub async fn run(jobs: Vec<Job>, arrivals: &mut Arrivals) {
         }
     }
     for task in tasks {
-        // Only when this returns is the task gone.
+        // The task has ended when this returns.
         task.cancel().await;
     }
 }
 
 async fn deliver(job: Job, outcomes: Sender<Outcome>) {
     let outcome = fetch(job).await;
-    // An error means that nobody wants it any more.
+    // An error means that the consumer has stopped.
     let _ = outcomes.send(outcome).await;
 }

@@ -1,8 +1,8 @@
 //! interactivity: a heart beats while a count goes on.
-//! All on one thread: as long as a task does not await, the loop can wake nobody.
+//! All on one thread: as long as a task does not await, the loop cannot wake another.
 //! Run it: cargo run -p asyncio-style -- --loop async-std interactivity
 
-use async_std::task;
+use async_std::task::{self, sleep};
 
 use common::workload::cpu_bound::{Count, Counted};
 use common::workload::interactivity::{Beats, Heart};
@@ -27,7 +27,7 @@ pub async fn careful(count: Count, heart: Heart) -> Beats {
 
 async fn beat(mut heart: Heart) -> Heart {
     while heart.beat() {
-        task::sleep(heart.pause()).await;
+        sleep(heart.pause()).await;
     }
     heart
 }

@@ -17,7 +17,7 @@ pub async fn run(counter: Counter) -> Paused {
     let (permit, permits) = unbounded();
     let (sender, numbers) = unbounded();
     let (resume, resumed) = unbounded();
-    let task = task::spawn_local(produce(counter, Rc::clone(&switch), permits, resumed, sender));
+    let task = task::spawn_local(produce(counter, switch.clone(), permits, resumed, sender));
     for _ in 0..Counter::HALF {
         permit.send(()).await.expect("the producer is running");
         seen.before.extend(numbers.recv().await.expect("the producer is running"));

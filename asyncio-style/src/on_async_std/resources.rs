@@ -1,5 +1,5 @@
 //! resources: what a task costs: memory, starting it, switching to it.
-//! One task a task, all on one thread: no stack, only what it needs across an `.await`.
+//! All on one thread: a task has no stack, it keeps only what it needs across an `.await`.
 //! Run it: cargo run -p asyncio-style -- --loop async-std resources
 
 use std::cell::Cell;
@@ -18,7 +18,7 @@ pub async fn idle(n: usize, meter: &mut Meter) {
     let mut tasks = Vec::new();
     meter.begin();
     for _ in 0..n {
-        let (gate, arrived) = (Rc::clone(&gate), Rc::clone(&arrived));
+        let (gate, arrived) = (gate.clone(), arrived.clone());
         tasks.push(task::spawn_local(wait(gate, arrived)));
     }
     while arrived.get() < tasks.len() {
@@ -49,10 +49,10 @@ pub async fn ring(n: usize, laps: usize) -> usize {
     }
     let mut token = 0;
     for _ in 0..laps {
-        first.send(token + 1).await.expect("the ring is closed");
-        token = inbox.recv().await.expect("the ring is closed");
+        first.send(token + 1).await.expect("the ring is unbroken");
+        token = inbox.recv().await.expect("the ring is unbroken");
     }
-    // The end goes round as the token did.
+    // Closing the first channel ends the tasks one by one.
     drop(first);
     for task in tasks {
         task.await;
@@ -62,6 +62,6 @@ pub async fn ring(n: usize, laps: usize) -> usize {
 
 async fn pass(inbox: Receiver<usize>, outbox: Sender<usize>) {
     while let Ok(token) = inbox.recv().await {
-        outbox.send(token + 1).await.expect("the ring is closed");
+        outbox.send(token + 1).await.expect("the ring is unbroken");
     }
 }

@@ -1,6 +1,8 @@
 //! cpu-bound: count primes, every count at the same time.
-//! One task a count, all on one thread: no faster, and nobody else runs unless a task yields.
+//! One task per count, all on one thread: no faster, and no other runs until a task yields.
 //! Run it: cargo run -p asyncio-style -- --loop smol cpu-bound
+
+use smol::unblock;
 
 use common::workload::cpu_bound::{Count, Counted};
 
@@ -22,5 +24,24 @@ async fn primes(mut count: Count) -> Counted {
     while count.slice() {
         task::yield_now().await;
     }
+    count.finish()
+}
+
+/// The same in threads of the loop's pool: as fast as the cores allow.
+pub async fn thread_pool(counts: Vec<Count>) -> Vec<Counted> {
+    let mut tasks = Vec::new();
+    for count in counts {
+        tasks.push(unblock(move || preempted_primes(count)));
+    }
+    let mut counted = Vec::new();
+    for task in tasks {
+        counted.push(task.await);
+    }
+    counted
+}
+
+fn preempted_primes(mut count: Count) -> Counted {
+    // No task has to yield here: the OS preempts.
+    while count.slice() {}
     count.finish()
 }

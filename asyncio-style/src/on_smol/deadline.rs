@@ -4,36 +4,30 @@
 
 use std::time::{Duration, Instant};
 
-use smol::Timer;
 use smol::future::FutureExt;
 
 use common::workload::io_bound::{Job, Outcome};
 
 use super::io_bound::fetch;
-use super::spawn_local;
+use super::{late, task};
 
 pub async fn run(jobs: Vec<Job>, limit: Duration) -> Vec<Outcome> {
     let deadline = Instant::now() + limit;
     let mut tasks = Vec::new();
     for job in jobs {
-        tasks.push((job.clone(), spawn_local(fetch(job))));
+        tasks.push((job.clone(), task::spawn_local(fetch(job))));
     }
     let mut outcomes = Vec::new();
     for (job, mut task) in tasks {
-        let finished = async { Some((&mut task).await) };
+        let finished = async { Ok((&mut task).await) };
         let result = finished.or(late(deadline)).await;
-        if let Some(outcome) = result {
+        if let Ok(outcome) = result {
             outcomes.push(outcome);
         } else {
-            // Only when this returns is the task gone.
+            // The task has ended when this returns.
             task.cancel().await;
             outcomes.push(job.timed_out());
         }
     }
     outcomes
-}
-
-async fn late(deadline: Instant) -> Option<Outcome> {
-    Timer::at(deadline).await;
-    None
 }

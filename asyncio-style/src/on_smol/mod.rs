@@ -38,8 +38,8 @@ pub fn spawn_local<T: 'static>(task: impl Future<Output = T> + 'static) -> Task<
     EXECUTOR.with(|executor| executor.spawn(task))
 }
 
-/// Races with what has to be done by then.
-async fn late(deadline: Instant) -> io::Result<()> {
+/// Loses every race until the deadline, and wins with an error then.
+async fn late<T>(deadline: Instant) -> io::Result<T> {
     Timer::at(deadline).await;
     Err(io::ErrorKind::TimedOut.into())
 }

@@ -13,7 +13,7 @@ pub async fn run(all: Vec<Steps>) -> String {
     let log = Rc::new(RefCell::new(String::new()));
     let mut tasks = Vec::new();
     for steps in all {
-        let log = Rc::clone(&log);
+        let log = log.clone();
         tasks.push(task::spawn_local(walk(steps, log)));
     }
     for task in tasks {

@@ -10,7 +10,7 @@ use smol::channel::{Receiver, Sender, unbounded};
 
 use common::workload::pause::{Counter, Paused};
 
-use super::spawn_local;
+use super::task;
 
 pub async fn run(counter: Counter) -> Paused {
     let mut seen = Paused::default();
@@ -19,7 +19,7 @@ pub async fn run(counter: Counter) -> Paused {
     let (permit, permits) = unbounded();
     let (sender, numbers) = unbounded();
     let (resume, resumed) = unbounded();
-    let task = spawn_local(produce(counter, Rc::clone(&switch), permits, resumed, sender));
+    let task = task::spawn_local(produce(counter, switch.clone(), permits, resumed, sender));
     for _ in 0..Counter::HALF {
         permit.send(()).await.expect("the producer is running");
         seen.before.extend(numbers.recv().await.expect("the producer is running"));

@@ -24,7 +24,7 @@ pub async fn run(jobs: Vec<Job>, limit: Duration) -> Vec<Outcome> {
             outcomes.push(outcome.expect("fetch catches its errors"));
         } else {
             task.abort();
-            // Only when this returns is the task gone.
+            // The task has ended when this returns.
             let _ = task.await;
             outcomes.push(job.timed_out());
         }

@@ -1,5 +1,5 @@
 //! interactivity: a heart beats while a count goes on.
-//! All on one thread: as long as a task does not await, the loop can wake nobody.
+//! All on one thread: as long as a task does not await, the loop cannot wake another.
 //! Run it: cargo run -p asyncio-style -- --loop tokio interactivity
 
 use tokio::task;

@@ -1,5 +1,5 @@
 //! io-bound: fetch every page at the same time.
-//! One task a page, all on one thread: `.await` hands the thread back to the loop.
+//! One task per page, all on one thread: `.await` hands the thread back to the loop.
 //! Run it: cargo run -p asyncio-style -- --loop tokio io-bound
 
 use std::cell::RefCell;

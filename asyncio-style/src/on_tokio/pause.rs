@@ -5,8 +5,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use tokio::sync::mpsc::unbounded_channel as unbounded;
-use tokio::sync::mpsc::{UnboundedReceiver as Receiver, UnboundedSender as Sender};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task;
 use tokio::time::sleep;
 
@@ -16,10 +15,10 @@ pub async fn run(counter: Counter) -> Paused {
     let mut seen = Paused::default();
     let hold = counter.hold();
     let switch = Rc::new(Switch::default());
-    let (permit, permits) = unbounded();
-    let (sender, mut numbers) = unbounded();
-    let (resume, resumed) = unbounded();
-    let task = task::spawn_local(produce(counter, Rc::clone(&switch), permits, resumed, sender));
+    let (permit, permits) = unbounded_channel();
+    let (sender, mut numbers) = unbounded_channel();
+    let (resume, resumed) = unbounded_channel();
+    let task = task::spawn_local(produce(counter, switch.clone(), permits, resumed, sender));
     for _ in 0..Counter::HALF {
         permit.send(()).expect("the producer is running");
         seen.before.extend(numbers.recv().await.expect("the producer is running"));
@@ -55,9 +54,9 @@ struct Switch {
 async fn produce(
     mut counter: Counter,
     switch: Rc<Switch>,
-    mut permits: Receiver<()>,
-    mut resumed: Receiver<()>,
-    numbers: Sender<Option<u32>>,
+    mut permits: UnboundedReceiver<()>,
+    mut resumed: UnboundedReceiver<()>,
+    numbers: UnboundedSender<Option<u32>>,
 ) {
     while permits.recv().await.is_some() {
         if switch.paused.get() {

@@ -1,13 +1,12 @@
 //! resources: what a task costs: memory, starting it, switching to it.
-//! One task a task, all on one thread: no stack, only what it needs across an `.await`.
+//! All on one thread: a task has no stack, it keeps only what it needs across an `.await`.
 //! Run it: cargo run -p asyncio-style -- --loop tokio resources
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 use tokio::sync::RwLock;
-use tokio::sync::mpsc::unbounded_channel as unbounded;
-use tokio::sync::mpsc::{UnboundedReceiver as Receiver, UnboundedSender as Sender};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task;
 
 use common::workload::resources::Meter;
@@ -19,7 +18,7 @@ pub async fn idle(n: usize, meter: &mut Meter) {
     let mut tasks = Vec::new();
     meter.begin();
     for _ in 0..n {
-        let (gate, arrived) = (Rc::clone(&gate), Rc::clone(&arrived));
+        let (gate, arrived) = (gate.clone(), arrived.clone());
         tasks.push(task::spawn_local(wait(gate, arrived)));
     }
     while arrived.get() < tasks.len() {
@@ -41,19 +40,19 @@ async fn wait(gate: Rc<RwLock<()>>, arrived: Rc<Cell<usize>>) -> usize {
 }
 
 pub async fn ring(n: usize, laps: usize) -> usize {
-    let (first, mut inbox) = unbounded();
+    let (first, mut inbox) = unbounded_channel();
     let mut tasks = Vec::new();
     for _ in 1..n {
-        let (outbox, next) = unbounded();
+        let (outbox, next) = unbounded_channel();
         tasks.push(task::spawn_local(pass(inbox, outbox)));
         inbox = next;
     }
     let mut token = 0;
     for _ in 0..laps {
-        first.send(token + 1).expect("the ring is closed");
-        token = inbox.recv().await.expect("the ring is closed");
+        first.send(token + 1).expect("the ring is unbroken");
+        token = inbox.recv().await.expect("the ring is unbroken");
     }
-    // The end goes round as the token did.
+    // Closing the first channel ends the tasks one by one.
     drop(first);
     for task in tasks {
         task.await.expect("passing it on does not panic");
@@ -61,8 +60,8 @@ pub async fn ring(n: usize, laps: usize) -> usize {
     token
 }
 
-async fn pass(mut inbox: Receiver<usize>, outbox: Sender<usize>) {
+async fn pass(mut inbox: UnboundedReceiver<usize>, outbox: UnboundedSender<usize>) {
     while let Some(token) = inbox.recv().await {
-        outbox.send(token + 1).expect("the ring is closed");
+        outbox.send(token + 1).expect("the ring is unbroken");
     }
 }

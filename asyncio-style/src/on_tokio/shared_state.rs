@@ -29,7 +29,7 @@ pub async fn locked(bank: &Bank) -> Totals {
     run(bank, with_the_lock).await
 }
 
-/// Whoever writes after an await writes what has not been true for long.
+/// Writes a stale balance: the others ran during the await.
 async fn read_think_write(accounts: &Accounts, transfer: Transfer) {
     let Transfer { from, to, amount } = transfer;
     let payer = accounts.balances[from].get();
@@ -61,7 +61,7 @@ async fn run(bank: &Bank, make: impl AsyncFn(&Accounts, Transfer) + Copy + 'stat
     let accounts = Rc::new(Accounts { balances, lock: Mutex::new(()) });
     let mut tasks = Vec::new();
     for transfers in bank.tasks() {
-        let accounts = Rc::clone(&accounts);
+        let accounts = accounts.clone();
         tasks.push(task::spawn_local(async move {
             for transfer in transfers {
                 make(&accounts, transfer).await;

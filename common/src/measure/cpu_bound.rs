@@ -11,7 +11,7 @@ use crate::report::section::Section;
 use crate::report::stats::Times;
 use crate::report::verdict::Verdict;
 use crate::span::{interleaved, threads, turns};
-use crate::style::Style;
+use crate::style::{Also, Style};
 use crate::units::plural;
 use crate::workload::cpu_bound::{Count, Counted};
 
@@ -37,6 +37,9 @@ pub struct Args {
     /// Count the primes below this number
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub below: u64,
+    /// Run another of the style's functions
+    #[arg(long, value_name = "NAME")]
+    pub way: Option<String>,
 }
 
 impl Args {
@@ -44,7 +47,17 @@ impl Args {
     ///
     /// More tasks than the style can hold.
     pub fn check(&self, style: &Style) -> Result<(), Error> {
+        self.run(style)?;
         style.holds(self.tasks, "tasks")
+    }
+
+    /// The function that is asked for.
+    fn run(&self, style: &Style) -> Result<fn(Vec<Count>) -> Vec<Counted>, Error> {
+        let Some(name) = &self.way else { return Ok(style.cpu_bound) };
+        style.way(name, |also| match also {
+            Also::CpuBound(name, run) => Some((name, *run)),
+            _ => None,
+        })
     }
 
     /// What is counted, in a few words.
@@ -82,6 +95,7 @@ pub struct Measured {
 ///
 /// None so far: the work needs no partner.
 pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Error> {
+    let run = args.run(context.style)?;
     let primes = primes_below(args.below);
     let mut section = Section::default();
     let (mut in_turn, mut walls) = (Times::default(), Times::default());
@@ -90,7 +104,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
         let before = cpu_seconds();
         in_turn.time(|| args.counts().into_iter().map(one_after_the_other).count());
         in_turn_cpu += cpu_seconds() - before;
-        let counted = section.watch(|| walls.time(|| (context.style.cpu_bound)(args.counts())));
+        let counted = section.watch(|| walls.time(|| run(args.counts())));
         section.answers(counted.iter().map(line).collect());
         let mut places = counted.iter().enumerate();
         let odd = places.find(|(place, c)| c.task != *place || c.primes != primes);

@@ -16,7 +16,7 @@ use crate::report::stats::Times;
 use crate::report::verdict::Verdict;
 use crate::site::Site;
 use crate::span::{Span, threads};
-use crate::style::Style;
+use crate::style::{Also, Style};
 use crate::units::duration;
 use crate::workload::io_bound::{Job, Outcome, Page};
 
@@ -41,18 +41,31 @@ pub struct Args {
     /// Give a page up after this time
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub timeout: Duration,
+    /// Run another of the style's functions: a name
+    #[arg(long, value_name = "NAME")]
+    pub way: Option<String>,
     /// The jobs for the URLs given, their names resolved.
     #[arg(skip)]
     jobs: Vec<Job>,
 }
 
 impl Args {
+    /// The function that is asked for.
+    fn run(&self, style: &Style) -> Result<fn(Vec<Job>) -> Vec<Outcome>, Error> {
+        let Some(name) = &self.way else { return Ok(style.io_bound) };
+        style.way(name, |also| match also {
+            Also::IoBound(name, run) => Some((name, *run)),
+            _ => None,
+        })
+    }
+
     /// Resolves the names of the URLs given.
     ///
     /// # Errors
     ///
     /// More pages at once than the style or the machine can hold, or a URL that cannot be used.
     pub fn check(&mut self, style: &Style, machine: &Machine) -> Result<(), Error> {
+        self.run(style)?;
         let pages = self.at_once();
         let beyond = |what: String, limit: usize| {
             let style = style.program;
@@ -202,6 +215,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
     let style = context.style;
     let mut section = Section::default();
     let mut walls = Times::default();
+    let run = args.run(style)?;
     let mut most_open = 0;
     for _ in 0..context.repeat {
         if own {
@@ -210,7 +224,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
         let outcomes = section.watch(|| {
             walls.time(|| match args.at_once {
                 Some(at_once) => (style.io_bound_bounded)(jobs.clone(), at_once as usize),
-                None => (style.io_bound)(jobs.clone()),
+                None => run(jobs.clone()),
             })
         });
         if own {

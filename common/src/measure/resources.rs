@@ -357,8 +357,7 @@ fn limits(context: &Context, cost: &Cost) -> Vec<(f64, &'static str)> {
     let of = |file: &str| setting(&format!("/proc/sys/{file}")).map(|n| n as f64);
     let bytes = (cost.bytes.median() + cost.kernel.median()).max(1.0);
     let memory = field("/proc/meminfo", "MemAvailable:") as f64 / bytes;
-    let mut limits =
-        vec![(context.style.at_most as f64, "this program"), (memory, "free memory")];
+    let mut limits = vec![(context.style.at_most as f64, "this program"), (memory, "free memory")];
     let mut known = |limit: Option<f64>, name| limits.extend(limit.map(|limit| (limit, name)));
     if matches!(context.style.task, Task::Thread | Task::Process) {
         known(of("kernel/pid_max"), "kernel.pid_max");

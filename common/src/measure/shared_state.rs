@@ -9,6 +9,7 @@ use crate::report::color::red;
 use crate::report::section::Section;
 use crate::report::stats::Times;
 use crate::report::verdict::Verdict;
+use crate::style::{Also, Style};
 use crate::workload::shared_state::{ACCOUNTS, BALANCE, Bank, Leaves, TASKS, Totals};
 
 /// How much is transferred.
@@ -17,9 +18,37 @@ pub struct Args {
     /// How many transfers each task makes
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub transfers: u64,
+    /// Run another of the style's functions
+    #[arg(long, value_name = "NAME")]
+    pub way: Option<String>,
+}
+
+/// A second function, by its name.
+type Second = (&'static str, fn(&Bank) -> Totals, Leaves);
+
+fn second(also: &Also) -> Option<Second> {
+    match *also {
+        Also::SharedState(name, run, leaves) => Some((name, run, leaves)),
+        _ => None,
+    }
 }
 
 impl Args {
+    /// # Errors
+    ///
+    /// The style has no function of the name given.
+    pub fn check(&self, style: &Style) -> Result<(), Error> {
+        self.also(style).map(drop)
+    }
+
+    /// The second functions to run: all, or the one that is asked for.
+    fn also(&self, style: &Style) -> Result<Vec<Second>, Error> {
+        let all = style.also.iter().filter_map(second);
+        let Some(name) = &self.way else { return Ok(all.collect()) };
+        let one = style.way(name, |also| second(also).map(|second| (second.0, second)));
+        Ok(vec![one?])
+    }
+
     /// What is done, in a few words.
     pub fn title(&self) -> String {
         format!("{TASKS} tasks, {} transfers each", self.transfers)
@@ -55,7 +84,7 @@ impl Measured {
 pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Error> {
     let bank = Bank::new(args.transfers);
     let expected = bank.expected();
-    let also = context.style.shared_state_also;
+    let also = args.also(context.style)?;
     let mut section = Section::default();
     let mut measured = Measured {
         transfers: TASKS * args.transfers,
@@ -74,25 +103,25 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
             section.watch(|| measured.careful.time(|| (context.style.shared_state_careful)(&bank)));
         section.answers(answer(&measured, &careful));
         measured.as_told &= careful.balances == expected;
-        for (version, times) in also.iter().zip(&mut times) {
-            let Totals { balances } = times.time(|| (version.run)(&bank));
-            let as_told = match version.leaves {
+        for ((name, run, leaves), times) in also.iter().zip(&mut times) {
+            let Totals { balances } = times.time(|| run(&bank));
+            let as_told = match leaves {
                 Leaves::Exact => balances == expected,
                 Leaves::Untouched => balances == bank.balances(),
             };
             measured.as_told &= as_told;
-            if version.leaves == Leaves::Untouched {
+            if *leaves == Leaves::Untouched {
                 measured.untouched = Some(as_told && measured.untouched.unwrap_or(true));
             }
             if !as_told {
-                section.wrong = Some(format!("{} left {balances:?}", version.name));
+                section.wrong = Some(format!("{name} left {balances:?}"));
             }
         }
         if careful.balances != expected {
             section.wrong = Some(format!("careful left {:?}", careful.balances));
         }
     }
-    describe(context, &mut section, &measured, &times);
+    describe(context, &mut section, &measured, &also, &times);
     section.expect("careful loses nothing", careful_loses_nothing(&measured));
     Ok((section, measured))
 }
@@ -103,16 +132,22 @@ fn answer(m: &Measured, Totals { balances }: &Totals) -> Vec<String> {
     vec![format!("careful: {before} before, {total} after {} transfers", m.transfers)]
 }
 
-fn describe(context: &Context, section: &mut Section, m: &Measured, times: &[Times]) {
+fn describe(
+    context: &Context,
+    section: &mut Section,
+    m: &Measured,
+    also: &[Second],
+    times: &[Times],
+) {
     let careless = m.careless.median();
     let longer = |times: &Times| format!("{:.1} × as long", times.median() / careless);
     let mut rows = vec![
         Bar::new("careless", careless, &m.careless.note(&context.machine)),
         Bar::new("careful", m.careful.median(), &longer(&m.careful)),
     ];
-    for (version, times) in context.style.shared_state_also.iter().zip(times) {
-        rows.push(Bar::new(version.name, times.median(), &longer(times)));
-        section.measure(&format!("{}_s", version.name), json!(times.seconds));
+    for ((name, _, _), times) in also.iter().zip(times) {
+        rows.push(Bar::new(name, times.median(), &longer(times)));
+        section.measure(&format!("{name}_s"), json!(times.seconds));
     }
     section.wall_s = Some(m.careful.median());
     section.shown = bars(&rows);

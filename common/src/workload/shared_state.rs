@@ -98,21 +98,7 @@ impl FromIterator<i64> for Totals {
     }
 }
 
-/// One more version, beside the careless and the careful one.
-pub struct Version {
-    pub name: &'static str,
-    pub run: fn(&Bank) -> Totals,
-    pub leaves: Leaves,
-}
-
-impl Version {
-    /// A lock of the style's own, held across a wait.
-    pub const fn locked(run: fn(&Bank) -> Totals) -> Version {
-        Version { name: "locked", run, leaves: Leaves::Exact }
-    }
-}
-
-/// How a version leaves the accounts.
+/// How a function leaves the accounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leaves {
     /// All transfers have been made.
