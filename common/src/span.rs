@@ -1,6 +1,8 @@
 //! What a task did when: a span of time, its kind, and where it ran.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::panic::Location;
 
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -29,6 +31,10 @@ pub struct Span {
     pub pid: i32,
     /// The kernel's number of the thread it ended in.
     pub thread: i32,
+    /// The source file, from the workspace's folder, and the line after which a waiting task
+    /// waits. Owned once it comes from another process.
+    pub file: Option<Cow<'static, str>>,
+    pub line: Option<u32>,
 }
 
 impl Span {
@@ -41,7 +47,15 @@ impl Span {
             to_us,
             pid: nix::unistd::getpid().as_raw(),
             thread: nix::unistd::gettid().as_raw(),
+            file: None,
+            line: None,
         }
+    }
+
+    /// The same, after this line of the style's code.
+    #[must_use]
+    pub fn at(self, place: &'static Location) -> Span {
+        Span { file: Some(place.file().into()), line: Some(place.line()), ..self }
     }
 
     /// Whether this is the same work on the same thread going on, without a gap to speak of.
@@ -108,6 +122,8 @@ mod tests {
             to_us,
             pid: 1,
             thread: 1,
+            file: None,
+            line: None,
         };
         let succession = [span(0, 0, 10), span(1, 10, 20), span(2, 20, 30)];
         assert_eq!((interleaved(&succession), turns(&succession)), (0, 2));

@@ -2,8 +2,10 @@
 //!
 //! The protocol itself is `ureq-proto` (RFC 9110, RFC 9112).
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::Location;
 use std::time::{Duration, Instant};
 
 use ureq_proto::BodyMode;
@@ -23,6 +25,11 @@ pub struct Get {
     request: Vec<u8>,
     deadline: Instant,
     started_us: u64,
+    /// The line that began it: from there on it waits for its connection.
+    began: &'static Location<'static>,
+    requested_us: Cell<Option<u64>>,
+    /// The line after which it waits for the answer.
+    waits: Cell<&'static Location<'static>>,
     answered_us: Option<u64>,
     answer: Answer,
     unparsed: Vec<u8>,
@@ -39,12 +46,17 @@ enum Answer {
 
 impl Get {
     /// Begins the page's time: its timeout runs from here.
+    #[track_caller]
     pub fn new(job: Job) -> Get {
         let (request, answer) = prepare(&job);
+        let began = Location::caller();
         Get {
             request,
             deadline: Instant::now() + job.timeout,
             started_us: now(),
+            began,
+            requested_us: Cell::new(None),
+            waits: Cell::new(began),
             answered_us: None,
             answer: Answer::Head(answer),
             unparsed: Vec::new(),
@@ -60,8 +72,13 @@ impl Get {
         self.job.address
     }
 
-    /// The bytes to send.
+    /// The bytes to send; asked for when there is a connection.
+    #[track_caller]
     pub fn request(&self) -> &[u8] {
+        self.waits.set(Location::caller());
+        if self.requested_us.get().is_none() {
+            self.requested_us.set(Some(now()));
+        }
         &self.request
     }
 
@@ -79,7 +96,11 @@ impl Get {
     }
 
     /// Whether the answer is not whole yet.
+    #[track_caller]
     pub fn wants_more(&self) -> bool {
+        if self.answered_us.is_none() {
+            self.waits.set(Location::caller());
+        }
         !matches!(self.answer, Answer::Whole)
     }
 
@@ -114,7 +135,12 @@ impl Get {
         let done_us = now();
         let answered_us = self.answered_us.unwrap_or(done_us);
         let task = self.job.task;
-        let mut spans = vec![Span::here(task, Kind::Waiting, self.started_us, answered_us)];
+        let waiting = |from_us, to_us| Span::here(task, Kind::Waiting, from_us, to_us);
+        let requested_us = self.requested_us.get().unwrap_or(answered_us);
+        let mut spans = vec![waiting(self.started_us, requested_us).at(self.began)];
+        if self.requested_us.get().is_some() {
+            spans.push(waiting(requested_us, answered_us).at(self.waits.get()));
+        }
         if self.answered_us.is_some() {
             spans.push(Span::here(task, Kind::Running, answered_us, done_us));
         }
@@ -248,6 +274,29 @@ mod tests {
             }
         }
         get.outcome(result).result
+    }
+
+    #[test]
+    fn each_wait_says_after_which_line() {
+        let mut get = Get::new(job());
+        let began = line!() - 1;
+        get.request();
+        let asked = get.wants_more();
+        let waits = line!() - 1;
+        let result = get.received(ANSWERS[0].0);
+        let outcome = get.outcome(result);
+        let lines: Vec<_> = outcome.spans.iter().map(|span| (span.kind, span.line)).collect();
+        let waiting = |line| (Kind::Waiting, Some(line));
+        assert!(asked);
+        assert_eq!(lines, [waiting(began), waiting(waits), (Kind::Running, None)]);
+        assert_eq!(outcome.spans[0].file.as_deref(), Some(file!()));
+    }
+
+    /// What never had a connection waits for it until the end.
+    #[test]
+    fn a_refused_page_waits_for_its_connection_alone() {
+        let outcome = Get::new(job()).outcome(Err(io::ErrorKind::ConnectionRefused.into()));
+        assert_eq!(outcome.spans.len(), 1);
     }
 
     fn page(status: u16, body: &[u8]) -> Page {

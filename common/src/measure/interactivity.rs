@@ -269,7 +269,16 @@ mod tests {
 
     fn span(from_ms: u64, to_ms: u64, thread: i32) -> Span {
         let (from_us, to_us) = (from_ms * 1000, to_ms * 1000);
-        Span { task: 0, kind: Kind::Running, from_us, to_us, pid: 1, thread }
+        Span {
+            task: 0,
+            kind: Kind::Running,
+            from_us,
+            to_us,
+            pid: 1,
+            thread,
+            file: None,
+            line: None,
+        }
     }
 
     fn beats(times_ms: &[u64], count_ms: (u64, u64), thread: i32) -> Beats {

@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     fn span(task: usize, kind: Kind, from_us: u64, to_us: u64, thread: i32) -> Span {
-        Span { task, kind, from_us, to_us, pid: 1, thread }
+        Span { task, kind, from_us, to_us, pid: 1, thread, file: None, line: None }
     }
 
     #[test]
