@@ -91,7 +91,7 @@ fn hold(asks: &[Ask], levels: usize) -> (String, String) {
             Ask::Send(words) => told(waiter.send(words)),
             Ask::Throw(words) => told(waiter.throw(*words)),
             Ask::Close => match waiter.close() {
-                Ok(()) => "closed".into(),
+                Ok(_) => "closed".into(),
                 Err(raised) => format!("raised: {raised}"),
             },
         });
@@ -108,7 +108,7 @@ fn told(step: Result<Step<&str, &str>, Raised>) -> String {
 }
 
 /// `inner`, and between it and the caller so many that say `return (yield from inner)`.
-fn delegate<S: 'static, Y: 'static, R: 'static>(
+fn delegate<S: Default + 'static, Y: 'static, R: Default + 'static>(
     levels: usize,
     inner: Generator<S, Y, R>,
 ) -> Generator<S, Y, R> {

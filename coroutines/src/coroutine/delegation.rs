@@ -3,19 +3,25 @@
 //! The caller talks to the inner generator as if there were nothing in between. PEP 380 says what
 //! passes through; each of its rules is a test below, named after it.
 
-use super::generators::{Generator, GeneratorExit, Raised, Step, Yielder};
+use super::generators::{Generator, GeneratorExit, Raised, Step, StopIteration, Yielder};
 
 /// `result = yield from inner`
+///
+/// A generator that has started goes on: the yield that it waits at gets what stands for Python's
+/// `None`, the default of its type. One that has ended yields nothing and is worth the default.
 ///
 /// # Errors
 ///
 /// What `inner` raises, and [`GeneratorExit`] when the delegating generator is closed: pass them
 /// on, with `?`.
-pub fn yield_from<S: 'static, Y: 'static, R: 'static>(
+pub fn yield_from<S: Default + 'static, Y: 'static, R: Default + 'static>(
     yielder: &Yielder<S, Y>,
     mut inner: Generator<S, Y, R>,
 ) -> Result<R, Raised> {
-    let mut step = inner.start()?;
+    let mut step = match inner.advance() {
+        Err(raised) if raised.is::<StopIteration>() => return Ok(R::default()),
+        step => step?,
+    };
     loop {
         let value = match step {
             Step::Yielded(value) => value,

@@ -6,18 +6,20 @@
 //!
 //! The rules are those of PEP 342; `yield from` is in `delegation.rs`.
 
+use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
 
 use corosensei::{Coroutine, CoroutineResult};
 
 use super::stack::PooledStack;
+use super::unwind::{finish, unwind};
 
 /// An exception: whatever error was thrown in, or comes out.
 pub type Raised = Box<dyn Error>;
-
-/// What the body yields through: `let sent = yielder.suspend(value)?;` is `sent = yield value`.
-pub type Yielder<S, Y> = corosensei::Yielder<Result<S, Raised>, Y>;
 
 /// What came out of a generator.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,11 +29,57 @@ pub enum Step<Y, R> {
     Returned(R),
 }
 
+/// What goes into a body.
+enum Sent<S> {
+    /// No yield waits for a value yet: this only starts the body.
+    Start,
+    Value(S),
+    Raise(Raised),
+    /// It has ignored that it is to end.
+    Unwind,
+}
+
+type Body<S, Y, R> = Coroutine<Sent<S>, Y, Result<R, Raised>, PooledStack>;
+
+/// What the body yields through: `let sent = yielder.suspend(value)?;` is `sent = yield value`.
+pub struct Yielder<'a, S, Y> {
+    inner: &'a corosensei::Yielder<Sent<S>, Y>,
+    /// Somebody else's panic was under way when the body was resumed.
+    panicking: Cell<bool>,
+}
+
+impl<S, Y> Yielder<'_, S, Y> {
+    /// Hands out `value` and waits to be asked for the next one.
+    ///
+    /// # Errors
+    ///
+    /// What is thrown in; [`GeneratorExit`] when the generator is closed or dropped; [`Misuse`] in a
+    /// destructor while the body panics.
+    pub fn suspend(&self, value: Y) -> Result<S, Raised> {
+        if thread::panicking() && !self.panicking.get() {
+            return Err(Misuse("a generator that is being unwound cannot yield").into());
+        }
+        let sent = self.inner.suspend(value);
+        self.panicking.set(thread::panicking());
+        match sent {
+            Sent::Value(value) => Ok(value),
+            Sent::Raise(raised) => Err(raised),
+            Sent::Start => Err(Misuse("the generator has started before").into()),
+            Sent::Unwind => {
+                self.panicking.set(false);
+                unwind()
+            }
+        }
+    }
+}
+
 /// Takes values of type `S`, yields `Y` and at the end returns `R`.
 ///
-/// Dropping one that is suspended unwinds its stack: destructors run.
+/// Dropping one that is suspended closes it, so destructors run. If its body panics then, that is
+/// said on stderr, and no more comes of it; so is an error that it raises.
 pub struct Generator<S, Y, R> {
-    coroutine: Coroutine<Result<S, Raised>, Y, Result<R, Raised>, PooledStack>,
+    /// None when it has ended.
+    coroutine: Option<Body<S, Y, R>>,
     returned: Option<R>,
 }
 
@@ -40,27 +88,39 @@ impl<S: 'static, Y: 'static, R: 'static> Generator<S, Y, R> {
     ///
     /// # Panics
     ///
-    /// When the kernel has no stack left.
+    /// When the kernel has no stack left; [`try_new`](Generator::try_new) reports that as an error.
     pub fn new<F>(body: F) -> Generator<S, Y, R>
     where
         F: FnOnce(&Yielder<S, Y>) -> Result<R, Raised> + 'static,
     {
-        let stack = PooledStack::new().unwrap_or_else(|error| panic!("no stack: {error}"));
-        // No yield waits for the first thing sent: it only starts the body.
-        let coroutine = Coroutine::with_stack(stack, |yielder, _start| body(yielder));
-        Generator { coroutine, returned: None }
+        Generator::try_new(body).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// As [`new`](Generator::new). The error names the limit of the kernel that was met.
+    pub fn try_new<F>(body: F) -> io::Result<Generator<S, Y, R>>
+    where
+        F: FnOnce(&Yielder<S, Y>) -> Result<R, Raised> + 'static,
+    {
+        let coroutine =
+            Coroutine::with_stack(PooledStack::new()?, |inner, first: Sent<S>| match first {
+                // What is thrown into one that has not started is raised before its first line.
+                Sent::Raise(raised) => Err(raised),
+                _ => body(&Yielder { inner, panicking: Cell::new(thread::panicking()) }),
+            });
+        Ok(Generator { coroutine: Some(coroutine), returned: None })
     }
 
     /// Runs to the first yield: the first `next(g)`, without which nothing can be sent.
     ///
     /// # Errors
     ///
-    /// What the body raises; [`Misuse`] if it has started before.
+    /// What the body raises; [`Misuse`] if it waits at a yield already; [`StopIteration`] if it has
+    /// ended.
     pub fn start(&mut self) -> Result<Step<Y, R>, Raised> {
-        if self.coroutine.started() {
+        if self.is_suspended() {
             return Err(Misuse("the generator has started before").into());
         }
-        self.resume(Err(StopIteration.into()))
+        self.resume(Sent::Start)
     }
 
     /// The body's `yield` evaluates to `value`, and it runs to the next one.
@@ -69,13 +129,10 @@ impl<S: 'static, Y: 'static, R: 'static> Generator<S, Y, R> {
     ///
     /// What the body raises; [`StopIteration`] after its end; [`Misuse`] before its start.
     pub fn send(&mut self, value: S) -> Result<Step<Y, R>, Raised> {
-        if self.coroutine.done() {
-            return Err(StopIteration.into());
-        }
-        if !self.coroutine.started() {
+        if self.coroutine.as_ref().is_some_and(|coroutine| !coroutine.started()) {
             return Err(Misuse("can't send a value to a just-started generator").into());
         }
-        self.resume(Ok(value))
+        self.resume(Sent::Value(value))
     }
 
     /// The body's `yield` raises `error`. The body may handle it and go on.
@@ -84,25 +141,23 @@ impl<S: 'static, Y: 'static, R: 'static> Generator<S, Y, R> {
     ///
     /// What the body raises. Before its start and after its end that is `error` itself.
     pub fn throw(&mut self, error: impl Into<Raised>) -> Result<Step<Y, R>, Raised> {
-        if !self.coroutine.started() {
-            self.coroutine.force_unwind();
-        }
-        if self.coroutine.done() {
+        if self.has_ended() {
             return Err(error.into());
         }
-        self.resume(Err(error.into()))
+        self.resume(Sent::Raise(error.into()))
     }
 
-    /// Ends the generator: its `yield` raises [`GeneratorExit`].
+    /// Ends the generator: its `yield` raises [`GeneratorExit`]. Returns what the body returns
+    /// then; nothing if it had not started, had ended, or passes the `GeneratorExit` on.
     ///
     /// # Errors
     ///
     /// What the body raises instead; [`Misuse`] if it yields once more.
-    pub fn close(&mut self) -> Result<(), Raised> {
+    pub fn close(&mut self) -> Result<Option<R>, Raised> {
         match self.throw(GeneratorExit) {
-            Ok(Step::Yielded(_)) => Err(Misuse("generator ignored GeneratorExit").into()),
-            Ok(Step::Returned(_)) => Ok(()),
-            Err(raised) if raised.is::<GeneratorExit>() => Ok(()),
+            Ok(Step::Yielded(_)) => Err(Misuse(IGNORED).into()),
+            Ok(Step::Returned(value)) => Ok(Some(value)),
+            Err(raised) if raised.is::<GeneratorExit>() => Ok(None),
             Err(raised) => Err(raised),
         }
     }
@@ -112,12 +167,64 @@ impl<S: 'static, Y: 'static, R: 'static> Generator<S, Y, R> {
         self.returned.take()
     }
 
-    fn resume(&mut self, sent: Result<S, Raised>) -> Result<Step<Y, R>, Raised> {
-        match self.coroutine.resume(sent) {
-            CoroutineResult::Yield(value) => Ok(Step::Yielded(value)),
-            CoroutineResult::Return(Ok(value)) => Ok(Step::Returned(value)),
-            CoroutineResult::Return(Err(raised)) => Err(raised),
+    /// `next(g)`, started or not: there is no `None` to send, so the default is sent.
+    pub(super) fn advance(&mut self) -> Result<Step<Y, R>, Raised>
+    where
+        S: Default,
+    {
+        self.resume(if self.is_suspended() { Sent::Value(S::default()) } else { Sent::Start })
+    }
+
+    /// After its return, and after a panic.
+    fn has_ended(&self) -> bool {
+        self.coroutine.as_ref().is_none_or(Coroutine::done)
+    }
+
+    fn is_suspended(&self) -> bool {
+        !self.has_ended() && self.coroutine.as_ref().is_some_and(Coroutine::started)
+    }
+
+    fn resume(&mut self, sent: Sent<S>) -> Result<Step<Y, R>, Raised> {
+        let coroutine = self.coroutine.as_mut().filter(|coroutine| !coroutine.done());
+        let result = match coroutine.ok_or(StopIteration)?.resume(sent) {
+            CoroutineResult::Yield(value) => return Ok(Step::Yielded(value)),
+            CoroutineResult::Return(result) => result,
+        };
+        self.coroutine = None;
+        match result {
+            Ok(value) => Ok(Step::Returned(value)),
+            // Whoever asks would take it for an ordinary end. (PEP 479)
+            Err(raised) if raised.is::<StopIteration>() => {
+                Err(Misuse("generator raised StopIteration").into())
+            }
+            Err(raised) => Err(raised),
         }
+    }
+}
+
+const IGNORED: &str = "generator ignored GeneratorExit";
+
+impl<S, Y, R> Drop for Generator<S, Y, R> {
+    fn drop(&mut self) {
+        let Some(coroutine) = self.coroutine.take_if(|coroutine| !coroutine.done()) else {
+            return;
+        };
+        // As `close` does; but there is nobody to hand an error to, and none may leave a destructor.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            let result = finish(coroutine, |attempt| match attempt {
+                0 => Sent::Raise(GeneratorExit.into()),
+                1 => {
+                    eprintln!("while a generator was dropped: {IGNORED}");
+                    Sent::Unwind
+                }
+                _ => Sent::Unwind,
+            });
+            if let Some(Err(raised)) = result
+                && !raised.is::<GeneratorExit>()
+            {
+                eprintln!("while a generator was dropped: {raised}");
+            }
+        }));
     }
 }
 
@@ -130,10 +237,10 @@ impl<Y: 'static, R: 'static> Iterator for Generator<(), Y, R> {
     type Item = Y;
 
     fn next(&mut self) -> Option<Y> {
-        if self.coroutine.done() {
+        if self.has_ended() {
             return None;
         }
-        match self.resume(Ok(())) {
+        match self.resume(Sent::Value(())) {
             Ok(Step::Yielded(value)) => Some(value),
             Ok(Step::Returned(value)) => {
                 self.returned = Some(value);
@@ -188,7 +295,7 @@ pub mod stackless {
     use std::rc::Rc;
     use std::task::{Context, Poll, Waker};
 
-    use super::Step;
+    use super::{Misuse, Raised, Step, StopIteration};
 
     /// One value on its way out, one on its way in.
     struct Slot<S, Y> {
@@ -207,7 +314,9 @@ pub mod stackless {
     }
 
     pub struct Generator<S, Y, R> {
-        body: Pin<Box<dyn Future<Output = R>>>,
+        /// None when it has ended.
+        body: Option<Pin<Box<dyn Future<Output = R>>>>,
+        started: bool,
         slot: Rc<Slot<S, Y>>,
     }
 
@@ -219,24 +328,47 @@ pub mod stackless {
             let (yielded, sent) = (Cell::new(None), Cell::new(None));
             let slot = Rc::new(Slot { yielded, sent });
             let body = Box::pin(body(Yielder(slot.clone())));
-            Generator { body, slot }
+            Generator { body: Some(body), started: false, slot }
         }
 
         /// Runs to the first yield.
-        pub fn start(&mut self) -> Step<Y, R> {
-            // Nobody needs to be woken: whoever wants the next value polls.
-            match self.body.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(value) => Step::Returned(value),
-                Poll::Pending => Step::Yielded(
-                    self.slot.yielded.take().expect("the body awaits its own yields only"),
-                ),
+        ///
+        /// # Errors
+        ///
+        /// [`Misuse`] if it waits at a yield already; [`StopIteration`] if it has ended.
+        pub fn start(&mut self) -> Result<Step<Y, R>, Raised> {
+            if self.started && self.body.is_some() {
+                return Err(Misuse("the generator has started before").into());
             }
+            self.resume(None)
         }
 
         /// Runs on to the next yield, with `value`.
-        pub fn send(&mut self, value: S) -> Step<Y, R> {
-            self.slot.sent.set(Some(value));
-            self.start()
+        ///
+        /// # Errors
+        ///
+        /// [`StopIteration`] after its end; [`Misuse`] before its start.
+        pub fn send(&mut self, value: S) -> Result<Step<Y, R>, Raised> {
+            if !self.started {
+                return Err(Misuse("can't send a value to a just-started generator").into());
+            }
+            self.resume(Some(value))
+        }
+
+        fn resume(&mut self, sent: Option<S>) -> Result<Step<Y, R>, Raised> {
+            // Put back when it yields: one that has returned or panicked cannot be polled again.
+            let mut body = self.body.take().ok_or(StopIteration)?;
+            self.started = true;
+            self.slot.sent.set(sent);
+            // Nobody needs to be woken: whoever wants the next value polls.
+            if let Poll::Ready(value) = body.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            {
+                return Ok(Step::Returned(value));
+            }
+            let yielded = self.slot.yielded.take();
+            let value = yielded.ok_or(Misuse("the body awaited something that is no yield"))?;
+            self.body = Some(body);
+            Ok(Step::Yielded(value))
         }
     }
 }

@@ -5,7 +5,6 @@ use std::fmt::{Debug, Display};
 use std::rc::Rc;
 
 use super::*;
-use crate::coroutine::generators::StopIteration;
 
 type Log = Rc<RefCell<Vec<String>>>;
 type Talk = Generator<&'static str, &'static str, &'static str>;
@@ -319,4 +318,45 @@ fn dropping_the_delegating_generator_unwinds_the_inner_one_first() {
     outer.next();
     drop(outer);
     assert_eq!(logged(&log), "inner, outer");
+}
+
+#[test]
+fn a_generator_that_has_started_is_delegated_to_from_where_it_waits() {
+    let (log, mut outer) = both();
+    let mut started = inner(&log);
+    started.start().expect("it yields");
+    assert_eq!(told(started.send("a")), "again");
+    let mut delegates = delegating(&log, started);
+    // Its yield gets what stands for None.
+    assert_eq!(told(delegates.start()), "again");
+    assert_eq!(told(delegates.send("enough")), "result");
+    assert_eq!(logged(&log), "inner got a, inner got , resumed with result");
+    outer.close().expect("it has not started");
+}
+
+#[test]
+fn a_generator_that_has_ended_yields_nothing_and_is_worth_the_default() {
+    let mut outer: Generator<(), u32, u32> = Generator::new(|yielder| {
+        let mut inner: Generator<(), u32, u32> = Generator::new(|_| Ok(7));
+        inner.next();
+        let value = yield_from(yielder, inner)?;
+        yielder.suspend(value)?;
+        let mut closed: Generator<(), u32, u32> = Generator::new(|_| Ok(7));
+        closed.close()?;
+        yield_from(yielder, closed)
+    });
+    assert_eq!(outer.by_ref().collect::<Vec<_>>(), [0]);
+    assert_eq!(outer.returned(), Some(0));
+}
+
+#[test]
+fn stop_iteration_that_is_thrown_in_is_an_error_of_the_iterator() {
+    let (log, mut outer) = both();
+    outer.start().expect("it yields");
+    outer.close().expect("it passes GeneratorExit on");
+    let mut outer: Generator<(), u32, ()> =
+        Generator::new(|yielder| yield_from(yielder, Generator::new(|yielder| yielder.suspend(1))));
+    outer.next();
+    assert_eq!(told(outer.throw(StopIteration)), "raised generator raised StopIteration");
+    assert!(logged(&log).starts_with("inner closed"));
 }
