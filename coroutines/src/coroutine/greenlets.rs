@@ -7,9 +7,12 @@
 //! corosensei's coroutines are generators too; a trampoline makes greenlets of them. To switch, a
 //! greenlet leaves a letter and drops back onto the trampoline, and the trampoline delivers it.
 
-use std::cell::{Cell, Ref, RefCell};
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::thread;
 
@@ -17,12 +20,21 @@ use corosensei::{Coroutine, CoroutineResult, Yielder};
 
 use super::generators::{Misuse, Raised};
 use super::stack::PooledStack;
+use super::unwind::{finish, unwind};
 
 /// The greenlet that the program starts in: the root of the tree.
 pub const MAIN: &str = "main";
 
-/// What a switch carries: a value, or an error to be raised over there.
-type Carried<V> = Result<V, Raised>;
+/// What a switch carries.
+enum Carried<V> {
+    Value(V),
+    /// An error to be raised over there.
+    Raise(Raised),
+    /// A panic, which goes on over there.
+    Panic(Box<dyn Any + Send>),
+    /// It has ignored that it is to end.
+    Unwind,
+}
 
 /// Whom it is for, and what it carries.
 type Letter<V> = (&'static str, Carried<V>);
@@ -31,36 +43,44 @@ type Stack<V> = Coroutine<Carried<V>, Letter<V>, Carried<V>, PooledStack>;
 
 /// The greenlet that runs, in a tree of greenlets that hand each other values of type `V`.
 ///
-/// Main's own ends the others when it is dropped: their stacks are unwound.
+/// Main's own ends the others when it is dropped: a [`GreenletExit`] is raised in them.
 pub struct Greenlet<'a, V> {
-    name: &'static str,
+    node: Rc<Node<V>>,
     tree: Rc<Tree<V>>,
     /// None in main: that is where the trampoline stands.
     yielder: Option<&'a Yielder<Carried<V>, Letter<V>>>,
+    /// Somebody else's panic was under way when this one was resumed.
+    panicking: Cell<bool>,
 }
 
 struct Tree<V> {
-    nodes: RefCell<Vec<Rc<Node<V>>>>,
+    nodes: RefCell<BTreeMap<&'static str, Rc<Node<V>>>>,
+    /// Somebody has been switched to, and it is not main.
+    away: Cell<bool>,
+    next: Cell<usize>,
 }
 
 struct Node<V> {
     name: &'static str,
     /// None in main.
-    parent: Cell<Option<&'static str>>,
+    parent: RefCell<Option<Rc<Node<V>>>>,
     /// None in main, and when it is dead. Borrowed while it runs.
     stack: RefCell<Option<Stack<V>>>,
+    /// Who was there first.
+    number: usize,
 }
 
 impl<V: Default + 'static> Greenlet<'_, V> {
     /// Makes the running program the root of a new tree.
     pub fn main() -> Greenlet<'static, V> {
-        let tree = Tree { nodes: RefCell::default() };
-        tree.add(MAIN, None, None);
-        Greenlet { name: MAIN, tree: Rc::new(tree), yielder: None }
+        let tree =
+            Rc::new(Tree { nodes: RefCell::default(), away: Cell::new(false), next: Cell::new(0) });
+        let node = tree.add(MAIN, None);
+        Greenlet { node, tree, yielder: None, panicking: Cell::new(thread::panicking()) }
     }
 
-    /// A greenlet whose parent is this one. It starts with the first value switched to it.
-    /// (`greenlet(run, parent)`)
+    /// A greenlet whose parent is this one. It starts with the first value switched to it. The name
+    /// of a dead one can be given again. (`greenlet(run, parent)`)
     ///
     /// # Errors
     ///
@@ -69,16 +89,31 @@ impl<V: Default + 'static> Greenlet<'_, V> {
     where
         F: FnOnce(&Greenlet<V>, V) -> Result<V, Raised> + 'static,
     {
-        if self.tree.find(name).is_some() {
+        if self.tree.find(name).is_some_and(|node| !node.is_dead()) {
             return Err(Misnamed(name, "is there already").into());
         }
-        let tree = self.tree.clone();
-        let stack =
-            Coroutine::with_stack(PooledStack::new()?, move |yielder, first: Carried<V>| {
-                // What is thrown into one that has not started is raised before its first line.
-                body(&Greenlet { name, tree, yielder: Some(yielder) }, first?)
-            });
-        self.tree.add(name, Some(self.name), Some(stack));
+        let stack = PooledStack::new()?;
+        let node = self.tree.add(name, Some(self.node.clone()));
+        let (own, tree) = (node.clone(), self.tree.clone());
+        let stack = Coroutine::with_stack(stack, move |yielder, first| {
+            let result = catch_unwind(AssertUnwindSafe(move || {
+                let first = match first {
+                    Carried::Value(first) => first,
+                    // Raised before its first line. No unwinding yet: the body is dropped first.
+                    Carried::Raise(raised) => return Carried::Raise(raised),
+                    Carried::Panic(payload) => return Carried::Panic(payload),
+                    Carried::Unwind => return Carried::Unwind,
+                };
+                let panicking = Cell::new(thread::panicking());
+                match body(&Greenlet { node: own, tree, yielder: Some(yielder), panicking }, first)
+                {
+                    Ok(value) => Carried::Value(value),
+                    Err(raised) => Carried::Raise(raised),
+                }
+            }));
+            result.unwrap_or_else(Carried::Panic)
+        });
+        node.stack.replace(Some(stack));
         Ok(())
     }
 
@@ -87,10 +122,15 @@ impl<V: Default + 'static> Greenlet<'_, V> {
     ///
     /// # Errors
     ///
-    /// Nobody has that name; or what is thrown here, or raised by a child and not handled.
+    /// Nobody has that name; or what is thrown here, or raised by a child and not handled;
+    /// [`Misuse`] in a destructor during a panic, and of main while another of its tree runs.
+    ///
+    /// # Panics
+    ///
+    /// When a child does. A `catch_unwind` around the switch catches it.
     #[inline]
     pub fn switch(&self, to: &'static str, value: V) -> Result<V, Raised> {
-        self.send((to, Ok(value)))
+        self.send((to, Carried::Value(value)))
     }
 
     /// Stops here and raises `error` in the greenlet of that name, where it switched away.
@@ -100,12 +140,12 @@ impl<V: Default + 'static> Greenlet<'_, V> {
     ///
     /// As [`switch`](Greenlet::switch).
     pub fn throw(&self, to: &'static str, error: impl Into<Raised>) -> Result<V, Raised> {
-        self.send((to, Err(error.into())))
+        self.send((to, Carried::Raise(error.into())))
     }
 
     /// Who runs. (`getcurrent`)
     pub fn name(&self) -> &'static str {
-        self.name
+        self.node.name
     }
 
     /// It has ended. (`greenlet.dead`)
@@ -115,26 +155,25 @@ impl<V: Default + 'static> Greenlet<'_, V> {
 
     /// Where its result goes. (`greenlet.parent`)
     pub fn parent(&self, name: &str) -> Option<&'static str> {
-        self.tree.find(name)?.parent.get()
+        Some(self.tree.find(name)?.parent()?.name)
     }
 
     /// Gives a greenlet another parent.
     ///
     /// # Errors
     ///
-    /// Nobody has one of the names; or a greenlet would become its own ancestor.
+    /// Nobody has one of the names; or a greenlet would become its own ancestor; main has none.
     pub fn set_parent(&self, name: &'static str, parent: &'static str) -> Result<(), Raised> {
-        let unknown = |name| Misnamed(name, "is nobody's name");
-        let node = self.tree.find(name).ok_or_else(|| unknown(name))?;
-        self.tree.find(parent).ok_or_else(|| unknown(parent))?;
-        let mut ancestor = Some(parent);
+        let named = |name| self.tree.find(name).ok_or(Misnamed(name, "is nobody's name"));
+        let (node, parent) = (named(name)?, named(parent)?);
+        let mut ancestor = Some(parent.clone());
         while let Some(above) = ancestor {
-            if above == name {
+            if Rc::ptr_eq(&above, &node) {
                 return Err(Misnamed(name, "would be its own ancestor").into());
             }
-            ancestor = self.parent(above);
+            ancestor = above.parent();
         }
-        node.parent.set(Some(parent));
+        node.parent.replace(Some(parent));
         Ok(())
     }
 
@@ -143,13 +182,26 @@ impl<V: Default + 'static> Greenlet<'_, V> {
     #[expect(clippy::inline_always, reason = "a return behind a switch is never foreseen")]
     #[inline(always)]
     fn send(&self, letter: Letter<V>) -> Result<V, Raised> {
-        if thread::panicking() {
+        if thread::panicking() && !self.panicking.get() {
             return Err(Misuse("a greenlet that is being unwound cannot switch").into());
         }
-        match self.yielder {
+        let carried = match self.yielder {
             Some(yielder) => yielder.suspend(letter),
             None => self.tree.trampoline(letter),
+        };
+        match carried {
+            Carried::Value(value) => Ok(value),
+            Carried::Raise(raised) => Err(raised),
+            Carried::Panic(payload) => self.end(|| resume_unwind(payload)),
+            Carried::Unwind => self.end(|| unwind()),
         }
+    }
+
+    /// From here on its own stack is unwound.
+    #[cold]
+    fn end(&self, unwind: impl FnOnce() -> Result<V, Raised>) -> Result<V, Raised> {
+        self.panicking.set(false);
+        unwind()
     }
 }
 
@@ -160,71 +212,123 @@ impl<V> Drop for Greenlet<'_, V> {
         }
         // Those that are suspended hold on to the tree, and the tree holds on to them.
         loop {
-            let mut nodes = self.tree.nodes.take().into_iter().peekable();
-            if nodes.peek().is_none() {
+            let mut nodes: Vec<_> = self.tree.nodes.take().into_values().collect();
+            if nodes.is_empty() {
                 return;
             }
-            nodes.for_each(|node| drop(node.stack.take()));
+            nodes.sort_by_key(|node| node.number);
+            for node in nodes {
+                node.end();
+            }
         }
     }
 }
 
-impl<V: Default + 'static> Tree<V> {
-    fn add(&self, name: &'static str, parent: Option<&'static str>, stack: Option<Stack<V>>) {
-        let (parent, stack) = (Cell::new(parent), RefCell::new(stack));
-        self.nodes.borrow_mut().push(Rc::new(Node { name, parent, stack }));
+impl<V> Tree<V> {
+    fn add(&self, name: &'static str, parent: Option<Rc<Node<V>>>) -> Rc<Node<V>> {
+        let mut nodes = self.nodes.borrow_mut();
+        let (parent, stack) = (RefCell::new(parent), RefCell::new(None));
+        let number = self.next.replace(self.next.get() + 1);
+        let node = Rc::new(Node { name, parent, stack, number });
+        nodes.insert(name, node.clone());
+        node
     }
 
+    #[inline]
+    fn find(&self, name: &str) -> Option<Rc<Node<V>>> {
+        self.nodes.borrow().get(name).cloned()
+    }
+}
+
+impl<V: Default> Tree<V> {
     /// Delivers the letter, and then the one that comes back, until one is for main.
     #[inline(never)]
-    fn trampoline(&self, mut letter: Letter<V>) -> Result<V, Raised> {
-        let mut sender = MAIN;
+    fn trampoline(&self, (name, mut carried): Letter<V>) -> Carried<V> {
+        /// However it ends, also when the task that runs it is closed.
+        struct Away<'a>(&'a Cell<bool>);
+        impl Drop for Away<'_> {
+            fn drop(&mut self) {
+                self.0.set(false);
+            }
+        }
+        let Some(mut node) = self.find(name) else {
+            return Carried::Raise(Misnamed(name, "is nobody's name").into());
+        };
+        if self.away.replace(true) {
+            return Carried::Raise(Misuse("another greenlet of this tree is running").into());
+        }
+        let _away = Away(&self.away);
         loop {
-            let (name, carried) = letter;
-            let Some(node) = self.find(name) else {
-                letter = (sender, Err(Misnamed(name, "is nobody's name").into()));
-                continue;
-            };
-            let Some(parent) = node.parent.get() else {
+            if node.is_main() {
                 return carried;
-            };
+            }
             let mut stack = node.stack.borrow_mut();
-            let Some(running) = stack.as_mut().filter(|stack| !stack.done()) else {
-                letter = (parent, last_words(carried));
+            let Some(running) = stack.as_mut() else {
+                drop(stack);
+                (node, carried) = (node.heir(), last_words(carried));
                 continue;
             };
-            sender = node.name;
-            letter = match running.resume(carried) {
-                CoroutineResult::Yield(letter) => letter,
+            match running.resume(carried) {
+                CoroutineResult::Yield((name, letter)) => match self.find(name) {
+                    Some(next) => {
+                        drop(stack);
+                        (node, carried) = (next, letter);
+                    }
+                    None => carried = Carried::Raise(Misnamed(name, "is nobody's name").into()),
+                },
                 CoroutineResult::Return(result) => {
                     *stack = None;
-                    // By now it may have another one.
-                    (node.parent.get().unwrap_or(MAIN), last_words(result))
+                    drop(stack);
+                    (node, carried) = (node.heir(), last_words(result));
                 }
-            };
+            }
         }
-    }
-
-    fn find(&self, name: &str) -> Option<Rc<Node<V>>> {
-        let nodes = self.nodes.borrow();
-        // Most names are the same literal, which saves looking at the letters.
-        let literal = nodes.iter().find(|node| std::ptr::eq(node.name, name));
-        literal.or_else(|| nodes.iter().find(|node| node.name == name)).cloned()
     }
 }
 
 impl<V> Node<V> {
+    fn parent(&self) -> Option<Rc<Node<V>>> {
+        self.parent.borrow().clone()
+    }
+
+    /// The first of its tree.
+    fn is_main(&self) -> bool {
+        self.number == 0
+    }
+
+    /// Who gets what is meant for a dead one: its parent, which by now may be another one.
+    fn heir(&self) -> Rc<Node<V>> {
+        self.parent().expect("only main has none, and main does not die")
+    }
+
     fn is_dead(&self) -> bool {
-        let ended = |stack: Ref<Option<Stack<V>>>| stack.as_ref().is_none_or(Coroutine::done);
-        self.parent.get().is_some() && self.stack.try_borrow().is_ok_and(ended)
+        !self.is_main() && self.stack.try_borrow().is_ok_and(|stack| stack.is_none())
+    }
+
+    /// Raises a [`GreenletExit`] where it is suspended. There is nobody to hear of its end.
+    fn end(&self) {
+        let Some(stack) = self.stack.take() else {
+            return;
+        };
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            let result = finish(stack, |attempt| match attempt {
+                0 => Carried::Raise(GreenletExit.into()),
+                _ => Carried::Unwind,
+            });
+            if let Some(Carried::Raise(raised)) = result
+                && !raised.is::<GreenletExit>()
+            {
+                eprintln!("while greenlet \"{}\" was dropped: {raised}", self.name);
+            }
+        }));
     }
 }
 
 /// What a parent hears of its child's end: its result, or an error that it did not handle. To have
 /// been killed is no error.
-fn last_words<V: Default>(result: Result<V, Raised>) -> Result<V, Raised> {
+fn last_words<V: Default>(result: Carried<V>) -> Carried<V> {
     match result {
-        Err(raised) if raised.is::<GreenletExit>() => Ok(V::default()),
+        Carried::Raise(raised) if raised.is::<GreenletExit>() => Carried::Value(V::default()),
         result => result,
     }
 }

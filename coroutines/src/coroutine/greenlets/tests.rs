@@ -3,20 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
+use crate::coroutine::testing::{Finally, Log, note};
 
-type Log = Rc<RefCell<Vec<String>>>;
-
-struct Finally(Log, &'static str);
-
-impl Drop for Finally {
-    fn drop(&mut self) {
-        note(&self.0, self.1);
-    }
-}
-
-fn note(log: &Log, what: impl Into<String>) {
-    log.borrow_mut().push(what.into());
-}
+mod ends;
 
 fn logged(log: &Log) -> String {
     log.borrow().join(", ")
@@ -221,46 +210,61 @@ fn a_greenlet_may_be_given_another_parent_but_not_itself() -> Result<(), Raised>
 }
 
 #[test]
-fn dropping_main_unwinds_who_is_suspended() -> Result<(), Raised> {
+fn the_name_of_a_dead_one_can_be_given_again_and_its_children_are_still_its_own()
+-> Result<(), Raised> {
     let log = Log::default();
     let main = Greenlet::main();
-    for name in ["a", "b"] {
-        let inner = log.clone();
-        main.greenlet(name, move |me, _: u32| {
-            let _finally = Finally(inner, name);
-            me.switch(MAIN, 0)
-        })?;
-        main.switch(name, 0)?;
-    }
-    let owned = Finally(log.clone(), "never started");
-    main.greenlet("c", move |_, _| {
-        let _owned = owned;
-        Ok(0)
+    main.greenlet("worker", |me, _: u32| {
+        me.greenlet("child", |_, value| Ok(value))?;
+        Ok(1)
     })?;
-    drop(main);
-    assert_eq!(logged(&log), "a, b, never started");
+    assert_eq!(main.switch("worker", 0)?, 1);
+    let inner = log.clone();
+    main.greenlet("worker", move |me, _| {
+        note(&inner, "started");
+        me.switch(MAIN, 2)
+    })?;
+    assert!(!main.dead("worker"));
+    // Its parent is the first worker, which is dead: so main hears of it.
+    assert_eq!(main.switch("child", 5)?, 5);
+    assert!(log.borrow().is_empty());
+    assert_eq!(main.switch("worker", 0)?, 2);
+    main.greenlet("worker", |_, value| Ok(value)).expect_err("it is suspended");
     Ok(())
 }
 
 #[test]
-fn who_is_being_unwound_cannot_switch() -> Result<(), Raised> {
-    struct Switches<'a>(Log, &'a Greenlet<'a, u32>);
-    impl Drop for Switches<'_> {
-        fn drop(&mut self) {
-            let raised = self.1.switch(MAIN, 0).expect_err("unwinding");
-            note(&self.0, raised.to_string());
-        }
-    }
-    let log = Log::default();
+fn a_result_starts_a_parent_that_has_not_started() -> Result<(), Raised> {
     let main = Greenlet::main();
-    let inner = log.clone();
-    main.greenlet("child", move |me, _: u32| {
-        let _switches = Switches(inner, me);
-        me.switch(MAIN, 0)
-    })?;
-    main.switch("child", 0)?;
-    drop(main);
-    assert_eq!(logged(&log), "a greenlet that is being unwound cannot switch");
+    main.greenlet("parent", |_, first: u32| Ok(first * 10))?;
+    main.greenlet("child", |_, value| Ok(value + 1))?;
+    main.set_parent("child", "parent")?;
+    assert_eq!(main.switch("child", 1)?, 20);
+    Ok(())
+}
+
+/// As greenlet's own tests have it: thrown before the start, in its parent, and where it switched.
+#[test]
+fn throw_goes_to_the_parent_that_it_has() -> Result<(), Raised> {
+    for (started_parent, started_child) in [(false, false), (true, false), (true, true)] {
+        let main = Greenlet::main();
+        main.greenlet("parent", |me, _: u32| match me.switch(MAIN, 1) {
+            Err(_) => Ok(7),
+            Ok(_) => Ok(8),
+        })?;
+        main.greenlet("child", |me, _| me.switch(MAIN, 2))?;
+        main.set_parent("child", "parent")?;
+        if started_parent {
+            assert_eq!(main.switch("parent", 0)?, 1);
+        }
+        if started_child {
+            assert_eq!(main.switch("child", 0)?, 2);
+        }
+        let came = main.throw("child", "IndexError").map_err(|raised| raised.to_string());
+        let expected = if started_parent { Ok(7) } else { Err("IndexError".to_string()) };
+        assert_eq!(came, expected);
+        assert!(main.dead("child") && main.dead("parent"));
+    }
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! How generators end: by a panic, a drop, a close, a StopIteration (PEP 479), or a limit.
+//! How generators end: by a panic, a drop, a close, a `StopIteration` (PEP 479), or a limit.
 
 use super::*;
 use crate::coroutine::scheduler::said;
