@@ -3,9 +3,9 @@
 use clap::{Arg, ArgMatches, FromArgMatches as _};
 
 use crate::error::Error;
-use crate::load::Load;
 use crate::machine::Machine;
 use crate::measure::resources::MeasureMemory;
+use crate::partner::load::Load;
 use crate::registry::{Aside, Flags, Shared, WORKLOADS, Workload};
 use crate::style::Style;
 

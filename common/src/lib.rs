@@ -2,8 +2,8 @@
 //!
 //! Nothing in here spawns, joins, sleeps, locks, sends on a channel, reads or writes a socket,
 //! times out, cancels or accepts *for a style*. If two styles shared waiting code, the very
-//! thing this project shows would be hidden. [`site`] and [`load`] do wait, but they are
-//! partners in processes of their own.
+//! thing this project shows would be hidden. A [`partner`] does wait, but in a
+//! process of its own.
 //!
 //! Each of these uses only what stands before it:
 //!
@@ -15,7 +15,7 @@
 //! | [`workload`] | what a style imports, one file for each workload |
 //! | [`style`] | the table of functions that a program hands in |
 //! | [`report`] | sections, bars, timelines, verdicts, as text and as JSON |
-//! | [`site`], [`load`] | the web site that clients fetch from, the clients that a server is tried with |
+//! | [`partner`] | programs of their own: the web site that clients fetch from, the clients that a server is tried with |
 //! | [`measure`] | flags, runs, pictures and judges, one file for each workload |
 //! | [`registry`] | the table of workloads |
 //! | [`cli`], [`program`] | the command line, and the `main` of every program |
@@ -28,13 +28,12 @@ pub mod cli;
 pub mod error;
 pub mod http;
 pub mod limits;
-pub mod load;
 pub mod machine;
 pub mod measure;
+pub mod partner;
 pub mod program;
 pub mod registry;
 pub mod report;
-pub mod site;
 pub mod span;
 pub mod style;
 pub mod units;

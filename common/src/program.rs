@@ -43,8 +43,8 @@ impl Program<'_> {
     fn run(&self, command: &Command, flags: &Flags, machine: Machine) -> Result<ExitCode, Error> {
         match command {
             Command::List => self.list(),
-            Command::Site { port } => Ok(crate::site::main(*port)),
-            Command::Load(load) => Ok(crate::load::main(load)),
+            Command::Site { port } => Ok(crate::partner::site::program::main(*port)),
+            Command::Load(load) => Ok(crate::partner::load::main(load)),
             Command::MeasureMemory(run) => Ok(resources::measure_memory(self.style, run)),
             Command::Serve { port } => server::serve(self.style, *port, flags.shared.quiet),
             Command::All => self.run_all(&WORKLOADS, self.asides, flags, machine),

@@ -44,12 +44,3 @@ fn one_worker_keeps_the_order_until_a_timed_call_changes_the_thread() {
     assert_eq!(one["threads"], 1);
     assert_eq!(one["threads_after_sleep"], 2);
 }
-
-#[test]
-fn a_part_runs_only_for_a_parent_that_lives() {
-    let program = env!("CARGO_BIN_EXE_gevent-style");
-    let output =
-        Command::new(program).args(["--apart", "many-workers", "1", "0"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(output.stdout.is_empty());
-}

@@ -6,11 +6,12 @@
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use common::http::page;
-use common::load::Load;
-use common::site;
+use common::partner::child;
+use common::partner::load::Load;
+use common::partner::site::listener::listen;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
@@ -88,8 +89,8 @@ fn per_second(server: SocketAddr) -> f64 {
 
 /// This program once more, as the server to compare with.
 fn beside() -> (Child, SocketAddr) {
-    let mut command = Command::new("/proc/self/exe");
-    let mut child = command.arg("hyper").stdout(Stdio::piped()).spawn().expect("a process");
+    let mut child =
+        child::command().arg("hyper").stdout(Stdio::piped()).spawn().expect("a process");
     let stdout = child.stdout.take().expect("it is piped");
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line).expect("it says where it listens");
@@ -97,7 +98,7 @@ fn beside() -> (Child, SocketAddr) {
 }
 
 fn hyper() {
-    let listener = site::listen(0).expect("a free port");
+    let listener = listen(0).expect("a free port");
     println!("{}", listener.local_addr().expect("it is bound"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("there is a descriptor left");

@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use common::partner::site::control::Stats;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
@@ -406,6 +407,11 @@ impl SiteByHand {
         let mut line = String::new();
         self.output.read_line(&mut line).expect("the site answers");
         line.trim_end().to_string()
+    }
+
+    /// What it has counted.
+    pub fn stats(&mut self) -> Stats {
+        serde_json::from_str(&self.ask("stats")).expect("a line of JSON")
     }
 
     pub fn running(&self) -> &Running {

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
 use common::http::page::page;
-use common::site::Site;
+use common::partner::site::handle::Site;
 use tests::foreign::{self, crc32};
 use tests::programs::{NET, Version, run, start};
 use tests::traces;

@@ -4,7 +4,8 @@
 use std::fs::{self, File};
 use std::time::{Duration, Instant};
 
-use common::site::{Site, Stats};
+use common::partner::site::control::Stats;
+use common::partner::site::handle::Site;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -482,8 +483,8 @@ fn nothing_is_left_after_the_end(version: &Version) {
     assert_eq!(traces::leftovers(&mark, net()), [""; 0]);
     // The site notices that everybody is gone; only its own listener is left on its port.
     let net = net();
-    while !site.ask("stats").starts_with("open=0 ") || traces::sockets(site.port) > 1 {
-        assert!(Instant::now() < net, "{}", site.ask("stats"));
+    while site.stats().open > 0 || traces::sockets(site.port) > 1 {
+        assert!(Instant::now() < net, "{:?}", site.stats());
     }
     // With a site of its own.
     let running = start(version, &["io-bound", "--quiet", "--repeat", "2"]);
@@ -569,7 +570,7 @@ fn own_site(running: &Running) -> Pid {
 #[test]
 fn a_site_by_hand_takes_commands() {
     let mut site = SiteByHand::start(&THREADS);
-    assert_eq!(site.ask("stats"), "open=0 most_open=0 served=0 given_up=0 connections=0");
+    assert_eq!(site.stats(), Stats::default());
     let url = format!("{}/page/1", site.url);
     let expected = run(&THREADS, &["io-bound", "--quiet", "--pages", "2"]).answer();
     let answer = run(&THREADS, &["io-bound", "--quiet", &url]).answer();
@@ -577,9 +578,10 @@ fn a_site_by_hand_takes_commands() {
         answer.lines().last().map(|line| line.split_once("  ").map(|l| l.1.to_string()))
     };
     assert_eq!(facts(&answer), facts(&expected));
-    assert_eq!(site.ask("stats"), "open=0 most_open=1 served=1 given_up=0 connections=1");
+    let one = Stats { most_open: 1, served: 1, connections: 1, ..Stats::default() };
+    assert_eq!(site.stats(), one);
     assert_eq!(site.ask("reset"), "ok");
-    assert_eq!(site.ask("stats"), "open=0 most_open=0 served=0 given_up=0 connections=0");
+    assert_eq!(site.stats(), Stats::default());
     assert_eq!(site.ask("nonsense"), "commands: stats, reset");
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use common::http::conn::{Conn, REQUEST_PATIENCE, Wants};
-use common::site;
+use common::partner::site::listener::listen;
 use tests::peers::{self, Full};
 
 /// What is wrong with a server.
@@ -34,7 +34,7 @@ enum Fault {
 
 /// A server in its simplest form, a thread a connection, in a thread of its own.
 fn start(fault: Fault, room: usize) -> SocketAddr {
-    let listener = site::listen(0).expect("a free port");
+    let listener = listen(0).expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let open = Arc::new(AtomicUsize::new(0));
     thread::spawn(move || {

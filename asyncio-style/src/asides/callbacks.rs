@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use common::http::get::Get;
 use common::limits::BUFFER;
+use common::partner::site::handle::Site;
 use common::registry::Flags;
 use common::report::section::Section;
 use common::report::verdict::Verdict;
-use common::site::Site;
 use common::workload::io_bound::{Job, Outcome};
 use serde_json::json;
 

@@ -11,10 +11,10 @@ use std::panic::{self, AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
+use common::partner::site::handle::Site;
 use common::registry::Flags;
 use common::report::section::Section;
 use common::report::verdict::Verdict;
-use common::site::Site;
 use common::workload::io_bound::{Job, Outcome};
 use serde_json::json;
 use smol::future::{FutureExt, block_on};

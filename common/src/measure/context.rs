@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::machine::Machine;
-use crate::site::Site;
+use crate::partner::site::handle::Site;
 use crate::style::Style;
 
 /// The style, the machine, and the partner that the style's clients fetch from.

@@ -6,23 +6,22 @@
 
 use std::fmt::Display;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 use std::sync::mpsc;
 use std::sync::{Arc, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use nix::sys::prctl::set_pdeathsig;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
-use nix::sys::signal::Signal;
-use nix::unistd::{geteuid, getpid, getppid};
+use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::error::Error;
 use crate::machine::{field, setting};
 use crate::measure::context::Context;
+use crate::partner::child;
 use crate::report::section::Section;
 use crate::report::stats::Times;
 use crate::report::verdict::Verdict;
@@ -62,9 +61,6 @@ impl Args {
 /// One run to be measured.
 #[derive(Clone, Debug, clap::Args)]
 pub struct MeasureMemory {
-    /// The process to end with
-    #[arg(long)]
-    parent: i32,
     /// What is measured
     #[arg(value_enum)]
     what: What,
@@ -88,10 +84,6 @@ const WHILE: Duration = Duration::from_millis(50);
 
 /// Measures one run and prints the reading as a line of JSON.
 pub(crate) fn measure_memory(style: &Style, run: &MeasureMemory) -> ExitCode {
-    let _ = set_pdeathsig(Signal::SIGKILL);
-    if getppid().as_raw() != run.parent {
-        return ExitCode::FAILURE; // it has ended already, and no signal will tell
-    }
     let MeasureMemory { n, laps, .. } = *run;
     let reading = match run.what {
         What::Idle => idle(style.resources_idle, n),
@@ -266,7 +258,7 @@ fn measure(
     on: Option<&str>,
 ) -> Result<Option<String>, Error> {
     let tasks = cost.tasks;
-    let reading: Reading = child(what.0, tasks, 0, on)?;
+    let reading: Reading = in_child(what.0, tasks, 0, on)?;
     if let Some(refused) = reading.refused {
         let started = reading.finished;
         let short = format!("{started} of {tasks} tasks is what this machine gives: {refused}");
@@ -277,7 +269,7 @@ fn measure(
     cost.start.seconds.push(reading.start_s / tasks as f64);
     cost.waited += usize::from(reading.finished == tasks);
     let ring = args.ring as usize;
-    let rounds: Rounds = child(what.1, ring, args.laps.unwrap_or(0) as usize, on)?;
+    let rounds: Rounds = in_child(what.1, ring, args.laps.unwrap_or(0) as usize, on)?;
     let hops = ring * rounds.laps;
     cost.switch.seconds.push(rounds.seconds / hops as f64);
     Ok(if reading.finished != tasks {
@@ -289,7 +281,7 @@ fn measure(
     })
 }
 
-fn child<T: for<'a> Deserialize<'a>>(
+fn in_child<T: for<'a> Deserialize<'a>>(
     what: What,
     n: usize,
     laps: usize,
@@ -297,8 +289,8 @@ fn child<T: for<'a> Deserialize<'a>>(
 ) -> Result<T, Error> {
     let failed = |why: &dyn Display| Error::Failed(format!("{n} tasks cannot be measured: {why}"));
     let what = what.to_possible_value().expect("none of them is hidden");
-    let mut program = Command::new("/proc/self/exe");
-    program.args(["measure-memory", "--parent", &getpid().to_string(), what.get_name()]);
+    let mut program = child::command();
+    program.args(["measure-memory", what.get_name()]);
     program.args([n.to_string(), laps.to_string()]);
     if let Some(on) = on {
         program.args(["--loop", on]);

@@ -15,15 +15,15 @@ use signal_hook::consts::signal::{SIGINT, SIGTERM};
 use signal_hook::{flag, low_level};
 
 use crate::error::Error;
-use crate::load::{Load, Loaded};
 use crate::machine::Machine;
 use crate::measure::context::Context;
 use crate::measure::io_bound;
+use crate::partner::load::{Load, LoadReport};
+use crate::partner::site::listener::listen;
 use crate::report::bars::{Bar, bars};
 use crate::report::section::Section;
 use crate::report::stats::Times;
 use crate::report::verdict::Verdict;
-use crate::site::listen;
 use crate::style::Style;
 use crate::units::duration;
 use crate::workload::server::Served;
@@ -88,7 +88,7 @@ pub struct Measured {
     pub connections: usize,
     /// The last run.
     pub served: Served,
-    pub loaded: Loaded,
+    pub loaded: LoadReport,
 }
 
 /// Runs the workload and says what it showed.
@@ -106,7 +106,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
         let run = |listener, stop| section.watch(|| (style.server)(listener, stop));
         let (served, loaded) = serve_load(run, |listener| args.load(listener))?;
         walls.seconds.push(loaded.wall_s);
-        let Loaded { right, errors, .. } = loaded;
+        let LoadReport { right, errors, .. } = loaded;
         section.answers(vec![format!(
             "{} connections, {pages} pages asked for: {right} right, {errors} wrong",
             args.connections
@@ -127,7 +127,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
 fn serve_load(
     run: impl FnOnce(TcpListener, UnixStream) -> io::Result<Served>,
     load: impl FnOnce(&TcpListener) -> io::Result<Load>,
-) -> Result<(Served, Loaded), Error> {
+) -> Result<(Served, LoadReport), Error> {
     let listener = open(0)?;
     let load = load(&listener)?;
     let (stop, until) = UnixStream::pair()?;
@@ -146,7 +146,7 @@ fn open(port: u16) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-fn wrong(served: &Served, loaded: &Loaded) -> Option<String> {
+fn wrong(served: &Served, loaded: &LoadReport) -> Option<String> {
     if let Some(error) = &loaded.first_error {
         return Some(format!("{} pages were wrong: {error}", loaded.errors));
     }
@@ -206,7 +206,7 @@ fn describe(
         Bar::new("one by one", in_turn, &times),
         Bar::new("reference", limit, reference),
     ]);
-    let Loaded { per_second, median_ms, p99_ms, .. } = *loaded;
+    let LoadReport { per_second, median_ms, p99_ms, .. } = *loaded;
     section.shown.push(format!("  latency {}", loaded.drawn()));
     section.shown.push(format!(
         "  {per_second:.0} pages a second; a page took {median_ms:.2} ms, 99 of 100 at most \
@@ -317,7 +317,7 @@ mod tests {
             pages: 6400,
             connections: 64,
             served: Served { most_open, several_threads, ..Served::default() },
-            loaded: Loaded { right, ..Loaded::default() },
+            loaded: LoadReport { right, ..LoadReport::default() },
         }
     }
 
@@ -336,11 +336,11 @@ mod tests {
     #[test]
     fn what_is_no_success() {
         let served = |pages, open| Served { open, pages, ..Served::default() };
-        let good = Loaded { right: 5, ..Loaded::default() };
+        let good = LoadReport { right: 5, ..LoadReport::default() };
         assert_eq!(wrong(&served(5, 0), &good), None);
         assert!(wrong(&served(4, 0), &good).is_some());
         assert!(wrong(&served(5, 1), &good).is_some());
-        let bad = Loaded { first_error: Some("no".into()), ..good };
+        let bad = LoadReport { first_error: Some("no".into()), ..good };
         assert!(wrong(&served(5, 0), &bad).is_some());
     }
 }

@@ -3,8 +3,9 @@
 
 use std::env;
 use std::io;
-use std::process::{self, Command, ExitCode};
+use std::process::ExitCode;
 
+use common::partner::child;
 use serde_json::Value;
 
 /// A part by its name: told what to do in a word, it says what it has seen.
@@ -19,8 +20,7 @@ const MARK: &str = "--apart";
 ///
 /// It cannot be started, or does not say anything sensible.
 pub fn run(part: &str, word: &str) -> io::Result<Value> {
-    let parent = process::id().to_string();
-    let output = Command::new("/proc/self/exe").args([MARK, part, word, &parent]).output()?;
+    let output = child::command().args([MARK, part, word]).output()?;
     serde_json::from_slice(&output.stdout).map_err(|_| {
         let said = String::from_utf8_lossy(&output.stderr);
         io::Error::other(format!("{part} {word} ended with {}: {}", output.status, said.trim()))
@@ -30,23 +30,12 @@ pub fn run(part: &str, word: &str) -> io::Result<Value> {
 /// First line of `main`: in a process that `run` has started, runs the part and says how it went.
 pub fn main(parts: &[Part]) -> Option<ExitCode> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [mark, part, word, parent] = &arguments[..] else { return None };
+    let [mark, part, word] = &arguments[..] else { return None };
     if mark != MARK {
         return None;
     }
-    end_with_parent(parent);
     let mut named = parts.iter().filter(|(name, _)| name == part);
     let Some((_, run)) = named.next() else { return Some(ExitCode::from(2)) };
     println!("{}", run(word));
     Some(ExitCode::SUCCESS)
-}
-
-#[expect(unsafe_code, reason = "prctl")]
-fn end_with_parent(parent: &str) {
-    // SAFETY: takes no pointer.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-    // It may have died before that.
-    if std::os::unix::process::parent_id().to_string() != parent {
-        process::exit(1);
-    }
 }

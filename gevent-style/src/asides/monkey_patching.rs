@@ -12,11 +12,11 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::partner::site::handle::Site;
 use common::registry::Flags;
 use common::report::bars::{Bar, bars};
 use common::report::section::Section;
 use common::report::verdict::Verdict;
-use common::site::Site;
 use serde_json::{Value, json};
 
 use crate::asides::apart;

@@ -2,7 +2,7 @@
 //!
 //! It opens all its connections, then asks on each of them for one page after another and checks
 //! every one of them, byte for byte by its CRC-32. One thread, one poll loop. What it saw it says
-//! in one line of JSON ([`Loaded`]). By hand it runs as
+//! in one line of JSON ([`LoadReport`]). By hand it runs as
 //! `cargo run -p threads -- load 127.0.0.1:8000`.
 
 use std::collections::VecDeque;
@@ -10,22 +10,20 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::process::{self, Child, Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::Signal;
-use nix::unistd::getppid;
-use polling::{Event, Events, PollMode, Poller};
+use polling::{Event, Events, Poller};
 use serde::{Deserialize, Serialize};
 use ureq_proto::http::header::CONTENT_LENGTH;
 use ureq_proto::parser::try_parse_response;
 
 use crate::http::page;
+use crate::partner::child::{self, Child};
+use crate::partner::poller::{add, modify, would_block};
 
-/// How long the server may say nothing on all connections before the load gives up.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the server may say nothing on all connections before the load ends.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How much is read at once; larger than in the styles, so that the load is not what is measured.
 const READ: usize = 64 * 1024;
@@ -57,14 +55,11 @@ pub struct Load {
     /// Have this many requests under way on each connection
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub pipeline: u64,
-    /// End when this process ends
-    #[arg(long, hide = true)]
-    pub parent: Option<i32>,
 }
 
 /// What the clients saw.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Loaded {
+pub struct LoadReport {
     /// Pages that came, and were right.
     pub right: usize,
     /// Pages that were wrong, or did not come.
@@ -89,16 +84,7 @@ pub struct Loaded {
 impl Load {
     /// Sixty-four connections, a hundred requests each.
     pub fn new(server: SocketAddr) -> Load {
-        Load {
-            server,
-            connections: 64,
-            requests: 100,
-            pages: 50,
-            from: 0,
-            delay: 0,
-            pipeline: 1,
-            parent: None,
-        }
+        Load { server, connections: 64, requests: 100, pages: 50, from: 0, delay: 0, pipeline: 1 }
     }
 
     /// Starts the load as a process of its own: this program once more, with the argument `load`.
@@ -115,10 +101,9 @@ impl Load {
             ("--from", self.from),
             ("--delay", self.delay),
             ("--pipeline", self.pipeline),
-            ("--parent", u64::from(process::id())),
         ];
         let numbers = numbers.map(|(name, n)| format!("{name}={n}"));
-        let child = Command::new("/proc/self/exe")
+        let child = child::command()
             .arg("load")
             .args(numbers)
             .arg(self.server.to_string())
@@ -126,16 +111,16 @@ impl Load {
             .stdout(Stdio::piped())
             .process_group(0) // Ctrl-C is for us, and we end it
             .spawn()?;
-        Ok(Running(child))
+        Ok(Running(Child(child)))
     }
 
     /// Runs the load here and now.
-    pub fn run(&self) -> io::Result<Loaded> {
-        Crowd::new(self)?.run()
+    pub fn run(&self) -> io::Result<LoadReport> {
+        Clients::new(self)?.run()
     }
 }
 
-impl Loaded {
+impl LoadReport {
     /// How many pages took how long, as a picture.
     pub fn drawn(&self) -> String {
         const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -162,20 +147,14 @@ pub struct Running(Child);
 
 impl Running {
     /// Waits for the end, and for what was seen.
-    pub fn join(mut self) -> io::Result<Loaded> {
+    pub fn join(mut self) -> io::Result<LoadReport> {
         let mut line = String::new();
-        let stdout = self.0.stdout.take().expect("it is piped, and taken once");
+        let child = &mut self.0.0;
+        let stdout = child.stdout.take().expect("it is piped, and taken once");
         BufReader::new(stdout).read_line(&mut line)?;
-        let status = self.0.wait()?;
+        let status = child.wait()?;
         serde_json::from_str(&line)
             .map_err(|_| io::Error::other(format!("the load ended early: {status}")))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
@@ -191,15 +170,7 @@ pub fn main(load: &Load) -> ExitCode {
     }
 }
 
-fn program(load: &Load) -> io::Result<Loaded> {
-    if let Some(parent) = load.parent {
-        set_pdeathsig(Signal::SIGKILL)?;
-        if getppid().as_raw() != parent {
-            return Err(io::Error::other("nobody is waiting for the result"));
-        }
-    }
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+fn program(load: &Load) -> io::Result<LoadReport> {
     let loaded = load.run()?;
     let line = serde_json::to_string(&loaded).map_err(io::Error::other)?;
     writeln!(io::stdout(), "{line}")?;
@@ -214,17 +185,17 @@ struct Asked {
 }
 
 /// All connections at work.
-struct Crowd<'a> {
+struct Clients<'a> {
     /// Dropped first, while everything that it watches is still open.
     poller: Poller,
     load: &'a Load,
     pages: Vec<Asked>,
     /// By key; none when its work is done.
-    clients: Vec<Option<Client>>,
+    connections: Vec<Option<Client>>,
     /// How many of them are some.
     working: usize,
     latencies: Vec<Duration>,
-    loaded: Loaded,
+    loaded: LoadReport,
 }
 
 struct Client {
@@ -247,8 +218,8 @@ struct Body {
     crc32: crc32fast::Hasher,
 }
 
-impl<'a> Crowd<'a> {
-    fn new(load: &'a Load) -> io::Result<Crowd<'a>> {
+impl<'a> Clients<'a> {
+    fn new(load: &'a Load) -> io::Result<Clients<'a>> {
         let page = |n| {
             let (length, crc32) = page::facts(n);
             let delay = match load.delay {
@@ -259,48 +230,48 @@ impl<'a> Crowd<'a> {
             let request = format!("GET /page/{n}{delay} HTTP/1.1\r\nhost: {server}\r\n\r\n");
             Asked { request: request.into_bytes(), length, crc32 }
         };
-        Ok(Crowd {
+        Ok(Clients {
             poller: Poller::new()?,
             load,
             pages: (load.from..load.from.saturating_add(load.pages)).map(page).collect(),
-            clients: Vec::new(),
+            connections: Vec::new(),
             working: 0,
             latencies: Vec::new(),
-            loaded: Loaded::default(),
+            loaded: LoadReport::default(),
         })
     }
 
-    fn run(mut self) -> io::Result<Loaded> {
+    fn run(mut self) -> io::Result<LoadReport> {
         for key in 0..self.load.connections {
             let client = self.connect(key);
             if let Err(error) = &client {
                 self.failed(key, 0, &format!("cannot connect: {error}"));
             }
-            self.clients.push(client.ok());
+            self.connections.push(client.ok());
         }
-        self.working = self.clients.iter().flatten().count();
+        self.working = self.connections.iter().flatten().count();
         self.loaded.most_open = self.working;
         let begin = Instant::now();
-        for key in 0..self.clients.len() {
-            self.go_on(key, |clients, client| clients.ask(key, client));
+        for key in 0..self.connections.len() {
+            self.advance(key, |all, client| all.ask(key, client));
         }
         let mut events = Events::new();
         let mut buf = vec![0; READ];
         while self.working > 0 {
             events.clear();
-            self.poller.wait(&mut events, Some(PATIENCE))?;
+            self.poller.wait(&mut events, Some(TIMEOUT))?;
             if events.is_empty() {
-                for key in 0..self.clients.len() {
-                    self.go_on(key, |_, _| Err("no answer within 10 s".into()));
+                for key in 0..self.connections.len() {
+                    self.advance(key, |_, _| Err("no answer within 10 s".into()));
                 }
             }
             for event in events.iter() {
                 let key = event.key;
                 if event.readable {
-                    self.go_on(key, |clients, client| clients.read(key, client, &mut buf));
+                    self.advance(key, |all, client| all.read(key, client, &mut buf));
                 }
                 if event.writable {
-                    self.go_on(key, |clients, client| clients.flush(key, client));
+                    self.advance(key, |all, client| all.flush(key, client));
                 }
             }
         }
@@ -320,10 +291,10 @@ impl<'a> Crowd<'a> {
     }
 
     fn connect(&self, key: usize) -> io::Result<Client> {
-        let socket = TcpStream::connect_timeout(&self.load.server, PATIENCE)?;
+        let socket = TcpStream::connect_timeout(&self.load.server, TIMEOUT)?;
         socket.set_nodelay(true)?;
         socket.set_nonblocking(true)?;
-        watch(&self.poller, &socket, Event::readable(key))?;
+        add(&self.poller, &socket, Event::readable(key))?;
         Ok(Client {
             socket,
             out: Vec::new(),
@@ -336,20 +307,20 @@ impl<'a> Crowd<'a> {
         })
     }
 
-    /// Lets a client take its next step. It leaves when its work is done, or when it fails.
-    fn go_on(
+    /// Lets a client take its next step. It is removed when its work is done, or when it fails.
+    fn advance(
         &mut self,
         key: usize,
         step: impl FnOnce(&mut Self, &mut Client) -> Result<(), String>,
     ) {
         // Taken out, so that it and the rest can both be changed.
-        let Some(mut client) = self.clients[key].take() else {
+        let Some(mut client) = self.connections[key].take() else {
             return;
         };
         let result = step(self, &mut client);
         let come = client.made - client.asked.len();
         if result.is_ok() && come < self.load.requests {
-            self.clients[key] = Some(client);
+            self.connections[key] = Some(client);
             return;
         }
         self.working -= 1;
@@ -383,7 +354,7 @@ impl<'a> Crowd<'a> {
         while client.sent < client.out.len() && !blocked {
             match client.socket.write(&client.out[client.sent..]) {
                 Ok(n) => client.sent += n,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => blocked = true,
+                Err(error) if would_block(&error) => blocked = true,
                 Err(error) => return Err(error.to_string()),
             }
         }
@@ -394,7 +365,7 @@ impl<'a> Crowd<'a> {
         if blocked != client.blocked {
             client.blocked = blocked;
             let interest = Event::new(key, true, blocked);
-            let result = self.poller.modify_with_mode(&client.socket, interest, PollMode::Level);
+            let result = modify(&self.poller, &client.socket, interest);
             result.map_err(|error| error.to_string())?;
         }
         Ok(())
@@ -402,9 +373,9 @@ impl<'a> Crowd<'a> {
 
     fn read(&mut self, key: usize, client: &mut Client, buf: &mut [u8]) -> Result<(), String> {
         match client.socket.read(buf) {
-            Ok(0) => return Err("closed before its time".into()),
+            Ok(0) => return Err("closed too early".into()),
             Ok(n) => client.input.extend_from_slice(&buf[..n]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if would_block(&error) => return Ok(()),
             Err(error) => return Err(error.to_string()),
         }
         while let Some(latency) = client.page(&self.pages)? {
@@ -454,108 +425,5 @@ impl Client {
     }
 }
 
-/// Adds a source to the poller, in level mode: an event comes for as long as there is a reason.
-#[expect(unsafe_code, reason = "polling leaves the lifetime of sources to its user")]
-fn watch(poller: &Poller, socket: &TcpStream, interest: Event) -> io::Result<()> {
-    // SAFETY: a source must be deleted from the poller before it is closed. `Crowd::go_on` does
-    // so; what is left at the end outlives the poller, which is the first field of `Crowd`.
-    unsafe { poller.add_with_mode(socket, interest, PollMode::Level) }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::net::{Shutdown, TcpListener};
-    use std::thread;
-
-    use super::*;
-    use crate::site::Site;
-
-    #[test]
-    fn every_page_of_a_good_server_is_right() {
-        let mut site = Site::in_thread().expect("a site");
-        for (from, pipeline) in [(0, 1), (0, 7), (100_000, 3)] {
-            let load = Load {
-                connections: 20,
-                requests: 30,
-                pages: 11,
-                from,
-                pipeline,
-                ..Load::new(site.address())
-            };
-            let loaded = load.run().expect("a poller");
-            assert_eq!(loaded.first_error, None);
-            assert_eq!((loaded.right, loaded.errors, loaded.most_open), (600, 0, 20));
-            assert_eq!(site.stats().expect("the site answers").served, 600);
-            site.reset().expect("the site answers");
-        }
-    }
-
-    #[test]
-    fn a_server_that_is_not_there_is_an_error() {
-        let site = Site::in_thread().expect("a site");
-        let load = Load { connections: 2, ..Load::new(site.refused()) };
-        let loaded = load.run().expect("a poller");
-        assert_eq!((loaded.right, loaded.errors, loaded.most_open), (0, 200, 0));
-        let error = loaded.first_error.expect("there was one");
-        assert!(error.contains("refused"), "{error}");
-    }
-
-    /// What the load says of a server that answers each request, whatever it was, with `answer`.
-    fn answered(answer: &'static [u8]) -> Loaded {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let load = Load {
-            connections: 1,
-            requests: 2,
-            ..Load::new(listener.local_addr().expect("it is bound"))
-        };
-        let server = thread::spawn(move || {
-            let (mut socket, _) = listener.accept().expect("a client");
-            let _ = socket.read(&mut [0; 1000]);
-            let _ = socket.write_all(answer);
-            let _ = socket.shutdown(Shutdown::Write);
-            let _ = io::copy(&mut socket, &mut io::sink());
-        });
-        let loaded = load.run().expect("a poller");
-        server.join().expect("it does not panic");
-        loaded
-    }
-
-    #[test]
-    fn wrong_answers_are_errors() {
-        let length = "HTTP/1.1 200 OK\r\ncontent-length: 1024\r\n\r\n";
-        let right = [length.as_bytes(), &page::page(0)].concat().leak();
-        let twice = [&*right, &*right].concat().leak();
-        let wrong = [length.as_bytes(), &page::page(1)].concat().leak();
-        for (answer, come, words) in [
-            (&b""[..], 0, "closed before its time"),
-            (b"nothing like HTTP\r\n\r\n", 0, "http parse fail"),
-            (b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", 0, "status 404"),
-            (b"HTTP/1.1 200 OK\r\ncontent-length: 2000\r\n\r\n", 0, "length Some(2000)"),
-            (wrong, 0, "another page"),
-            (right, 1, "closed before its time"),
-            (twice, 1, "an answer to nothing"),
-        ] {
-            let loaded = answered(answer);
-            assert_eq!((loaded.right, loaded.errors), (come, 2 - come), "{words}");
-            let error = loaded.first_error.expect("there was one");
-            assert!(error.contains(words), "{error}");
-        }
-    }
-
-    #[test]
-    fn latencies_are_drawn_to_scale() {
-        let ms = |ms| Duration::from_millis(ms);
-        let latency = columns(&[ms(0), ms(1), ms(1), ms(40), ms(99)], 0.04);
-        assert_eq!((latency[0], latency[1], latency[39]), (1, 2, 2));
-        let loaded = Loaded { latency, p99_ms: 40.0, ..Loaded::default() };
-        assert_eq!(loaded.drawn(), format!("0 ▅█{}█ 40.0 ms", " ".repeat(37)));
-        assert_eq!(Loaded::default().drawn(), "0  0.0 ms");
-    }
-
-    #[test]
-    fn what_was_seen_travels_as_json() {
-        let loaded = Loaded { right: 3, first_error: Some("a".into()), ..Loaded::default() };
-        let line = serde_json::to_string(&loaded).expect("plain data");
-        assert_eq!(serde_json::from_str::<Loaded>(&line).expect("the same"), loaded);
-    }
-}
+mod tests;

@@ -1,0 +1,28 @@
+//! What the poll loops of the partners have in common.
+
+use std::io::{self, ErrorKind};
+
+use polling::{AsRawSource, AsSource, Event, PollMode, Poller};
+
+/// Adds a source to the poller, in level mode: an event comes for as long as there is a reason.
+#[expect(unsafe_code, reason = "polling leaves the lifetime of sources to its user")]
+pub fn add(
+    poller: &Poller,
+    source: impl AsRawSource + AsSource,
+    interest: Event,
+) -> io::Result<()> {
+    // SAFETY: a source must be deleted from the poller before it is closed. `Web::remove` and
+    // `Clients::advance` do so with their connections; all other sources outlive the poller,
+    // which is the first field of both, and is dropped first.
+    unsafe { poller.add_with_mode(source, interest, PollMode::Level) }
+}
+
+/// Says what events a source is watched for from now on.
+pub fn modify(poller: &Poller, source: impl AsSource, interest: Event) -> io::Result<()> {
+    poller.modify_with_mode(source, interest, PollMode::Level)
+}
+
+/// Whether it is enough to try again when there is an event.
+pub fn would_block(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}

@@ -1,0 +1,28 @@
+//! Loopback ports: one that listens, one that refuses.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, SockaddrIn};
+
+use crate::limits::BACKLOG;
+
+/// A listener on the loopback address; port 0 takes any that is free.
+pub fn listen(port: u16) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    // std asks for 128; ten thousand clients that come at once need more.
+    socket::listen(&listener, Backlog::new(BACKLOG)?)?;
+    Ok(listener)
+}
+
+/// A port that is taken, but on which nobody listens: whoever connects is refused.
+pub(super) fn refusing() -> io::Result<(OwnedFd, SocketAddr)> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = socket::socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
+    // As a listener that has never listened it still knows its address.
+    let unheard = TcpListener::from(socket);
+    socket::bind(unheard.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0))?;
+    let address = unheard.local_addr()?;
+    Ok((unheard.into(), address))
+}
