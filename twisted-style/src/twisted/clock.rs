@@ -1,22 +1,23 @@
 //! Time, and what is to happen later: `reactor.callLater` and the `Clock` of `twisted.internet.task`.
 //!
-//! The reactor and a test use the same [`Clock`]: the reactor's follows the time of day, a test's
-//! stands still until somebody calls [`Clock::advance`]. What is written for the one runs on the
+//! The reactor and a test use the same [`ReactorTime`]: the reactor's follows the time of day, that
+//! of a test's [`Clock`] stands still until somebody calls [`Clock::advance`]. What is written for the one runs on the
 //! other, and the tests of this style wait for nothing.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-type Call = Box<dyn FnOnce()>;
+pub(crate) type Call = Box<dyn FnOnce()>;
 
 /// Farther than any program runs; what is due "never" is due then.
 const FAR: Duration = Duration::from_hours(24 * 365);
 
 /// A handle on a queue of calls ordered by time; a clone is another handle on the same queue.
 #[derive(Clone)]
-pub struct Clock(Rc<Timers>);
+pub struct ReactorTime(Rc<Timers>);
 
 struct Timers {
     /// The time on a clock that is set by hand; `None` on one that follows the time of day.
@@ -28,20 +29,14 @@ struct Timers {
     closed: Cell<bool>,
 }
 
-impl Clock {
-    /// A clock that stands still until [`advance`](Clock::advance) (Twisted's `task.Clock`).
-    #[allow(clippy::new_without_default)] // there are two kinds of clock, neither is the default
-    pub fn new() -> Clock {
-        Clock::showing(Some(Instant::now()))
+impl ReactorTime {
+    /// The time of a reactor: it goes by itself, and the reactor runs what is due.
+    pub(crate) fn real() -> ReactorTime {
+        ReactorTime::showing(None)
     }
 
-    /// The clock of a reactor: it goes by itself, and the reactor runs what is due.
-    pub(crate) fn real() -> Clock {
-        Clock::showing(None)
-    }
-
-    fn showing(by_hand: Option<Instant>) -> Clock {
-        Clock(Rc::new(Timers {
+    fn showing(by_hand: Option<Instant>) -> ReactorTime {
+        ReactorTime(Rc::new(Timers {
             by_hand: Cell::new(by_hand),
             calls: RefCell::default(),
             made: Cell::new(0),
@@ -65,24 +60,18 @@ impl Clock {
         DelayedCall { clock: self.clone(), key: Cell::new(key) }
     }
 
-    /// Sets a clock forward by hand and runs what has become due, in the order of time.
-    pub fn advance(&self, by: Duration) {
-        self.0.by_hand.set(Some(self.now() + by));
-        self.run_due();
-    }
-
     /// When the next call is due, if one is waiting.
     pub(crate) fn next(&self) -> Option<Instant> {
         let calls = self.0.calls.borrow();
         calls.first_key_value().map(|((due, _), _)| *due)
     }
 
-    /// Runs what is due now. What these calls schedule in turn is due later: a real clock has
+    /// Has `run` run what is due now. What these calls schedule in turn is due later: a real clock has
     /// gone on by then, so a call that always schedules the next one starves nobody.
-    pub(crate) fn run_due(&self) {
+    pub(crate) fn run_due(&self, run: impl Fn(Call)) {
         let now = self.now();
         while let Some(call) = self.take_due(now) {
-            call();
+            run(call);
         }
     }
 
@@ -106,15 +95,48 @@ impl Clock {
     }
 }
 
-impl AsRef<Clock> for Clock {
-    fn as_ref(&self) -> &Clock {
+impl AsRef<ReactorTime> for ReactorTime {
+    fn as_ref(&self) -> &ReactorTime {
         self
+    }
+}
+
+/// A clock that stands still until [`advance`](Clock::advance) (`task.Clock`).
+#[derive(Clone)]
+pub struct Clock(ReactorTime);
+
+impl Clock {
+    /// A clock that nobody has set forward yet.
+    #[allow(clippy::new_without_default)] // as its neighbors are made
+    pub fn new() -> Clock {
+        Clock(ReactorTime::showing(Some(Instant::now())))
+    }
+
+    /// Sets the clock forward and runs what has become due, in the order of time.
+    pub fn advance(&self, by: Duration) {
+        let timers = &self.0.0;
+        timers.by_hand.set(Some(self.now() + by));
+        self.run_due(|call| call());
+    }
+}
+
+impl Deref for Clock {
+    type Target = ReactorTime;
+
+    fn deref(&self) -> &ReactorTime {
+        &self.0
+    }
+}
+
+impl AsRef<ReactorTime> for Clock {
+    fn as_ref(&self) -> &ReactorTime {
+        &self.0
     }
 }
 
 /// A call that is to come (`IDelayedCall`). Dropping it does not call it off.
 pub struct DelayedCall {
-    clock: Clock,
+    clock: ReactorTime,
     key: Cell<(Instant, u64)>,
 }
 

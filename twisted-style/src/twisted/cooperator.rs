@@ -2,13 +2,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::iter;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::clock::Clock;
+use super::clock::ReactorTime;
 use super::defer::{Deferred, Reply, Resolver, maybe_deferred};
-use super::failure::Failure;
+use super::failure::{CancelledError, Failure};
 
 /// Shares the reactor's thread between tasks that compute, in small steps (`task.Cooperator`):
 /// each task is an iterator, a step is one `next`, and between two rounds of steps the reactor
@@ -17,7 +19,7 @@ use super::failure::Failure;
 pub struct Cooperator(Rc<Cooperating>);
 
 struct Cooperating {
-    clock: Clock,
+    clock: ReactorTime,
     /// How long the tasks may go on before the reactor has its turn.
     slice: Duration,
     tasks: RefCell<VecDeque<Rc<Cooperative>>>,
@@ -26,24 +28,25 @@ struct Cooperating {
 
 /// A task. It does not own its cooperator, whose queue may own it.
 struct Cooperative {
-    /// Away while it takes a step, gone when the task has ended.
-    steps: Cell<Option<Steps>>,
-    done: Cell<Option<Resolver<()>>>,
+    /// Borrowed while it takes a step.
+    steps: RefCell<Steps>,
+    waiting: RefCell<Vec<Resolver<()>>>,
+    /// What it has come to.
+    result: RefCell<Option<Result<(), Failure>>>,
     pauses: Cell<usize>,
     queued: Cell<bool>,
-    stopped: Cell<bool>,
 }
 
 type Steps = Box<dyn Iterator<Item = Deferred<()>>>;
 
 impl Cooperator {
     /// Twisted gives the tasks 10 ms at a time; here it is 1 ms, which a heart beat survives.
-    pub fn new(clock: &impl AsRef<Clock>) -> Cooperator {
+    pub fn new(clock: &impl AsRef<ReactorTime>) -> Cooperator {
         Cooperator::with_slice(clock, Duration::from_millis(1))
     }
 
     /// With another time; `ZERO` is one step at a time.
-    pub fn with_slice(clock: &impl AsRef<Clock>, slice: Duration) -> Cooperator {
+    pub fn with_slice(clock: &impl AsRef<ReactorTime>, slice: Duration) -> Cooperator {
         Cooperator(Rc::new(Cooperating {
             clock: clock.as_ref().clone(),
             slice,
@@ -60,31 +63,30 @@ impl Cooperator {
         I::IntoIter: 'static,
     {
         let steps = steps.into_iter().map(|step| maybe_deferred(move || step));
-        let (resolver, done) = Deferred::new();
         let task = Rc::new(Cooperative {
-            steps: Cell::new(Some(Box::new(steps))),
-            done: Cell::new(Some(resolver)),
+            steps: RefCell::new(Box::new(steps)),
+            waiting: RefCell::default(),
+            result: RefCell::new(None),
             pauses: Cell::new(0),
             queued: Cell::new(false),
-            stopped: Cell::new(false),
         });
         self.queue(task.clone());
-        let cancelled = Rc::downgrade(&task);
-        let done = done.with_canceller(move || {
-            if let Some(task) = cancelled.upgrade() {
-                task.stopped.set(true);
-            }
-        });
-        CooperativeTask { cooperator: self.clone(), task, done }
+        CooperativeTask { cooperator: self.clone(), task }
     }
 
-    /// Adds a task and fires when it has ended (`task.coiterate`).
+    /// Adds a task and fires when it has ended (`task.coiterate`). Cancelling it stops the task.
     pub fn coiterate<I>(&self, steps: I) -> Deferred<()>
     where
         I: IntoIterator<Item: Reply<Value = ()>>,
         I::IntoIter: 'static,
     {
-        self.cooperate(steps).when_done()
+        let task = self.cooperate(steps);
+        let stopped = Rc::downgrade(&task.task);
+        task.when_done().with_canceller(move || {
+            if let Some(task) = stopped.upgrade() {
+                task.end(Err(CancelledError.into()));
+            }
+        })
     }
 
     fn queue(&self, task: Rc<Cooperative>) {
@@ -123,28 +125,25 @@ impl Cooperator {
         if task.pauses.get() > 0 {
             return; // `resume` queues it again
         }
-        let Some(mut steps) = task.steps.take() else { return };
-        if task.stopped.get() {
+        let Ok(mut steps) = task.steps.try_borrow_mut() else { return };
+        if task.result.borrow().is_some() {
             return;
         }
         // A panic of `next` itself is this task's error too.
         let step = catch_unwind(AssertUnwindSafe(|| steps.next()));
+        drop(steps);
         let step = match step {
             Ok(Some(step)) => step,
             Ok(None) => return task.end(Ok(())),
             Err(panic) => return task.end(Err(Failure::panicked(panic))),
         };
-        task.steps.set(Some(steps));
         task.pauses.set(task.pauses.get() + 1);
         let cooperator = self.clone();
         let rest = step.add_both(move |result| match result {
             Ok(()) => cooperator.resume(task),
-            Err(failure) => {
-                drop(task.steps.take());
-                task.end(Err(failure));
-            }
+            Err(failure) => task.end(Err(failure)),
         });
-        drop(rest); // what it comes to is told by `done`
+        drop(rest); // what it comes to is told by `when_done`
     }
 
     fn resume(&self, task: Rc<Cooperative>) {
@@ -156,9 +155,19 @@ impl Cooperator {
 }
 
 impl Cooperative {
+    /// Only what it comes to first counts.
     fn end(&self, result: Result<(), Failure>) {
-        if let Some(done) = self.done.take() {
-            done.fire(result);
+        if self.result.borrow().is_some() {
+            return;
+        }
+        self.result.replace(Some(result.clone()));
+        if let Ok(mut steps) = self.steps.try_borrow_mut() {
+            let unused = mem::replace(&mut *steps, Box::new(iter::empty()));
+            drop(steps);
+            drop(unused);
+        }
+        for resolver in self.waiting.take() {
+            resolver.fire(result.clone());
         }
     }
 }
@@ -167,7 +176,6 @@ impl Cooperative {
 pub struct CooperativeTask {
     cooperator: Cooperator,
     task: Rc<Cooperative>,
-    done: Deferred<()>,
 }
 
 impl CooperativeTask {
@@ -181,13 +189,19 @@ impl CooperativeTask {
         self.cooperator.resume(self.task.clone());
     }
 
-    /// Takes no step any more; `when_done` fires a `CancelledError`.
+    /// Takes no step any more; `when_done` fires a [`CancelledError`].
     pub fn stop(&self) {
-        self.done.cancel();
+        self.task.end(Err(CancelledError.into()));
     }
 
-    /// Fires when it has ended.
-    pub fn when_done(self) -> Deferred<()> {
-        self.done
+    /// Fires when it has ended. As many may ask as like to; cancelling the answer does not stop
+    /// the task.
+    pub fn when_done(&self) -> Deferred<()> {
+        let (resolver, done) = Deferred::new();
+        match &*self.task.result.borrow() {
+            Some(result) => resolver.fire(result.clone()),
+            None => self.task.waiting.borrow_mut().push(resolver),
+        }
+        done
     }
 }

@@ -18,7 +18,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::clock::Clock;
+use super::clock::ReactorTime;
 use super::failure::{AbandonedError, CancelledError, Failure, TimeoutError, report_unhandled};
 
 type Callback<T> = Box<dyn FnOnce(Result<T, Failure>)>;
@@ -358,7 +358,7 @@ impl<T: 'static> Deferred<T> {
 
     /// Cancels this Deferred when `after` has passed. The [`CancelledError`] of that becomes a
     /// [`TimeoutError`]; a value that the canceller fires instead is let through.
-    pub fn add_timeout(self, after: Duration, clock: &impl AsRef<Clock>) -> Deferred<T> {
+    pub fn add_timeout(self, after: Duration, clock: &impl AsRef<ReactorTime>) -> Deferred<T> {
         let timed_out = Rc::new(Cell::new(false));
         let on_timeout = {
             let timed_out = timed_out.clone();
@@ -405,7 +405,7 @@ fn settle<R: Reply>(next: Resolver<R::Value>, callback: impl FnOnce() -> R) {
 }
 
 /// Fires when `delay` has passed (`task.deferLater`). Cancelling it calls that off.
-pub fn defer_later(clock: &impl AsRef<Clock>, delay: Duration) -> Deferred<()> {
+pub fn defer_later(clock: &impl AsRef<ReactorTime>, delay: Duration) -> Deferred<()> {
     let (resolver, later) = Deferred::new();
     let call = clock.as_ref().call_later(delay, move || resolver.callback(()));
     later.with_canceller(move || {

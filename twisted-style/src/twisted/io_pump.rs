@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use super::clock::Clock;
+use super::clock::ReactorTime;
 use super::connection::{Connection, Waits, Wire};
 use super::protocol::Protocol;
 use super::transport::{Changed, Transport};
@@ -78,7 +78,7 @@ impl IoPump {
     pub fn connect(
         client: impl Protocol,
         server: impl Protocol,
-        clock: &impl AsRef<Clock>,
+        clock: &impl AsRef<ReactorTime>,
         capacity: usize,
     ) -> IoPump {
         let (to_server, to_client) = (Rc::<Pipe>::default(), Rc::<Pipe>::default());

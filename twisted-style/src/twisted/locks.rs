@@ -10,17 +10,21 @@ use super::failure::{QueueOverflow, QueueUnderflow};
 
 /// So many at once (`defer.DeferredSemaphore`). A clone is another handle on the same one.
 #[derive(Clone)]
-pub struct DeferredSemaphore(Rc<Semaphore>);
+pub struct DeferredSemaphore(pub(super) Rc<Semaphore>);
 
-struct Semaphore {
+pub(super) struct Semaphore {
     limit: usize,
     tokens: Cell<usize>,
-    waiting: RefCell<VecDeque<Resolver<()>>>,
+    pub(super) waiting: RefCell<VecDeque<Resolver<()>>>,
 }
 
 impl DeferredSemaphore {
     /// `tokens` may have it at once.
+    ///
+    /// # Panics
+    /// There is no token.
     pub fn new(tokens: usize) -> DeferredSemaphore {
+        assert!(tokens > 0, "a semaphore has at least one token");
         DeferredSemaphore(Rc::new(Semaphore {
             limit: tokens,
             tokens: Cell::new(tokens),
@@ -37,9 +41,7 @@ impl DeferredSemaphore {
             self.0.tokens.set(tokens - 1);
             return succeed(());
         }
-        let (resolver, deferred) = Deferred::new();
-        self.0.waiting.borrow_mut().push_back(resolver);
-        deferred
+        wait_in(&mut self.0.waiting.borrow_mut())
     }
 
     /// Gives a token back, to the first in the queue.
@@ -67,7 +69,7 @@ impl DeferredSemaphore {
 
 /// One at a time (`defer.DeferredLock`). A clone is another handle on the same lock.
 #[derive(Clone)]
-pub struct DeferredLock(DeferredSemaphore);
+pub struct DeferredLock(pub(super) DeferredSemaphore);
 
 impl DeferredLock {
     /// A lock that nobody has.
@@ -94,11 +96,11 @@ impl DeferredLock {
 
 /// Values that are put in at one end and waited for at the other (`defer.DeferredQueue`). A clone
 /// is another handle on the same queue.
-pub struct DeferredQueue<T: 'static>(Rc<Queue<T>>);
+pub struct DeferredQueue<T: 'static>(pub(super) Rc<Queue<T>>);
 
-struct Queue<T: 'static> {
+pub(super) struct Queue<T: 'static> {
     values: RefCell<VecDeque<T>>,
-    waiting: RefCell<VecDeque<Resolver<T>>>,
+    pub(super) waiting: RefCell<VecDeque<Resolver<T>>>,
     size: usize,
     backlog: usize,
 }
@@ -149,9 +151,7 @@ impl<T> DeferredQueue<T> {
                 return fail(QueueUnderflow);
             }
         }
-        let (resolver, deferred) = Deferred::new();
-        waiting.push_back(resolver);
-        deferred
+        wait_in(&mut waiting)
     }
 }
 
@@ -159,6 +159,17 @@ impl<T> Clone for DeferredQueue<T> {
     fn clone(&self) -> DeferredQueue<T> {
         DeferredQueue(self.0.clone())
     }
+}
+
+/// One more at the end of those who wait. Those who have cancelled go before the queue would grow.
+fn wait_in<T>(waiting: &mut VecDeque<Resolver<T>>) -> Deferred<T> {
+    if waiting.len() == waiting.capacity() {
+        waiting.retain(|resolver| resolver.0.is_pending());
+        waiting.reserve(waiting.len() + 1); // not to look again at every call
+    }
+    let (resolver, deferred) = Deferred::new();
+    waiting.push_back(resolver);
+    deferred
 }
 
 /// The first who waits and has not been cancelled.

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::clock::{Clock, DelayedCall};
+use super::clock::{DelayedCall, ReactorTime};
 use super::defer::{Deferred, Reply, Resolver, maybe_deferred};
 use super::failure::Failure;
 
@@ -14,102 +14,127 @@ use super::failure::Failure;
 pub struct LoopingCall(Rc<Looping>);
 
 struct Looping {
-    clock: Clock,
-    /// Away while it is called.
-    function: Cell<Option<Looped>>,
-    interval: Cell<Duration>,
-    started: Cell<Instant>,
-    next: RefCell<Option<DelayedCall>>,
-    done: Cell<Option<Resolver<()>>>,
-    running: Cell<bool>,
+    clock: ReactorTime,
+    /// Borrowed while it is called.
+    function: RefCell<Looped>,
+    /// From `start` to `stop`.
+    run: RefCell<Option<Rc<Run>>>,
 }
 
 type Looped = Box<dyn FnMut(&LoopingCall) -> Deferred<()>>;
+
+/// From a start to the end of its last call, which may be after the next start.
+struct Run {
+    interval: Duration,
+    started: Instant,
+    /// The next call; `None` while the function is called and until its Deferred has fired.
+    next: RefCell<Option<DelayedCall>>,
+    done: Cell<Option<Resolver<()>>>,
+}
 
 impl LoopingCall {
     /// A loop that has not been started. If `function` returns a Deferred, the next call waits
     /// for it; if it fails, the loop ends. It is handed the loop, so that it can stop it without
     /// owning its own owner.
     pub fn new<R: Reply<Value = ()>>(
-        clock: &impl AsRef<Clock>,
+        clock: &impl AsRef<ReactorTime>,
         mut function: impl FnMut(&LoopingCall) -> R + 'static,
     ) -> LoopingCall {
-        let clock = clock.as_ref().clone();
         let function = move |looping: &LoopingCall| maybe_deferred(|| function(looping));
         LoopingCall(Rc::new(Looping {
-            function: Cell::new(Some(Box::new(function))),
-            interval: Cell::new(Duration::ZERO),
-            started: Cell::new(clock.now()),
-            next: RefCell::new(None),
-            done: Cell::new(None),
-            running: Cell::new(false),
-            clock,
+            clock: clock.as_ref().clone(),
+            function: RefCell::new(Box::new(function)),
+            run: RefCell::new(None),
         }))
     }
 
     /// Calls it now and then every `interval`. What takes longer than that skips calls and keeps
     /// the beat: the next one is at a multiple of `interval` from here. The Deferred fires when
-    /// the loop is stopped, with an error when the function fails; cancelling it stops the loop.
-    /// A loop that was stopped may be started again.
+    /// the loop is stopped and its last call has come to its end, with an error when the function
+    /// fails; cancelling it stops the loop. A loop that was stopped may be started again.
+    ///
+    /// # Panics
+    /// The loop is running.
     pub fn start(&self, interval: Duration) -> Deferred<()> {
-        assert!(!self.0.running.replace(true), "the loop is running");
+        assert!(!self.running(), "the loop is running");
         let (resolver, done) = Deferred::new();
-        self.0.done.set(Some(resolver));
-        self.0.interval.set(interval);
-        self.0.started.set(self.0.clock.now());
-        self.call();
-        let looping = Rc::downgrade(&self.0);
+        let run = Rc::new(Run {
+            interval,
+            started: self.0.clock.now(),
+            next: RefCell::new(None),
+            done: Cell::new(Some(resolver)),
+        });
+        self.0.run.replace(Some(run.clone()));
+        self.call(&run);
+        let (looping, run) = (Rc::downgrade(&self.0), Rc::downgrade(&run));
         done.with_canceller(move || {
-            if let Some(looping) = looping.upgrade() {
-                LoopingCall(looping).stop();
+            if let (Some(looping), Some(run)) = (looping.upgrade().map(LoopingCall), run.upgrade())
+                && looping.is(&run)
+            {
+                looping.stop();
             }
         })
     }
 
     /// Ends the loop: after the call under way, if there is one.
     pub fn stop(&self) {
-        self.end(Ok(()));
+        let run = self.0.run.take();
+        if let Some(run) = run
+            && let Some(next) = run.next.take()
+        {
+            next.cancel();
+            run.end(Ok(()));
+        }
     }
 
     /// Whether it has been started and not stopped.
     pub fn running(&self) -> bool {
-        self.0.running.get()
+        self.0.run.borrow().is_some()
     }
 
-    fn end(&self, result: Result<(), Failure>) {
-        self.0.running.set(false);
-        if let Some(next) = self.0.next.take() {
-            next.cancel();
-        }
-        if let Some(done) = self.0.done.take() {
-            done.fire(result);
-        }
+    /// Whether it is this run that goes on.
+    fn is(&self, run: &Rc<Run>) -> bool {
+        self.0.run.borrow().as_ref().is_some_and(|current| Rc::ptr_eq(current, run))
     }
 
-    fn call(&self) {
-        // Away: started from inside its own call. When that ends, it goes on.
-        let Some(mut function) = self.0.function.take() else { return };
-        let called = function(self);
-        self.0.function.set(Some(function));
-        let looping = self.clone();
+    fn call(&self, run: &Rc<Run>) {
+        drop(run.next.take());
+        let called = match self.0.function.try_borrow_mut() {
+            Ok(mut function) => function(self),
+            // Stopped and started again from inside its own call: not before that has returned.
+            Err(_) => return self.call_later(run, Duration::ZERO),
+        };
+        let (looping, run) = (self.clone(), run.clone());
         let rest = called.add_both(move |result| match result {
-            Ok(()) if looping.running() => looping.schedule(),
-            Ok(()) => {}
-            Err(failure) => looping.end(Err(failure)),
+            Ok(()) if looping.is(&run) => looping.schedule(&run),
+            result => {
+                if looping.is(&run) {
+                    looping.0.run.take();
+                }
+                run.end(result);
+            }
         });
         drop(rest); // what it comes to is told by `done`
     }
 
-    fn schedule(&self) {
-        let interval = self.0.interval.get();
-        let elapsed = self.0.clock.now() - self.0.started.get();
+    fn schedule(&self, run: &Rc<Run>) {
+        let elapsed = self.0.clock.now() - run.started;
         // To the next beat that is not over yet.
-        let gone = elapsed.as_nanos().checked_rem(interval.as_nanos()).unwrap_or(0);
-        let delay = interval.saturating_sub(Duration::from_nanos(gone as u64));
-        let looping = self.clone();
-        let next = self.0.clock.call_later(delay, move || looping.call());
-        if let Some(before) = self.0.next.replace(Some(next)) {
-            before.cancel();
+        let gone = elapsed.as_nanos().checked_rem(run.interval.as_nanos()).unwrap_or(0);
+        self.call_later(run, run.interval.saturating_sub(Duration::from_nanos(gone as u64)));
+    }
+
+    fn call_later(&self, run: &Rc<Run>, delay: Duration) {
+        let (looping, next) = (self.clone(), run.clone());
+        let next = self.0.clock.call_later(delay, move || looping.call(&next));
+        run.next.replace(Some(next));
+    }
+}
+
+impl Run {
+    fn end(&self, result: Result<(), Failure>) {
+        if let Some(done) = self.done.take() {
+            done.fire(result);
         }
     }
 }

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage};
 use polling::{Event, Events, PollMode, Poller};
 
-use super::clock::{Clock, DelayedCall};
+use super::clock::{DelayedCall, ReactorTime};
 use super::connection::{Connection, Waits};
 use super::defer::{Deferred, Reply, defer_later, succeed};
 use super::failure::{AbandonedError, Failure};
@@ -58,7 +58,7 @@ pub struct Reactor(Rc<Inner>);
 
 struct Inner {
     poller: Arc<Poller>,
-    clock: Clock,
+    clock: ReactorTime,
     /// What is waited for; its index is its key in the poller.
     sources: RefCell<Vec<Option<Source>>>,
     /// Keys to be used again, and keys that may still occur in the events being handled.
@@ -115,7 +115,7 @@ impl Reactor {
         let from_threads = ReactorFromThreads { sender, poller: poller.clone() };
         Ok(Reactor(Rc::new(Inner {
             poller,
-            clock: Clock::real(),
+            clock: ReactorTime::real(),
             sources: RefCell::default(),
             free: RefCell::default(),
             freed: RefCell::default(),
@@ -342,7 +342,7 @@ impl Reactor {
                 wake_up(&inner.poller); // there may be more
             }
         }
-        inner.clock.run_due();
+        inner.clock.run_due(|call| call());
         self.settle();
         !inner.stopped.get()
     }
@@ -559,8 +559,8 @@ impl Reactor {
     }
 }
 
-impl AsRef<Clock> for Reactor {
-    fn as_ref(&self) -> &Clock {
+impl AsRef<ReactorTime> for Reactor {
+    fn as_ref(&self) -> &ReactorTime {
         &self.0.clock
     }
 }

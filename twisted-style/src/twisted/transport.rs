@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::clock::{Clock, DelayedCall};
+use super::clock::{DelayedCall, ReactorTime};
 
 /// Beyond so many bytes that wait to be sent, whoever produces them is told to pause.
 pub(super) const HIGH_WATER: usize = 64 * 1024;
@@ -45,7 +45,7 @@ pub struct Transport(pub(super) Rc<Channel>);
 pub(super) struct Channel {
     pub(super) key: usize,
     pub(super) peer: SocketAddr,
-    pub(super) clock: Clock,
+    pub(super) clock: ReactorTime,
     pub(super) changed: Changed,
     /// Whether `key` is in `changed` already.
     pub(super) marked: Cell<bool>,
@@ -72,7 +72,12 @@ pub(super) struct Channel {
 }
 
 impl Transport {
-    pub(crate) fn new(key: usize, peer: SocketAddr, clock: Clock, changed: Changed) -> Transport {
+    pub(crate) fn new(
+        key: usize,
+        peer: SocketAddr,
+        clock: ReactorTime,
+        changed: Changed,
+    ) -> Transport {
         Transport(Rc::new(Channel {
             key,
             peer,

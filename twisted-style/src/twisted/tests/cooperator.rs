@@ -74,3 +74,45 @@ fn a_step_that_fails_or_panics_ends_its_own_task() {
     clock.advance(SECOND);
     assert_eq!(log.taken(), ["failed: cancelled", "failed: panicked: on purpose", "a", "done"]);
 }
+
+#[test]
+fn when_done_may_be_asked_for_as_often_as_one_likes_and_does_not_consume_the_task() {
+    let (clock, log) = (Clock::new(), Log::default());
+    let task = Cooperator::new(&clock).cooperate(letters('a', 2, &log));
+    watch(task.when_done(), &log);
+    let cancelled = task.when_done();
+    cancelled.cancel();
+    watch(cancelled, &log);
+    assert_eq!(log.taken(), ["failed: cancelled"], "the task goes on");
+    clock.advance(SECOND);
+    assert_eq!(log.taken(), ["a", "a", "done"]);
+    watch(task.when_done(), &log);
+    task.stop();
+    watch(task.when_done(), &log);
+    assert_eq!(log.taken(), ["done", "done"]);
+}
+
+#[test]
+fn cancelling_coiterate_stops_the_task() {
+    let (clock, log) = (Clock::new(), Log::default());
+    let done = Cooperator::new(&clock).coiterate(letters('a', 2, &log));
+    done.cancel();
+    watch(done, &log);
+    clock.advance(SECOND);
+    assert_eq!(log.taken(), ["failed: cancelled"]);
+}
+
+#[test]
+fn a_task_that_is_stopped_while_its_step_waits_does_not_go_on() {
+    let (clock, log) = (Clock::new(), Log::default());
+    let (resolver, deferred) = Deferred::<()>::new();
+    let steps = log.clone();
+    let waits = vec![deferred, succeed(())].into_iter().inspect(move |_| steps.note("step"));
+    let task = Cooperator::new(&clock).cooperate(waits);
+    clock.advance(SECOND);
+    task.stop();
+    resolver.callback(());
+    clock.advance(SECOND);
+    watch(task.when_done(), &log);
+    assert_eq!(log.taken(), ["step", "failed: cancelled"]);
+}

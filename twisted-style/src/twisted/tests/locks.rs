@@ -96,3 +96,32 @@ fn queue_has_its_limits() {
     assert_eq!(result_of(takes_its_place), "3");
     drop(result_of(waits));
 }
+
+#[test]
+#[should_panic(expected = "at least one token")]
+fn a_semaphore_without_a_token_is_a_mistake_that_is_told() {
+    let _ = DeferredSemaphore::new(0);
+}
+
+#[test]
+fn those_who_have_cancelled_do_not_stay_in_the_queue() {
+    const MANY: usize = 10_000;
+
+    let (queue, lock) = (DeferredQueue::<()>::new(), DeferredLock::new());
+    let held = lock.acquire();
+    let stay = [queue.get(), queue.get()];
+    for _ in 0..MANY {
+        for waits in [queue.get(), lock.acquire()] {
+            waits.cancel();
+            drop(waits.add_errback(|_| ()));
+        }
+    }
+    let in_queue = queue.0.waiting.borrow().len();
+    let in_lock = lock.0.0.waiting.borrow().len();
+    assert!(in_queue < 20 && in_lock < 20, "{in_queue} and {in_lock} of {MANY} have stayed");
+    for waits in stay {
+        queue.put(()).expect("somebody waits");
+        assert_eq!(result_of(waits.add_callback(|()| Ok("served"))), "served");
+    }
+    drop(held);
+}

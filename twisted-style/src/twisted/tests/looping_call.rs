@@ -1,12 +1,12 @@
 //! Calls again and again, by hand.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::*;
 use crate::twisted::clock::Clock;
-use crate::twisted::defer::Deferred;
+use crate::twisted::defer::{Deferred, Resolver};
 use crate::twisted::failure::CancelledError;
 use crate::twisted::looping_call::LoopingCall;
 
@@ -98,4 +98,98 @@ fn cancelling_a_looping_call_stops_it() {
     done.cancel();
     assert!(!looping.running());
     assert_eq!(clock.next(), None);
+}
+
+/// A loop whose calls end when a test fires them.
+fn slow(clock: &Clock) -> (LoopingCall, Rc<RefCell<Vec<Resolver<()>>>>) {
+    let calls = Rc::new(RefCell::new(Vec::new()));
+    let begun = calls.clone();
+    let looping = LoopingCall::new(clock, move |_| {
+        let (end, call) = Deferred::<()>::new();
+        begun.borrow_mut().push(end);
+        call
+    });
+    (looping, calls)
+}
+
+#[test]
+fn a_looping_call_stopped_during_a_call_is_done_when_that_has_ended() {
+    let (clock, log) = (Clock::new(), Log::default());
+    let (looping, calls) = slow(&clock);
+    watch(looping.start(SECOND), &log);
+    looping.stop();
+    assert!(!looping.running() && log.taken().is_empty());
+    calls.borrow_mut().remove(0).callback(());
+    assert_eq!(log.taken(), ["done"]);
+    assert_eq!(clock.next(), None);
+}
+
+#[test]
+fn a_looping_call_that_is_stopped_and_fails_in_one_call_has_failed() {
+    let (clock, log) = (Clock::new(), Log::default());
+    let looping = LoopingCall::new(&clock, |looping| {
+        looping.stop();
+        Err::<(), _>(error("broken"))
+    });
+    watch(looping.start(SECOND), &log);
+    assert_eq!(log.taken(), ["failed: broken"]);
+    let (looping, calls) = slow(&clock);
+    watch(looping.start(SECOND), &log);
+    looping.stop();
+    calls.borrow_mut().remove(0).errback(error("late"));
+    assert_eq!(log.taken(), ["failed: late"]);
+}
+
+#[test]
+fn a_call_from_before_a_restart_neither_ends_nor_doubles_the_new_run() {
+    for fails in [true, false] {
+        let (clock, log) = (Clock::new(), Log::default());
+        let (looping, calls) = slow(&clock);
+        watch(looping.start(SECOND), &log);
+        looping.stop();
+        let again = looping.start(SECOND);
+        assert_eq!(calls.borrow().len(), 2, "the new run begins at once");
+        let old = calls.borrow_mut().remove(0);
+        if fails {
+            old.errback(error("old"))
+        } else {
+            old.callback(())
+        }
+        assert_eq!(log.taken(), [if fails { "failed: old" } else { "done" }]);
+        assert!(looping.running());
+        clock.advance(3 * SECOND);
+        assert_eq!(calls.borrow().len(), 1, "its first call has not ended");
+        calls.borrow_mut().remove(0).callback(());
+        clock.advance(SECOND);
+        assert_eq!(calls.borrow().len(), 1, "one call, not two");
+        watch(again, &log);
+        looping.stop();
+        calls.borrow_mut().remove(0).callback(());
+        assert_eq!(log.taken(), ["done"]);
+    }
+}
+
+#[test]
+fn a_looping_call_may_start_itself_anew_inside_its_own_call() {
+    let (clock, log) = (Clock::new(), Log::default());
+    let (calls, inner) = (log.clone(), log.clone());
+    let count = Cell::new(0);
+    let looping = LoopingCall::new(&clock, move |looping| {
+        calls.note("call");
+        count.set(count.get() + 1);
+        if count.get() == 1 {
+            looping.stop();
+            watch(looping.start(5 * SECOND), &inner);
+        }
+    });
+    watch(looping.start(SECOND), &log);
+    assert_eq!(log.taken(), ["call", "done"]);
+    clock.advance(Duration::ZERO);
+    assert_eq!(log.taken(), ["call"]);
+    clock.advance(4 * SECOND);
+    assert!(log.taken().is_empty());
+    clock.advance(SECOND);
+    assert_eq!(log.taken(), ["call"]);
+    looping.stop();
+    assert_eq!(log.taken(), ["done"]);
 }
