@@ -10,6 +10,9 @@ use common::program;
 use common::registry::{Aside, Claim, read_it};
 use common::style::{Also, Style, Task};
 use common::workload::shared_state::Leaves;
+use nix::sys::signal::{SigHandler, Signal};
+
+use crate::multiprocessing::child::set_handler;
 
 mod asides;
 mod cpu_bound;
@@ -72,6 +75,8 @@ const CLAIMS: &[Claim] = &[
 ];
 
 fn main() -> ExitCode {
-    multiprocessing::start_methods::freeze_support();
+    // Who started this program may ignore SIGCHLD, which is inherited: no child's end would be told.
+    set_handler(Signal::SIGCHLD, SigHandler::SigDfl);
+    multiprocessing::start_methods::freeze_support(asides::start_methods::FUNCTIONS);
     program::main(&[PROCESSES], ASIDES, CLAIMS)
 }

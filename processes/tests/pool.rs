@@ -1,5 +1,6 @@
 //! The pool among workers that die.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Read, Write};
@@ -10,17 +11,20 @@ use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction, signal};
 use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::{Pid, pause};
+use nix::unistd::{Pid, getppid, pause};
+use serde::{Deserialize, Serialize};
 
 #[allow(dead_code, reason = "each suite uses a part of it")]
 #[path = "../src/multiprocessing/mod.rs"]
 mod multiprocessing;
 mod runner;
 
+use multiprocessing::answer::ProcessError;
 use multiprocessing::pool::{JobError, OnDeath, Pool, TimedOut};
-use multiprocessing::process::{self, ProcessError};
+use multiprocessing::process;
 use multiprocessing::shared_memory::Shared;
 
 const RETRY: OnDeath = OnDeath::Retry { times: 3 };
@@ -51,6 +55,26 @@ fn main() -> ExitCode {
         (
             "nothing_is_lost_or_doubled_over_a_thousand_kills",
             nothing_is_lost_or_doubled_over_a_thousand_kills,
+        ),
+        ("a_job_that_was_not_read_is_done_by_another", a_job_that_was_not_read_is_done_by_another),
+        ("a_job_that_nobody_lives_to_read_is_lost", a_job_that_nobody_lives_to_read_is_lost),
+        ("a_signal_ends_no_idle_worker", a_signal_ends_no_idle_worker),
+        ("signals_do_not_delay_a_timeout", signals_do_not_delay_a_timeout),
+        ("a_thread_started_later_costs_no_result", a_thread_started_later_costs_no_result),
+        ("an_idle_worker_that_dies_breaks_all", an_idle_worker_that_dies_breaks_all),
+        ("an_inherited_pool_does_no_jobs", an_inherited_pool_does_no_jobs),
+        ("a_forgotten_iterator_leaves_nothing_behind", a_forgotten_iterator_leaves_nothing_behind),
+        ("there_may_be_no_end_of_jobs", there_may_be_no_end_of_jobs),
+        ("jobs_that_cannot_travel_fail_alone", jobs_that_cannot_travel_fail_alone),
+        (
+            "a_result_that_panics_on_arrival_leaves_the_others",
+            a_result_that_panics_on_arrival_leaves_the_others,
+        ),
+        ("a_timeout_may_be_as_long_as_it_can", a_timeout_may_be_as_long_as_it_can),
+        ("limits_are_named", limits_are_named),
+        (
+            "results_arrive_though_nobody_tells_of_an_end",
+            results_arrive_though_nobody_tells_of_an_end,
         ),
     ])
 }
@@ -320,6 +344,269 @@ fn nothing_is_lost_or_doubled_over_a_thousand_kills() {
         assert_eq!(seen, [1; JOBS]);
     }
     pool.close();
+    assert_no_children();
+}
+
+fn a_job_that_was_not_read_is_done_by_another() {
+    // More than the pipe holds, and less: one is on its way, the other lies unread.
+    for length in [1_000_000, 10] {
+        for on_death in [OnDeath::Report, OnDeath::Hang, OnDeath::Retry { times: 1 }] {
+            let mut pool = Pool::new(1, on_death, |text: String| text.len()).unwrap();
+            let pid = pool.pids()[0];
+            kill(pid, Signal::SIGSTOP).unwrap();
+            wait_until(pid, |state| state == "T");
+            let mut results = pool.imap_unordered(["x".repeat(length)]);
+            assert_eq!(results.next_within(Duration::ZERO).map(drop), Err(TimedOut));
+            kill(pid, Signal::SIGKILL).unwrap();
+            wait_until(pid, |state| state == "Z");
+            assert_eq!(results.next().unwrap().1.unwrap(), length);
+            assert!(results.next().is_none());
+        }
+    }
+}
+
+fn a_job_that_nobody_lives_to_read_is_lost() {
+    for on_death in [OnDeath::Report, RETRY] {
+        let mut pool = Pool::new(1, on_death, |text: String| text.len()).unwrap();
+        let mut results = pool.imap_unordered(["x".repeat(10_000_000)]);
+        let (job, result) = loop {
+            match results.next_within(Duration::ZERO) {
+                Ok(done) => break done.unwrap(),
+                Err(TimedOut) => {
+                    for pid in results.pids() {
+                        kill(pid, Signal::SIGKILL).unwrap();
+                        wait_until(pid, |state| state == "Z");
+                    }
+                }
+            }
+        };
+        let error = result.unwrap_err().to_string();
+        assert_eq!(error, "lost before it was started: the process was killed by SIGKILL");
+        assert!(job == 0 && results.next().is_none());
+        drop(results);
+        assert_eq!(pool.deaths(), 5);
+        assert!(pool.map(["x".to_owned()])[0].is_ok());
+    }
+}
+
+/// Runs `f` where SIGUSR1 does nothing but interrupt system calls.
+#[expect(unsafe_code, reason = "a signal handler is installed")]
+fn interrupted(f: impl FnOnce()) {
+    extern "C" fn nothing(_: i32) {}
+    let handler = SigHandler::Handler(nothing);
+    let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing.
+    let before = unsafe { sigaction(Signal::SIGUSR1, &action) }.unwrap();
+    f();
+    // SAFETY: it was there before.
+    unsafe { sigaction(Signal::SIGUSR1, &before) }.unwrap();
+}
+
+fn a_signal_ends_no_idle_worker() {
+    interrupted(|| {
+        let mut pool = Pool::new(2, OnDeath::Report, |n: u64| n).unwrap();
+        let before = pool.pids();
+        for _ in 0..20 {
+            for pid in &before {
+                wait_until(*pid, |state| state == "S");
+                kill(*pid, Signal::SIGUSR1).unwrap();
+            }
+            assert!(pool.map(0..4).into_iter().all(|result| result.is_ok()));
+        }
+        assert_eq!((pool.pids(), pool.deaths()), (before, 0));
+    });
+}
+
+fn signals_do_not_delay_a_timeout() {
+    interrupted(|| {
+        let mut pool = Pool::new(1, OnDeath::Report, |()| {
+            pause();
+        })
+        .unwrap();
+        // More often than the timeout is long, and for ever.
+        let storm = process::spawn(|| {
+            while kill(getppid(), Signal::SIGUSR1).is_ok() {
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let mut results = pool.imap_unordered([()]);
+        assert_eq!(results.next_within(Duration::from_millis(30)).map(drop), Err(TimedOut));
+        drop(storm);
+    });
+}
+
+fn a_thread_started_later_costs_no_result() {
+    let mut pool = Pool::new(2, RETRY, |n: u64| n).unwrap();
+    let (gate, opens) = io::pipe().unwrap();
+    let thread = thread::spawn(move || (&gate).read(&mut [0]).unwrap());
+    let kill_one = |pool: &Pool<_, _>| {
+        let pid = pool.pids()[0];
+        kill(pid, Signal::SIGKILL).unwrap();
+        wait_until(pid, |state| state == "Z");
+    };
+    kill_one(&pool);
+    assert!(pool.map(0..8).into_iter().all(|result| result.is_ok()));
+    assert_eq!(pool.pids().len(), 1);
+    kill_one(&pool);
+    for result in pool.map(0..1_000) {
+        let error = result.unwrap_err();
+        assert!(matches!(error, JobError::NoWorker(_)), "{error}");
+        assert!(error.to_string().contains("2 threads"), "{error}");
+    }
+    drop(opens);
+    thread.join().unwrap();
+    assert!(pool.map(0..8).into_iter().all(|result| result.is_ok()));
+    assert_eq!((pool.pids().len(), pool.deaths()), (2, 2));
+}
+
+fn an_idle_worker_that_dies_breaks_all() {
+    let mut pool = Pool::new(2, OnDeath::BreakAll, |n: u64| n).unwrap();
+    assert!(pool.map(0..4).iter().all(Result::is_ok));
+    let pid = pool.pids()[1];
+    kill(pid, Signal::SIGKILL).unwrap();
+    wait_until(pid, |state| state == "Z");
+    assert!(pool.map(0..4).iter().all(|result| matches!(result, Err(JobError::Broken))));
+    assert!(pool.is_broken());
+    assert!(pool.imap_unordered(0..).take(3).all(|done| done.1.is_err()));
+    assert_no_children();
+}
+
+fn an_inherited_pool_does_no_jobs() {
+    let mut pool = Some(Pool::new(2, RETRY, |n: u64| n * 10).unwrap());
+    let refused = process::spawn(|| {
+        let pool = pool.as_mut().unwrap();
+        let errors = pool.map(100..103).into_iter().map(|result| result.unwrap_err().to_string());
+        errors.collect::<Vec<_>>()
+    });
+    let refused = refused.join().unwrap();
+    assert!(refused.len() == 3 && refused[0].contains("it belongs to process"), "{refused:?}");
+    for end in [drop::<Pool<_, _>>, Pool::close, Pool::terminate] {
+        process::spawn(|| end(pool.take().unwrap())).join().unwrap();
+    }
+    let mut pool = pool.unwrap();
+
+    // Nor does one that is forked in the middle of the results.
+    let mut results = pool.imap_unordered(1..=4);
+    let mut seen = vec![results.next().unwrap().1.unwrap()];
+    let stranger =
+        process::spawn(|| results.by_ref().filter(|(_, result)| result.is_err()).count());
+    assert!(stranger.join().unwrap() >= 2);
+    seen.extend(results.map(|(_, result)| result.unwrap()));
+    seen.sort_unstable();
+    assert_eq!(seen, [10, 20, 30, 40]);
+    assert_eq!(pool.deaths(), 0);
+}
+
+fn a_forgotten_iterator_leaves_nothing_behind() {
+    let mut pool = Pool::new(2, RETRY, |n: u64| n * 10).unwrap();
+    let mut results = pool.imap_unordered(100..200);
+    assert!(results.next().is_some());
+    std::mem::forget(results);
+    let results: Vec<u64> = pool.map(1..4).into_iter().map(Result::unwrap).collect();
+    assert_eq!(results, [10, 20, 30]);
+}
+
+fn there_may_be_no_end_of_jobs() {
+    let taken = Cell::new(0);
+    let jobs = (0_u64..).inspect(|_| taken.set(taken.get() + 1));
+    let mut pool = Pool::new(2, RETRY, |n: u64| n).unwrap();
+    assert_eq!(pool.imap_unordered(jobs).take(50).count(), 50);
+    assert!(taken.get() <= 50 + 2, "{} jobs were taken in advance", taken.get() - 50);
+    assert!(pool.map(0..4).iter().all(Result::is_ok));
+}
+
+fn jobs_that_cannot_travel_fail_alone() {
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Untagged {
+        Text(String),
+    }
+    struct Refuses(bool);
+    impl Serialize for Refuses {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            if self.0 { Err(serde::ser::Error::custom("no")) } else { serializer.serialize_unit() }
+        }
+    }
+    impl<'de> Deserialize<'de> for Refuses {
+        fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            Ok(Self(false))
+        }
+    }
+    let mut pool = Pool::new(1, RETRY, |job: Untagged| match job {
+        Untagged::Text(text) => text,
+    })
+    .unwrap();
+    for result in pool.map([Untagged::Text("t".into()), Untagged::Text("u".into())]) {
+        assert!(result.unwrap_err().to_string().contains("an untagged enum"));
+    }
+    assert_eq!(pool.deaths(), 0);
+    let mut pool = Pool::new(1, RETRY, |_: Refuses| ()).unwrap();
+    let results = pool.map([true, false, true, false].map(Refuses));
+    assert_eq!(results.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true, false, true]);
+}
+
+fn a_result_that_panics_on_arrival_leaves_the_others() {
+    #[derive(Serialize)]
+    struct Bomb(u64);
+    impl<'de> Deserialize<'de> for Bomb {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let number = u64::deserialize(deserializer)?;
+            assert_without_a_word(number != 1);
+            Ok(Self(number))
+        }
+    }
+    let mut pool = Pool::new(1, RETRY, Bomb).unwrap();
+    let mut results = pool.imap_unordered(0..3);
+    let mut seen = Vec::new();
+    let mut panics = 0;
+    loop {
+        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| results.next())) {
+            Ok(Some((_, result))) => seen.push(result.unwrap().0),
+            Ok(None) => break,
+            Err(_) => panics += 1,
+        }
+    }
+    assert_eq!((seen, panics), (vec![0, 2], 1));
+}
+
+fn a_timeout_may_be_as_long_as_it_can() {
+    let mut pool = Pool::new(1, RETRY, |n: u64| n).unwrap();
+    let mut results = pool.imap_unordered([3]);
+    assert_eq!(results.next_within(Duration::MAX).unwrap().unwrap().1.unwrap(), 3);
+    assert!(results.next_within(Duration::MAX).unwrap().is_none());
+}
+
+fn limits_are_named() {
+    let error = Pool::new(0, RETRY, |n: u64| n).map(drop).unwrap_err();
+    assert_eq!(error.to_string(), "a pool needs one worker at least");
+
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let mut pool = Pool::new(4, RETRY, |n: u64| n).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, 5, hard).unwrap();
+    let results = pool.map(0..20);
+    let started = Pool::new(1, RETRY, |n: u64| n).map(drop);
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+    assert_eq!(results.len(), 20);
+    for result in results {
+        let error = result.unwrap_err();
+        assert!(matches!(error, JobError::NoWorker(_)), "{error}");
+        assert!(error.to_string().contains("ulimit -n"), "{error}");
+    }
+    assert!(started.unwrap_err().to_string().contains("ulimit -n"));
+    assert!(pool.map(0..20).iter().all(Result::is_ok)); // and with the old limit as before
+}
+
+#[expect(unsafe_code, reason = "a signal is ignored")]
+fn results_arrive_though_nobody_tells_of_an_end() {
+    // SAFETY: neither to ignore a signal nor its default action runs any code of ours.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn).unwrap() };
+    let deaths = shared(2);
+    let mut pool = Pool::new(2, RETRY, deadly(&deaths)).unwrap();
+    let results: Vec<u64> = pool.map(0..8).into_iter().map(Result::unwrap).collect();
+    assert_eq!((results, pool.deaths()), ((0..8).collect(), 2));
+    pool.close();
+    // SAFETY: as above.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl).unwrap() };
     assert_no_children();
 }
 

@@ -2,9 +2,10 @@
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
-use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicI64, AtomicU64};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::pause;
 
@@ -13,8 +14,9 @@ use nix::unistd::pause;
 mod multiprocessing;
 mod runner;
 
-use multiprocessing::process::{self, Process, panic_message};
-use multiprocessing::shared_memory::{Shared, SharedLock};
+use multiprocessing::answer::panic_message;
+use multiprocessing::process::{self, Process};
+use multiprocessing::shared_memory::{Shared, SharedBarrier, SharedLock};
 
 fn main() -> ExitCode {
     runner::main(&[
@@ -32,6 +34,8 @@ fn main() -> ExitCode {
         ("a_forgotten_guard_does_no_harm", a_forgotten_guard_does_no_harm),
         ("to_lock_twice_panics", to_lock_twice_panics),
         ("nothing_is_lost_over_two_hundred_kills", nothing_is_lost_over_two_hundred_kills),
+        ("no_memory_left_is_a_sentence", no_memory_left_is_a_sentence),
+        ("a_barrier_for_nobody_is_a_sentence", a_barrier_for_nobody_is_a_sentence),
     ])
 }
 
@@ -230,4 +234,28 @@ fn nothing_is_lost_over_two_hundred_kills() {
     }
     let total: i64 = balances.iter().map(|balance| balance.load(SeqCst)).sum();
     assert_eq!(total, 1_000 * ACCOUNTS as i64);
+}
+fn no_memory_left_is_a_sentence() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_AS).unwrap();
+    let said = process::spawn(|| {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: u64 = pages.split(' ').next().unwrap().parse().unwrap();
+        setrlimit(Resource::RLIMIT_AS, pages * 4096 + (32 << 20), hard).unwrap();
+        // Too many for the values, or, where those still fit, for the mapping beside them.
+        [u64::MAX, 2_500_000].map(|n| {
+            let shared = Shared::new((0..n).map(AtomicU64::new));
+            shared.map(drop).unwrap_err().to_string()
+        })
+    });
+    for words in said.join().unwrap() {
+        assert!(words.starts_with("no shared memory") && words.contains("ulimit -v"), "{words}");
+    }
+}
+
+fn a_barrier_for_nobody_is_a_sentence() {
+    for processes in [0, usize::MAX, 1 << 32] {
+        let error = SharedBarrier::new(processes).map(drop).unwrap_err();
+        assert!(error.to_string().starts_with("no barrier for"), "{error}");
+    }
+    SharedBarrier::new(1).unwrap().wait();
 }

@@ -56,7 +56,7 @@ impl Trial {
         }
         let shifts = results.shifts().to_vec();
         drop(results);
-        let broken = pool.broken;
+        let broken = pool.is_broken();
         pool.terminate();
         Ok(Self { results: seen, shifts, broken })
     }

@@ -3,10 +3,8 @@
 //! Run it: cargo run -p processes -- start-methods
 
 use std::io;
-use std::os::fd::AsFd;
-use std::panic;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 
 use common::registry::Flags;
@@ -15,9 +13,30 @@ use common::report::stats::Times;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
+use crate::multiprocessing::answer::ProcessError;
 use crate::multiprocessing::child::{Child, retry};
-use crate::multiprocessing::process::{self, ProcessError, panic_message};
-use crate::multiprocessing::start_methods::{Call, ForkServer, MEMORY, Served, Spawned, log};
+use crate::multiprocessing::process;
+use crate::multiprocessing::start_methods::{Call, ForkServer, Functions, Served, Spawned};
+
+/// What this program can be asked by name.
+pub const FUNCTIONS: &Functions = &[
+    ("echo", |n| n),
+    ("remembered", |_| MEMORY.load(Relaxed)),
+    ("log", |n| {
+        drop(log());
+        n
+    }),
+];
+
+/// What this process has come to know while it ran.
+static MEMORY: AtomicU64 = AtomicU64::new(0);
+
+/// What every program has: a lock that any thread takes for a moment, now and then.
+static LOG: Mutex<()> = Mutex::new(());
+
+fn log() -> MutexGuard<'static, ()> {
+    LOG.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The three methods: what they cost, what the child knows, and which of them hangs.
 pub fn run(_: &Flags) -> Section {
@@ -43,7 +62,7 @@ fn show(section: &mut Section) -> Result<(), ProcessError> {
     let beside = process::try_spawn(beside_a_thread)?.join()?;
     MEMORY.store(42, Relaxed); // learned after this program, and the server, began
 
-    let fork = |call: Call| process::try_spawn(move || call.run())?.join();
+    let fork = |call: Call| process::try_spawn(move || call.run(FUNCTIONS))?.join();
     let forkserver = |call| server.spawn(&call)?.join();
     let spawn = |call| Spawned::start(&call)?.join();
     let methods: [(&str, Start, bool); 3] = [
@@ -141,18 +160,17 @@ fn fork_to_lock() -> io::Result<Child> {
     }
 }
 
-/// How our own fork takes it.
+/// What our own fork says to that.
 fn refusal() -> String {
-    let hook = panic::take_hook(); // which would print it
-    panic::set_hook(Box::new(|_| ()));
-    let refused = panic::catch_unwind(|| drop(process::spawn(|| ())));
-    panic::set_hook(hook);
-    refused.map_or_else(|panic| panic_message(&*panic), |()| "nothing".into())
+    match process::try_spawn(|| ()) {
+        Ok(_) => "nothing".into(),
+        Err(error) => error.to_string(),
+    }
 }
 
 /// The watchdog.
 fn ends_in_time(child: &Child) -> io::Result<bool> {
-    let death = child.pidfd()?;
-    let mut sources = [PollFd::new(death.as_fd(), PollFlags::POLLIN)];
+    let Some(death) = child.pidfd() else { return Ok(true) };
+    let mut sources = [PollFd::new(death, PollFlags::POLLIN)];
     Ok(retry(|| poll(&mut sources, PollTimeout::from(WATCH_MS)))? > 0)
 }

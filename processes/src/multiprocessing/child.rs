@@ -1,24 +1,61 @@
 //! A forked process: started, signalled, reaped. (`multiprocessing`'s `popen_fork`)
 
+use std::fmt;
 use std::fs;
 use std::io::{self, Write};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::panic::{self, AssertUnwindSafe};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{self, SigHandler, SigSet, SigmaskHow, Signal};
-use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getppid};
+use serde::{Deserialize, Serialize};
 
-/// A process that this one has forked, and must reap: killed, then reaped, when it is dropped.
+/// A process that this one has started, and must reap: killed, then reaped, when it is dropped.
+///
+/// Only the process that started it may wait for it. A copy of this handle in a process that was
+/// forked later can do no harm: dropped, it does nothing.
 #[derive(Debug)]
 pub struct Child {
     pid: Pid,
     parent: Pid,
-    reaped: bool,
+    /// Names the process, where its number could by now be another's. `None` if it had ended and
+    /// been reaped by the kernel before anybody could ask for this (`SIGCHLD` is ignored).
+    pidfd: Option<OwnedFd>,
+    end: Option<End>,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum End {
+    /// With this exit code.
+    Exited(i32),
+    /// By this signal. A number, because real-time signals have no names.
+    Killed(i32),
+    /// It ended, but the kernel has told somebody else how, or nobody: `SIGCHLD` is ignored.
+    Unknown,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Exited(code) => write!(f, "the process exited with code {code} and no result"),
+            Self::Killed(number) => match Signal::try_from(number) {
+                Ok(signal) => write!(f, "the process was killed by {signal}"),
+                Err(_) => write!(f, "the process was killed by real-time signal {number}"),
+            },
+            Self::Unknown => write!(
+                f,
+                "the process ended without a result, and somebody else was told how (SIGCHLD is \
+                 ignored, or another part of this program waits for all children)"
+            ),
+        }
+    }
 }
 
 impl Child {
@@ -26,14 +63,14 @@ impl Child {
     /// and is killed when this process ends.
     ///
     /// # Errors
-    /// No process or no descriptor left.
-    ///
-    /// # Panics
-    /// If this process has other threads: see [`assert_single_threaded`].
-    #[track_caller]
+    /// No process or no descriptor left, as a sentence that names the limit; or this process has
+    /// other threads. `fork` copies the memory but only the calling thread: a lock that any other
+    /// thread holds at that moment stays locked in the child for ever, the one of the allocator or
+    /// of stderr included.
     #[expect(unsafe_code, reason = "the child starts with a copy of everything")]
     pub fn fork(body: impl FnOnce() -> i32) -> io::Result<Self> {
-        assert_single_threaded()?;
+        // That this could open a directory shows that a descriptor is free for the pidfd.
+        check_single_threaded()?;
         // SAFETY: this thread is the only one, so no other can have left a lock taken or a
         // structure half changed in the copy. The child may do what it likes.
         unsafe { Self::fork_beside_threads(body) }
@@ -42,7 +79,7 @@ impl Child {
     /// The same, whoever else runs in this process.
     ///
     /// # Errors
-    /// No process left.
+    /// No process or no descriptor left.
     ///
     /// # Safety
     /// If there are other threads, `body` may only do what a signal handler may
@@ -53,116 +90,233 @@ impl Child {
         let _ = io::stdout().flush();
         let parent = Pid::this();
         // SAFETY: the child does nothing that the caller has not vouched for.
-        match unsafe { fork() }? {
-            ForkResult::Parent { child: pid } => Ok(Self { pid, parent, reaped: false }),
+        match unsafe { fork() }.map_err(|errno| not_started(errno.into()))? {
+            ForkResult::Parent { child } => Self::adopt(child),
             ForkResult::Child => {
                 let code = panic::catch_unwind(AssertUnwindSafe(|| {
-                    settle_in(parent);
+                    die_with(parent);
+                    settle_in();
                     body()
                 }));
-                exit_now(code.unwrap_or(101))
+                exit_now(code.unwrap_or_else(|panic| {
+                    mem::forget(panic); // its destructor could unwind into the parent's frames
+                    101
+                }))
             }
         }
+    }
+
+    /// Takes over a child that was just started, by whatever means.
+    ///
+    /// # Errors
+    /// No descriptor left; the child is then killed and reaped.
+    pub fn adopt(pid: Pid) -> io::Result<Self> {
+        let mut child = Self { pid, parent: Pid::this(), pidfd: None, end: None };
+        match pidfd_open(pid) {
+            Ok(pidfd) => child.pidfd = Some(pidfd),
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+            Err(error) => {
+                // Nobody can have reaped it yet, so the number is still its own.
+                let _ = signal::kill(pid, Signal::SIGKILL);
+                let _ = retry(|| nix::sys::wait::waitpid(pid, None));
+                child.end = Some(End::Unknown);
+                return Err(not_started(error));
+            }
+        }
+        Ok(child)
     }
 
     pub fn pid(&self) -> Pid {
         self.pid
     }
 
-    pub fn kill(&self, signal: Signal) -> io::Result<()> {
-        // The number cannot belong to anybody else: until it is reaped, an ended child keeps it.
-        Ok(signal::kill(self.pid, signal)?)
+    /// A descriptor that is readable when the child has ended (`man 2 pidfd_open`); `None` if it
+    /// ended at once, and unseen.
+    pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.pidfd.as_ref().map(AsFd::as_fd)
     }
 
-    /// A descriptor that is readable when the child has ended (`man 2 pidfd_open`).
-    #[expect(unsafe_code, reason = "nix has no pidfd_open")]
-    pub fn pidfd(&self) -> io::Result<OwnedFd> {
-        // SAFETY: the system call takes two numbers; its result is checked.
-        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, self.pid.as_raw(), 0) };
-        if fd == -1 {
-            return Err(io::Error::last_os_error());
+    /// Sends a signal; to one that has ended it makes no difference.
+    pub fn kill(&self, signal: Signal) -> io::Result<()> {
+        match self.pidfd() {
+            Some(pidfd) => pidfd_send_signal(pidfd, signal),
+            None => Ok(()),
         }
-        // SAFETY: the kernel has just made this descriptor, and nobody else knows of it.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    }
+
+    /// Whether it has ended. Never blocks.
+    pub fn is_finished(&self) -> bool {
+        self.end.is_some() || self.pidfd().is_none_or(is_readable)
+    }
+
+    /// Waits until it has stopped (true) or ended (false), and reaps nothing.
+    pub fn wait_stopped(&self) -> io::Result<bool> {
+        let (code, _) = self.wait(libc::WSTOPPED | libc::WEXITED | libc::WNOWAIT)?;
+        Ok(code == libc::CLD_STOPPED)
     }
 
     /// Waits for the end, and frees the number.
-    pub fn reap(&mut self) -> io::Result<WaitStatus> {
-        self.reaped = true;
-        Ok(retry(|| waitpid(self.pid, None))?)
+    ///
+    /// # Errors
+    /// This is another process than the one that started it.
+    pub fn reap(&mut self) -> io::Result<End> {
+        if let Some(end) = self.end {
+            return Ok(end);
+        }
+        let end = match self.wait(libc::WEXITED)? {
+            (libc::CLD_EXITED, code) => End::Exited(code),
+            (libc::CLD_KILLED | libc::CLD_DUMPED, signal) => End::Killed(signal),
+            _ => End::Unknown,
+        };
+        self.end = Some(end);
+        Ok(end)
     }
-}
 
-/// Takes over a child that std has started.
-impl From<std::process::Child> for Child {
-    fn from(child: std::process::Child) -> Self {
-        Self { pid: Pid::from_raw(child.id() as i32), parent: Pid::this(), reaped: false }
+    /// `man 2 waitid`: what happened, and the exit code or the signal; zeros if the child has ended
+    /// and somebody else was told.
+    fn wait(&self, flags: i32) -> io::Result<(i32, i32)> {
+        if self.parent != Pid::this() {
+            return Err(not_ours(self.parent));
+        }
+        match self.pidfd().map(|pidfd| retry(|| waitid(pidfd, flags))) {
+            Some(Err(Errno::ECHILD)) | None => Ok((0, 0)),
+            Some(result) => Ok(result?),
+        }
     }
 }
 
 impl Drop for Child {
     fn drop(&mut self) {
         // A process that was forked later has a copy of this handle, but not the right to use it.
-        if !self.reaped && self.parent == Pid::this() {
+        if self.end.is_none() && self.parent == Pid::this() {
             let _ = self.kill(Signal::SIGKILL);
             let _ = self.reap();
         }
     }
 }
 
+/// What a handle says that was inherited by a fork.
+pub fn not_ours(owner: Pid) -> io::Error {
+    io::Error::other(format!("it belongs to process {owner}, which has started it"))
+}
+
+/// Adds to an error which limit was met.
+pub fn not_started(error: io::Error) -> io::Error {
+    let Some(limit) = limit(&error) else { return error };
+    io::Error::new(error.kind(), format!("no further process can be started: {error} ({limit})"))
+}
+
+/// Which limit an error tells of.
+pub fn limit(error: &io::Error) -> Option<&'static str> {
+    match error.raw_os_error()? {
+        libc::EAGAIN => Some("the limit of processes: ulimit -u, or pids.max of the container"),
+        libc::EMFILE => Some("the limit of open files: ulimit -n"),
+        libc::ENFILE => Some("the limit of open files of the whole machine: fs.file-max"),
+        libc::ENOMEM => Some("the limit of memory: ulimit -v, or memory.max of the container"),
+        _ => None,
+    }
+}
+
+#[expect(unsafe_code, reason = "nix has no pidfd_open")]
+pub fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
+    // SAFETY: the system call takes two numbers; its result is checked.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
+    if fd == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Sends a signal to one that may have been reaped: then it makes no difference.
+#[expect(unsafe_code, reason = "nix has no pidfd_send_signal")]
+pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
+    let (fd, signal) = (pidfd.as_raw_fd(), signal as i32);
+    let nothing = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: three numbers, and no information that goes with the signal.
+    match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, nothing, 0) } {
+        0 => Ok(()),
+        _ => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            error => Err(error),
+        },
+    }
+}
+
+/// nix's `waitid` knows no real-time signals.
+#[expect(unsafe_code, reason = "nix's waitid fails for real-time signals, after it has reaped")]
+fn waitid(pidfd: BorrowedFd<'_>, flags: i32) -> nix::Result<(i32, i32)> {
+    let fd = pidfd.as_raw_fd().unsigned_abs();
+    // SAFETY: zeros are a valid `siginfo_t`, which the call fills in. It is about a child, so the
+    // status is the field in use.
+    unsafe {
+        let mut info: libc::siginfo_t = mem::zeroed();
+        Errno::result(libc::waitid(libc::P_PIDFD, fd, &raw mut info, flags))?;
+        Ok((info.si_code, info.si_status()))
+    }
+}
+
+/// Whether a descriptor is readable. Never blocks.
+pub fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let mut sources = [PollFd::new(fd, PollFlags::POLLIN)];
+    retry(|| poll(&mut sources, PollTimeout::ZERO)).is_ok_and(|ready| ready > 0)
+}
+
+/// Waits until a descriptor is readable.
+pub fn wait_readable(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let mut sources = [PollFd::new(fd, PollFlags::POLLIN)];
+    retry(|| poll(&mut sources, PollTimeout::NONE))?;
+    Ok(())
+}
+
 /// A forked process must not run what its parent has registered for the end, nor unwind into its
 /// parent's frames.
 #[expect(unsafe_code, reason = "std's exit runs the parent's exit handlers")]
-fn exit_now(code: i32) -> ! {
+pub fn exit_now(code: i32) -> ! {
     // SAFETY: ends the process at once and touches no memory.
     unsafe { libc::_exit(code) }
 }
 
 /// Frees a child from what it has inherited and does not want.
-pub fn settle_in(parent: Pid) {
-    die_with(parent);
+pub fn settle_in() {
     // Ctrl-C goes to parent and children alike. The parent decides what it means for the children.
     set_handler(Signal::SIGINT, SigHandler::SigIgn);
     // The parent's handler would tell the parent that the signal was meant for it.
     set_handler(Signal::SIGTERM, SigHandler::SigDfl);
+    // It wants to know how its own children end.
+    set_handler(Signal::SIGCHLD, SigHandler::SigDfl);
     let _ = signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }
 
 #[expect(unsafe_code, reason = "a signal handler is replaced")]
-fn set_handler(signal: Signal, handler: SigHandler) {
+pub fn set_handler(signal: Signal, handler: SigHandler) {
     // SAFETY: neither to ignore a signal nor its default action runs any code of ours.
     let _ = unsafe { signal::signal(signal, handler) };
 }
 
 /// Makes sure that this process is killed when `parent`, its parent, ends, for whatever reason.
-pub fn die_with(parent: Pid) {
+/// The kernel means the thread that forked (`man 2const PR_SET_PDEATHSIG`): here it is the only
+/// one.
+fn die_with(parent: Pid) {
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
     if getppid() != parent {
         exit_now(1); // it has ended already, and no signal will tell
     }
 }
 
-/// `fork` copies the memory but only the calling thread: a lock that any other thread holds at that
-/// moment stays locked in the child for ever, the one of the allocator or of stderr included.
-///
-/// # Errors
-/// `/proc` cannot be read, perhaps for want of a descriptor.
-///
-/// # Panics
-/// If this process has more than one thread.
-#[track_caller]
-pub fn assert_single_threaded() -> io::Result<()> {
+fn check_single_threaded() -> io::Result<()> {
     // The kernel lists a thread for a moment longer than the join that waited for it.
-    let patience = Instant::now() + Duration::from_millis(100);
+    let deadline = Instant::now() + Duration::from_millis(100);
     loop {
-        let threads = fs::read_dir("/proc/self/task")?.count();
+        let threads = fs::read_dir("/proc/self/task").map_err(not_started)?.count();
         if threads == 1 {
             return Ok(());
         }
-        assert!(
-            Instant::now() < patience,
-            "fork in a process of {threads} threads: the child could hang on a lock"
-        );
+        if Instant::now() >= deadline {
+            return Err(io::Error::other(format!(
+                "fork in a process of {threads} threads: the child could hang on a lock"
+            )));
+        }
         thread::yield_now();
     }
 }

@@ -1,16 +1,53 @@
-//! Messages between processes. (`multiprocessing.connection`)
+//! Messages between processes: what is in them, and how they travel. (`multiprocessing.connection`)
 
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::cmsg_space;
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-/// A message as it travels: its length in four bytes, little-endian, and its JSON, which `strace`
-/// shows in plain text.
-pub fn to_frame<T: Serialize>(message: &T) -> serde_json::Result<Vec<u8>> {
-    let mut frame = vec![0; 4];
-    serde_json::to_writer(&mut frame, message)?;
-    let length = u32::try_from(frame.len() - 4)
-        .map_err(|_| serde::ser::Error::custom("it is longer than 4 GiB"))?;
-    frame[..4].copy_from_slice(&length.to_le_bytes());
-    Ok(frame)
+use super::child::retry;
+
+/// The bytes of a value, exact to the last bit of a float, or the reason why it cannot be sent.
+/// (In Python: `pickle.dumps`)
+pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, String> {
+    postcard::to_stdvec(value).map_err(reason)
+}
+
+/// The value, or the reason why its type cannot be sent: that comes out on this side only.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) => Err(reason(postcard::Error::DeserializeBadEncoding)),
+        Err(error) => Err(reason(error)),
+    }
+}
+
+fn reason(error: postcard::Error) -> String {
+    let reason = match error {
+        postcard::Error::WontImplement => {
+            "only the bytes could say what it is (an untagged enum, serde_json::Value)"
+        }
+        postcard::Error::SerializeSeqLengthUnknown => {
+            "it does not say beforehand how long it is (serde's flatten)"
+        }
+        postcard::Error::SerdeSerCustom | postcard::Error::SerdeDeCustom => {
+            "its own Serialize or Deserialize refuses"
+        }
+        // The same program wrote it, for the same type.
+        _ => "it is not read as it was written (serde's skip_serializing_if)",
+    };
+    reason.to_owned()
+}
+
+/// A message in a stream: its length and its number, eight bytes each and little-endian, and what
+/// is in it. The number says which question an answer belongs to.
+pub fn to_frame(number: u64, message: &[u8]) -> Vec<u8> {
+    let length = message.len() as u64;
+    [&length.to_le_bytes(), &number.to_le_bytes(), message].concat()
 }
 
 /// Puts frames together again from pieces of any size.
@@ -24,17 +61,70 @@ impl Frames {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The JSON of the oldest frame that has arrived as a whole.
-    pub fn next(&mut self) -> Option<Vec<u8>> {
-        let (length, rest) = self.bytes.split_first_chunk::<4>()?;
-        let length = u32::from_le_bytes(*length) as usize;
-        let frame = rest.get(..length)?.to_vec();
-        self.bytes.drain(..4 + length);
-        Some(frame)
+    /// Number and message of the oldest frame that has arrived as a whole.
+    pub fn next(&mut self) -> Option<(u64, Vec<u8>)> {
+        let (length, rest) = self.bytes.split_first_chunk()?;
+        let (number, rest) = rest.split_first_chunk()?;
+        let length = u64::from_le_bytes(*length) as usize;
+        let number = u64::from_le_bytes(*number);
+        let message = rest.get(..length)?.to_vec();
+        self.bytes.drain(..16 + length);
+        Some((number, message))
     }
 
     /// Whether part of a frame is there and the rest is not. If its sender has ended, it is torn.
     pub fn is_partial(&self) -> bool {
         !self.bytes.is_empty()
     }
+}
+
+/// Sends a message, and a descriptor with it if there is one, through a socket that keeps the
+/// borders between messages. (In Python: `multiprocessing.reduction.send_handle`)
+pub fn send<T: Serialize>(
+    socket: BorrowedFd<'_>,
+    message: &T,
+    pass: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
+    let bytes = encode(message).map_err(io::Error::other)?;
+    let descriptors: Vec<RawFd> = pass.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&descriptors)];
+    let control = if descriptors.is_empty() { &[] } else { &rights[..] };
+    let slices = [IoSlice::new(&bytes)];
+    retry(|| sendmsg::<()>(socket.as_raw_fd(), &slices, control, MsgFlags::MSG_NOSIGNAL, None))?;
+    Ok(())
+}
+
+/// Receives a message and the descriptor that came with it; `None` if the other side is gone. A
+/// process that has no descriptor left receives the message without.
+#[expect(unsafe_code, reason = "a descriptor arrives as a number")]
+pub fn receive<T: DeserializeOwned>(
+    socket: BorrowedFd<'_>,
+) -> io::Result<Option<(T, Option<OwnedFd>)>> {
+    let mut bytes = vec![0; 256 * 1024];
+    let mut control = cmsg_space!(RawFd);
+    let mut slices = [IoSliceMut::new(&mut bytes)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = loop {
+        // Not `retry`: what is received borrows the buffers.
+        match recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), flags) {
+            Err(Errno::EINTR) => {}
+            result => break result?,
+        }
+    };
+    let mut passed = None;
+    if !message.flags.contains(MsgFlags::MSG_CTRUNC) {
+        for part in message.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(descriptors) = part {
+                for fd in descriptors {
+                    // SAFETY: the kernel has just made this descriptor; nobody else knows of it.
+                    passed = Some(unsafe { OwnedFd::from_raw_fd(fd) });
+                }
+            }
+        }
+    }
+    let length = message.bytes;
+    if length == 0 {
+        return Ok(None);
+    }
+    Ok(Some((decode(&bytes[..length]).map_err(io::Error::other)?, passed)))
 }

@@ -1,5 +1,6 @@
 //! What Python's `multiprocessing` and `concurrent.futures` offer, one file for each part.
 
+pub mod answer;
 pub mod child;
 pub mod connection;
 pub mod pool;

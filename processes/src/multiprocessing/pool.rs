@@ -6,31 +6,33 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, Write};
-use std::mem;
+use std::io;
+use std::iter::Fuse;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::child::{Child, retry};
-use super::connection::{Frames, to_frame};
-use super::process::{ProcessError, from_answer};
+use super::answer::{ProcessError, from_answer};
+use super::child::{End, not_ours};
 pub use super::worker::Shift;
-use super::worker::{Job, Order, Worker, serve};
+use super::worker::{Job, Worker};
 
 /// What becomes of the job whose worker died: the four answers that pools give.
+///
+/// A job that its worker had not read to the end cannot have been begun. Under each policy but
+/// `BreakAll` it goes to another worker, five times at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnDeath {
     /// Nothing: a new worker is started, and whoever waits for the job waits for ever.
     /// (`multiprocessing.Pool`)
     Hang,
-    /// All that is not finished is given up, the jobs of healthy workers, too.
-    /// (`concurrent.futures.ProcessPoolExecutor`: `BrokenProcessPool`)
+    /// The pool is broken: nothing that is unfinished will be done, and nothing later. An idle
+    /// worker that dies is enough. (`concurrent.futures.ProcessPoolExecutor`: `BrokenProcessPool`)
     BreakAll,
     /// The job is lost and said to be. The others do not notice.
     Report,
@@ -39,16 +41,19 @@ pub enum OnDeath {
     Retry { times: u32 },
 }
 
+/// How many workers may die before they have read a job.
+const DELIVERIES: u32 = 5;
+
 /// Why a job has no result.
 #[derive(Debug)]
 pub enum JobError {
-    /// The job ran to its end, which was a panic, or its result cannot be sent.
+    /// The job ran to its end, which was a panic; or it, or its result, cannot be sent.
     Failed(ProcessError),
     /// Its worker died, as often as the policy allows.
     Lost { started: u32, last: ProcessError },
-    /// Another job's worker died, and the policy is [`OnDeath::BreakAll`].
+    /// Another worker died, and the policy is [`OnDeath::BreakAll`].
     Broken,
-    /// No worker was left and none could be started.
+    /// There is no worker for it, for this reason.
     NoWorker(String),
 }
 
@@ -56,10 +61,11 @@ impl fmt::Display for JobError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(error) => write!(f, "{error}"),
+            Self::Lost { started: 0, last } => write!(f, "lost before it was started: {last}"),
             Self::Lost { started: 1, last } => write!(f, "lost: {last}"),
             Self::Lost { started, last } => write!(f, "lost, started {started} times: {last}"),
-            Self::Broken => write!(f, "given up: the pool is broken"),
-            Self::NoWorker(reason) => write!(f, "not started: {reason}"),
+            Self::Broken => write!(f, "not done: the pool is broken"),
+            Self::NoWorker(reason) => write!(f, "not done: {reason}"),
         }
     }
 }
@@ -71,13 +77,17 @@ pub type Done<R> = (usize, Result<R, JobError>);
 
 /// Worker processes that all do the same work on one job after another.
 ///
-/// Dropped, it is terminated.
+/// Dropped, it is terminated. It belongs to the process that made it: in one that was forked later
+/// its copy does no jobs, and dropped it does nothing.
 pub struct Pool<'w, J, R> {
     workers: Vec<Worker>,
     size: usize,
     on_death: OnDeath,
-    pub broken: bool,
+    broken: bool,
     deaths: usize,
+    owner: Pid,
+    /// The number of the last job in this pool's life.
+    ticket: u64,
     work: Box<dyn Fn(J) -> R + 'w>,
 }
 
@@ -90,17 +100,24 @@ where
     /// nothing but jobs.
     ///
     /// # Errors
-    /// No process or no descriptor left.
+    /// No process or no descriptor left, as a sentence that names the limit; this process has other
+    /// threads; no workers are asked for.
     pub fn new(size: usize, on_death: OnDeath, work: impl Fn(J) -> R + 'w) -> io::Result<Self> {
+        if size == 0 {
+            let error = "a pool needs one worker at least";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+        }
         let mut pool = Self {
             workers: Vec::new(),
-            size: size.max(1),
+            size,
             on_death,
             broken: false,
             deaths: 0,
+            owner: Pid::this(),
+            ticket: 0,
             work: Box::new(work),
         };
-        pool.staff()?;
+        pool.start_workers()?;
         Ok(pool)
     }
 
@@ -111,26 +128,25 @@ where
         all.into_iter().map(|(_, result)| result).collect()
     }
 
-    /// Does all jobs; each result comes when it is there, with the number of its job. Jobs under
-    /// way are called off when the iterator is dropped.
-    pub fn imap_unordered(&mut self, jobs: impl IntoIterator<Item = J>) -> Unordered<'_, 'w, J, R> {
-        let mut waiting = VecDeque::new();
-        let mut done = VecDeque::new();
-        for (number, job) in jobs.into_iter().enumerate() {
-            match to_frame(&Order::Work(job)) {
-                Ok(frame) => waiting.push_back(Job { number, frame, started: 0, since_us: 0 }),
-                Err(error) => {
-                    let reason = ProcessError::Unsendable(error.to_string());
-                    done.push_back((number, Err(JobError::Failed(reason))));
-                }
-            }
-        }
+    /// Does all jobs; each result comes when it is there, with the number of its job. A job is taken
+    /// when a worker is free for it, so there may be no end to them. Jobs under way are cancelled
+    /// when the iterator is dropped: their workers are killed.
+    pub fn imap_unordered<'p, I>(&'p mut self, jobs: I) -> Unordered<'p, 'w, J, R>
+    where
+        I: IntoIterator<Item = J>,
+        I::IntoIter: 'p,
+    {
+        self.cancel(); // if an earlier iterator was forgotten, not dropped
+        let jobs: Box<dyn Iterator<Item = (usize, J)> + 'p> =
+            Box::new(jobs.into_iter().enumerate());
         Unordered {
-            missing: waiting.len() + done.len(),
-            shifts: Vec::new(),
-            waiting,
-            done,
             pool: self,
+            jobs: jobs.fuse(),
+            again: VecDeque::new(),
+            done: VecDeque::new(),
+            unanswered: 0,
+            no_worker: None,
+            shifts: Vec::new(),
         }
     }
 
@@ -144,16 +160,20 @@ where
         self.deaths
     }
 
+    /// Whether a worker died, under [`OnDeath::BreakAll`].
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     /// Lets the workers finish and waits for them.
     pub fn close(mut self) {
-        let farewell = to_frame(&Order::<J>::Close).expect("a word fits into a frame");
-        for worker in &mut self.workers {
-            // Said in so many words: a process that somebody else has forked since may hold a copy
-            // of this end, and the end of file would wait for it.
-            let _ = worker.jobs.write_all(&farewell);
-        }
-        for mut worker in mem::take(&mut self.workers) {
-            let _ = worker.child.reap();
+        if self.owner == Pid::this() {
+            for worker in &mut self.workers {
+                worker.dismiss();
+            }
+            for worker in &mut self.workers {
+                let _ = worker.child.reap();
+            }
         }
     }
 
@@ -163,46 +183,35 @@ where
     }
 
     /// Starts workers until there are as many as there should be.
-    fn staff(&mut self) -> io::Result<()> {
+    fn start_workers(&mut self) -> io::Result<()> {
         while self.workers.len() < self.size {
-            let worker = self.hire()?;
+            // A worker has copies of the ends that belong to its elder siblings.
+            let siblings = &mut self.workers;
+            let worker = Worker::start(|| siblings.clear(), &*self.work)?;
             self.workers.push(worker);
         }
         Ok(())
     }
+}
 
-    fn hire(&mut self) -> io::Result<Worker> {
-        let (jobs_out, jobs) = io::pipe()?;
-        let (results, results_in) = io::pipe()?;
-        let siblings = &mut self.workers;
-        let work = &self.work;
-        let child = Child::fork(move || {
-            // Its copies of the ends that belong to its elder siblings.
-            siblings.clear();
-            serve(jobs_out, results_in, work)
-        })?;
-        // The parent waits in one place, for all of them at once.
-        fcntl(&jobs, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        fcntl(&results, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        Ok(Worker {
-            death: child.pidfd()?,
-            child,
-            jobs,
-            outbox: Vec::new(),
-            results,
-            inbox: Frames::default(),
-            job: None,
-        })
+impl<J, R> Pool<'_, J, R> {
+    /// Kills the workers that have a job: nobody waits for its result.
+    fn cancel(&mut self) {
+        self.workers.retain(|worker| worker.job.is_none());
     }
 }
 
 /// The results of [`Pool::imap_unordered`], as they come.
 pub struct Unordered<'p, 'w, J, R> {
     pool: &'p mut Pool<'w, J, R>,
-    waiting: VecDeque<Job>,
+    jobs: Fuse<Box<dyn Iterator<Item = (usize, J)> + 'p>>,
+    /// Jobs whose worker died, to be done by another.
+    again: VecDeque<Job>,
     done: VecDeque<Done<R>>,
-    /// How many results the caller has not been given yet.
-    missing: usize,
+    /// How many jobs will never have a result ([`OnDeath::Hang`]).
+    unanswered: usize,
+    /// Why no worker could be started. The next death is the next occasion.
+    no_worker: Option<String>,
     shifts: Vec<Shift>,
 }
 
@@ -219,8 +228,8 @@ where
     ///
     /// # Errors
     /// None came in time. The jobs go on, and it may come later.
-    pub fn next_within(&mut self, patience: Duration) -> Result<Option<Done<R>>, TimedOut> {
-        self.next_until(Some(Instant::now() + patience))
+    pub fn next_within(&mut self, timeout: Duration) -> Result<Option<Done<R>>, TimedOut> {
+        self.next_until(Instant::now().checked_add(timeout))
     }
 
     /// The numbers of the workers' processes.
@@ -228,10 +237,10 @@ where
         self.pool.pids()
     }
 
-    /// How many jobs wait for a worker or are with one. If there are none and results are missing,
-    /// they will never come ([`OnDeath::Hang`]).
+    /// How many jobs are with a worker, or wait for another one. If there are none, a result that
+    /// is missing will never come ([`OnDeath::Hang`]).
     pub fn under_way(&self) -> usize {
-        self.waiting.len() + self.pool.workers.iter().filter(|w| w.job.is_some()).count()
+        self.again.len() + self.pool.workers.iter().filter(|w| w.job.is_some()).count()
     }
 
     /// Which worker had which job when, those that died of it included.
@@ -242,56 +251,101 @@ where
     fn next_until(&mut self, deadline: Option<Instant>) -> Result<Option<Done<R>>, TimedOut> {
         loop {
             if let Some(done) = self.done.pop_front() {
-                self.missing -= 1;
                 return Ok(Some(done));
             }
-            if self.missing == 0 {
-                return Ok(None);
+            if self.pool.owner == Pid::this() {
+                self.attend(PollTimeout::ZERO); // so that no job is given to a dead worker
+                self.give_jobs();
+            } else {
+                self.refuse(&not_ours(self.pool.owner).to_string());
             }
-            self.attend(PollTimeout::ZERO); // so that no job is given to a dead worker
-            self.dispatch();
             if self.done.is_empty() {
-                let patience = time_left(deadline)?;
-                self.attend(patience);
+                if self.under_way() + self.unanswered == 0 {
+                    return Ok(None);
+                }
+                self.attend(time_left(deadline)?);
             }
         }
     }
 
-    /// Gives each worker without a job the next one.
-    fn dispatch(&mut self) {
-        if self.pool.broken {
-            let given_up = self.waiting.drain(..);
-            self.done.extend(given_up.map(|job| (job.number, Err(JobError::Broken))));
+    /// The next job, encoded. One that cannot be is done with.
+    fn take_job(&mut self) -> Option<Job> {
+        if let Some(job) = self.again.pop_front() {
+            return Some(job);
         }
-        if self.waiting.is_empty() {
+        let (number, job) = self.jobs.next()?;
+        self.pool.ticket += 1;
+        match Job::new(number, self.pool.ticket, job) {
+            Ok(job) => Some(job),
+            Err(reason) => {
+                let failed = JobError::Failed(ProcessError::Unsendable(reason));
+                self.done.push_back((number, Err(failed)));
+                None
+            }
+        }
+    }
+
+    /// Gives each worker without a job the next one, and starts workers in the place of dead ones.
+    fn give_jobs(&mut self) {
+        if self.pool.broken {
+            if let Some(job) = self.take_job() {
+                self.done.push_back((job.number, Err(JobError::Broken)));
+            }
             return;
         }
-        // Fewer workers than wanted are no reason to stop.
-        if let Err(error) = self.pool.staff()
-            && self.pool.workers.is_empty()
-        {
-            let reason = error.to_string();
-            let not_started = self.waiting.drain(..);
-            self.done.extend(
-                not_started.map(|job| (job.number, Err(JobError::NoWorker(reason.clone())))),
-            );
-        }
-        for worker in &mut self.pool.workers {
-            if worker.job.is_none()
-                && let Some(job) = self.waiting.pop_front()
-            {
-                worker.give(job);
+        for n in 0..self.pool.size {
+            if self.pool.workers.get(n).is_some_and(|worker| worker.job.is_some()) {
+                continue;
             }
+            // Fewer workers than wanted are no reason to stop.
+            if n == self.pool.workers.len() && self.no_worker.is_some() {
+                break;
+            }
+            let Some(job) = self.take_job() else { return };
+            if n == self.pool.workers.len() {
+                self.no_worker = self.pool.start_workers().err().map(|error| error.to_string());
+            }
+            match self.pool.workers.get_mut(n) {
+                Some(worker) => worker.give(job),
+                None => self.again.push_front(job),
+            }
+        }
+        if self.pool.workers.is_empty()
+            && let Some(reason) = self.no_worker.clone()
+        {
+            self.refuse(&reason);
+        }
+    }
+
+    /// There will be no worker for any of these jobs.
+    fn refuse(&mut self, reason: &str) {
+        let with_workers = self.pool.workers.iter_mut().filter_map(|worker| worker.job.take());
+        let mut numbers: Vec<usize> = with_workers.map(|job| job.number).collect();
+        numbers.extend(self.again.drain(..).map(|job| job.number));
+        if numbers.is_empty() {
+            numbers.extend(self.jobs.next().map(|(number, _)| number));
+        }
+        for number in numbers {
+            self.done.push_back((number, Err(JobError::NoWorker(reason.to_owned()))));
         }
     }
 
     /// Waits until something happens to a worker, and deals with all that has happened.
-    fn attend(&mut self, patience: PollTimeout) {
+    fn attend(&mut self, timeout: PollTimeout) {
         let mut sources: Vec<PollFd> = Vec::new();
         for worker in &self.pool.workers {
             sources.extend(worker.interest());
         }
-        retry(|| poll(&mut sources, patience)).expect("poll is given open descriptors");
+        match poll(&mut sources, timeout) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return, // the caller looks at the time, and comes again
+            Err(errno) => {
+                // EINVAL: there are more of them than the process may now have open.
+                let reason = format!("the workers cannot be waited for: {errno} (ulimit -n)");
+                self.refuse(&reason);
+                return self.pool.workers.clear();
+            }
+        }
         let news: Vec<[PollFlags; 3]> = sources
             .as_chunks()
             .0
@@ -309,9 +363,7 @@ where
                 // The pipe first: the last result may be in it, and whole.
                 alive &= worker.pull();
             }
-            if let Some(answer) = worker.inbox.next()
-                && let Some(job) = worker.job.take()
-            {
+            if let Some((job, answer)) = worker.take_done() {
                 self.shifts.push(job.shift(worker.child.pid(), false));
                 let result = from_answer(&answer).map_err(JobError::Failed);
                 self.done.push_back((job.number, result));
@@ -331,34 +383,37 @@ where
     fn bury(&mut self, n: usize) {
         let mut worker = self.pool.workers.swap_remove(n);
         self.pool.deaths += 1;
+        self.no_worker = None;
+        if self.pool.on_death == OnDeath::BreakAll {
+            self.pool.broken = true;
+            let unfinished = self.pool.workers.drain(..).filter_map(|mut w| w.job.take());
+            self.again.extend(unfinished); // which `give_jobs` refuses
+        }
         let _ = worker.child.kill(Signal::SIGKILL); // in case it has only closed its pipes
+        let begun = worker.has_read_its_job();
         let Some(mut job) = worker.job.take() else {
             return;
         };
-        if !worker.outbox.is_empty() {
-            // It never had the whole of the job, and cannot have begun it.
-            job.started -= 1;
-            self.waiting.push_front(job);
+        if begun {
+            job.started += 1;
+            self.shifts.push(job.shift(worker.child.pid(), true));
+        } else {
+            job.unread += 1;
+        }
+        let again = match self.pool.on_death {
+            OnDeath::BreakAll => false,
+            OnDeath::Retry { times } if begun => job.started < times,
+            OnDeath::Retry { times } => job.unread < times.max(DELIVERIES),
+            OnDeath::Hang | OnDeath::Report => !begun && job.unread < DELIVERIES,
+        };
+        if again {
+            return self.again.push_front(job);
+        }
+        if self.pool.on_death == OnDeath::Hang {
+            self.unanswered += 1;
             return;
         }
-        self.shifts.push(job.shift(worker.child.pid(), true));
-        match self.pool.on_death {
-            OnDeath::Hang => return,
-            OnDeath::Retry { times } if job.started < times => {
-                self.waiting.push_front(job);
-                return;
-            }
-            OnDeath::Retry { .. } | OnDeath::Report => {}
-            OnDeath::BreakAll => {
-                self.pool.broken = true;
-                let unfinished = self.pool.workers.drain(..).filter_map(|mut w| w.job.take());
-                self.waiting.extend(unfinished); // which dispatch gives up
-            }
-        }
-        let last = match worker.child.reap() {
-            Ok(status) => ProcessError::from(status),
-            Err(error) => ProcessError::Io(error),
-        };
+        let last = ProcessError::Ended(worker.child.reap().unwrap_or(End::Unknown));
         let started = job.started;
         self.done.push_back((job.number, Err(JobError::Lost { started, last })));
     }
@@ -378,8 +433,7 @@ where
 
 impl<J, R> Drop for Unordered<'_, '_, J, R> {
     fn drop(&mut self) {
-        // What they still do, nobody waits for; and their results would be taken for later ones.
-        self.pool.workers.retain(|worker| worker.job.is_none());
+        self.pool.cancel();
     }
 }
 
@@ -392,5 +446,6 @@ fn time_left(deadline: Option<Instant>) -> Result<PollTimeout, TimedOut> {
         return Err(TimedOut);
     }
     // Rounded up: a wait of 0 ms for the last microseconds would spin.
-    Ok(PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX))
+    let left = left.saturating_add(Duration::from_micros(999));
+    Ok(PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX))
 }

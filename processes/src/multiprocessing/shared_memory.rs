@@ -14,7 +14,10 @@ use std::ptr::NonNull;
 use std::slice;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize};
 
+use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+
+use super::child::limit;
 
 /// Atomics in memory that this process shares with all processes it forks from now on.
 ///
@@ -27,9 +30,15 @@ pub struct Shared<T: Atomic> {
 
 impl<T: Atomic> Shared<T> {
     /// # Errors
-    /// No memory left.
+    /// No memory left, as a sentence that names the limit.
     pub fn new(values: impl IntoIterator<Item = T>) -> io::Result<Self> {
-        let mapping = Mapping::new(values.into_iter().collect())?;
+        let mut all = Vec::new();
+        for value in values {
+            // A Vec that grows by itself ends the program where there is no memory left.
+            all.try_reserve(1).map_err(|_| no_memory(Errno::ENOMEM))?;
+            all.push(value);
+        }
+        let mapping = Mapping::new(all)?;
         Ok(Self { mapping })
     }
 }
@@ -207,8 +216,12 @@ struct Barrier(std::cell::UnsafeCell<mem::MaybeUninit<libc::pthread_barrier_t>>)
 
 impl SharedBarrier {
     /// # Errors
-    /// No memory left; nobody to wait for (`EINVAL`).
+    /// No memory left; nobody to wait for, or more processes than the C library can count.
     pub fn new(processes: usize) -> io::Result<Self> {
+        if processes == 0 || i32::try_from(processes).is_err() {
+            let error = format!("no barrier for {processes} processes: from 1 to {}", i32::MAX);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+        }
         let barrier = Barrier(mem::MaybeUninit::uninit().into());
         let barrier = Self(Mapping::new(vec![barrier])?);
         make_shared_barrier(barrier.barrier(), processes as u32)?;
@@ -243,6 +256,14 @@ fn make_shared_barrier(barrier: *mut libc::pthread_barrier_t, processes: u32) ->
     if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(code)) }
 }
 
+fn no_memory(errno: Errno) -> io::Error {
+    let error = io::Error::from(errno);
+    match limit(&error) {
+        Some(limit) => io::Error::new(error.kind(), format!("no shared memory: {error} ({limit})")),
+        None => error,
+    }
+}
+
 /// Values in anonymous memory that stays the same memory across a fork.
 #[derive(Debug)]
 struct Mapping<T> {
@@ -262,7 +283,8 @@ impl<T> Mapping<T> {
                 ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
                 MapFlags::MAP_SHARED,
             )
-        }?
+        }
+        .map_err(no_memory)?
         .cast::<T>();
         let len = values.len();
         for (n, value) in values.into_iter().enumerate() {

@@ -8,30 +8,30 @@
 //!
 //! A copy is cheap, knows everything, and has inherited every lock that another thread held at that
 //! moment, for good. The other two know nothing but what they are told, and are safe to start at
-//! any time. Python's default on Linux was `fork`, and is `forkserver` since 3.14.
+//! any time, from any thread. Python's default on Linux was `fork`, and is `forkserver` since 3.14.
 
 use std::collections::HashMap;
 use std::env;
-use std::io::{self, IoSlice, IoSliceMut, PipeReader, PipeWriter, Read};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::process::{Command, Stdio, exit};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use nix::cmsg_space;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
-    sendmsg, socketpair,
-};
-use nix::sys::wait::WaitStatus;
-use nix::unistd::{Pid, pause};
-use serde::de::DeserializeOwned;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::unistd::{Pid, dup2_stdin, getppid};
 use serde::{Deserialize, Serialize};
 
-use super::child::{Child, retry, settle_in};
-use super::connection::Frames;
-use super::process::{ProcessError, from_answer, report};
+use super::answer::{AnswerFile, ProcessError, from_answer};
+use super::child::{
+    Child, End, exit_now, is_readable, not_ours, not_started, pidfd_open, retry, settle_in,
+    wait_readable,
+};
+use super::connection::{receive, send};
 
 /// What another program can be asked to do: a function by its name, and plain data. A closure would
 /// be an address, and an address means nothing over there. (`pickle` sends functions the same way.)
@@ -41,6 +41,9 @@ pub struct Call {
     pub argument: u64,
 }
 
+/// The functions of a program that can be called by name.
+pub type Functions = [(&'static str, fn(u64) -> u64)];
+
 impl Call {
     pub fn new(function: &str, argument: u64) -> Self {
         Self { function: function.to_owned(), argument }
@@ -48,85 +51,96 @@ impl Call {
 
     /// # Panics
     /// If there is no such function.
-    pub fn run(self) -> u64 {
-        let mut functions = FUNCTIONS.iter();
-        let named = functions.find(|(name, _)| *name == self.function);
+    pub fn run(self, functions: &Functions) -> u64 {
+        let named = functions.iter().find(|(name, _)| *name == self.function);
         let Some((_, function)) = named else { panic!("no function {}", self.function) };
         function(self.argument)
     }
 }
 
-type Function = fn(u64) -> u64;
-
-/// The functions that can be called by name.
-const FUNCTIONS: [(&str, Function); 4] = [
-    ("echo", |n| n),
-    ("remembered", |_| MEMORY.load(Relaxed)),
-    ("log", |n| {
-        drop(log());
-        n
-    }),
-    ("wait", |n| {
-        pause();
-        n
-    }),
-];
-
-/// What this process has come to know while it ran.
-pub static MEMORY: AtomicU64 = AtomicU64::new(0);
-
-/// What every program has: a lock that any thread takes for a moment, now and then.
-static LOG: Mutex<()> = Mutex::new(());
-
-pub fn log() -> MutexGuard<'static, ()> {
-    LOG.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// The first argument of a process that [`Spawned`] or [`ForkServer`] has started.
 const MARK: &str = "--multiprocessing-fork";
 
+/// The message that its descriptor comes with: one of no bytes would look like the end.
+const HELLO: u8 = 1;
+
 /// Does the work of a process that was started to work, and ends with it; returns in any other.
 /// First line of `main`, as in Python: `multiprocessing.freeze_support()`.
-pub fn freeze_support() {
-    let mut arguments = env::args().skip(1);
-    if arguments.next().as_deref() != Some(MARK) {
+pub fn freeze_support(functions: &Functions) {
+    let mut arguments = env::args_os().skip(1).map(OsString::into_string);
+    if arguments.next() != Some(Ok(MARK.to_owned())) {
         return;
     }
-    let (role, parent, call) = (arguments.next(), arguments.next(), arguments.next());
+    let mut next = || arguments.next()?.ok();
+    let (role, parent, call) = (next(), next(), next());
     let parent = parent.and_then(|pid| pid.parse().ok()).map(Pid::from_raw);
-    let (Some(role), Some(parent), Some(home)) = (role, parent, take_home()) else {
+    let (Some(role), Some(parent), Ok((home, given))) = (role, parent, take_home()) else {
         eprintln!("error: {MARK} is for processes that this program starts");
         exit(2);
     };
-    settle_in(parent);
-    let code = match (role.as_str(), call.and_then(|call| serde_json::from_str(&call).ok())) {
-        ("spawn", Some(call)) => report(PipeWriter::from(home), move || Call::run(call)),
-        ("forkserver", _) => serve(&home),
+    settle_in();
+    let call = call.and_then(|call| serde_json::from_str::<Call>(&call).ok());
+    let code = match (role.as_str(), call) {
+        ("spawn", Some(call)) => {
+            die_with(home.as_fd(), parent);
+            AnswerFile::from(given).report(move || call.run(functions))
+        }
+        ("forkserver", _) => serve(given.as_fd(), parent, functions),
         _ => 2,
     };
     exit(code);
 }
 
-/// The descriptor that this process was given in place of its standard input.
-#[expect(unsafe_code, reason = "a descriptor has come from the parent, as a number")]
-fn take_home() -> Option<OwnedFd> {
-    static TAKEN: AtomicU64 = AtomicU64::new(0);
-    if TAKEN.swap(1, Relaxed) == 1 {
-        return None;
+/// The socket that this process was given in place of its standard input, and the descriptor that
+/// waits in it. Its standard input is empty from now on, as in Python.
+fn take_home() -> io::Result<(OwnedFd, OwnedFd)> {
+    let home = io::stdin().as_fd().try_clone_to_owned()?;
+    dup2_stdin(File::open("/dev/null")?)?;
+    match receive(home.as_fd())? {
+        Some((HELLO, Some(given))) => Ok((home, given)),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
     }
-    // SAFETY: a process marked in its first argument gets descriptor 0 for this purpose, nobody
-    // else in it reads its standard input, and it is taken once.
-    Some(unsafe { OwnedFd::from_raw_fd(0) })
 }
 
-/// This program once more, for a call in a new process.
-fn another(role: &str, home: OwnedFd, call: Option<&Call>) -> io::Result<Child> {
+/// Makes sure that this process is killed when its parent is gone, and with it the other end of
+/// `home`. Not by `PR_SET_PDEATHSIG`, which is about the thread that started this process, and
+/// threads end.
+#[expect(unsafe_code, reason = "nix does not know these settings")]
+fn die_with(home: BorrowedFd<'_>, parent: Pid) {
+    let fd = home.as_raw_fd();
+    // SAFETY: these calls take numbers. From now on the kernel sends SIGKILL when something
+    // happens to this socket (`man 2 fcntl`, signal-driven I/O). Only its end can happen to it.
+    unsafe {
+        libc::fcntl(fd, libc::F_SETOWN, libc::getpid());
+        libc::fcntl(fd, F_SETSIG, libc::SIGKILL);
+        libc::fcntl(fd, libc::F_SETFL, libc::O_ASYNC);
+    }
+    if is_readable(home) || getppid() != parent {
+        exit_now(1); // it has ended already, and no signal will tell
+    }
+}
+
+/// libc has it for some targets only.
+const F_SETSIG: i32 = 10;
+
+/// This program once more, in a process of its own that is given a descriptor. Returns the other
+/// end of its socket, to be kept as long as it.
+fn another(role: &str, given: BorrowedFd<'_>, call: Option<&Call>) -> io::Result<(Child, OwnedFd)> {
+    let (home, theirs) = pair()?;
+    send(home.as_fd(), &HELLO, Some(given))?;
     let mut command = Command::new("/proc/self/exe");
     command.arg(MARK).arg(role).arg(Pid::this().to_string());
     if let Some(call) = call {
         command.arg(serde_json::to_string(call)?); // for everybody to see, in `ps`
     }
-    Ok(command.stdin(Stdio::from(home)).spawn()?.into())
+    let child = command.stdin(Stdio::from(theirs)).spawn().map_err(not_started)?;
+    Ok((Child::adopt(Pid::from_raw(child.id() as i32))?, home))
+}
+
+/// Two sockets that keep the borders between messages, and a descriptor with its message.
+fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC);
+    pair.map_err(|errno| not_started(errno.into()))
 }
 
 /// A call in a process that knows nothing of this one. (`multiprocessing`'s start method `spawn`)
@@ -135,19 +149,20 @@ fn another(role: &str, home: OwnedFd, call: Option<&Call>) -> io::Result<Child> 
 #[derive(Debug)]
 pub struct Spawned {
     child: Child,
-    result: PipeReader,
+    answer: AnswerFile,
+    /// It is killed when this end is closed.
+    _home: OwnedFd,
 }
 
 impl Spawned {
     /// # Errors
     /// No process or no descriptor left.
     pub fn start(call: &Call) -> io::Result<Self> {
-        let (result, answers) = io::pipe()?;
-        let child = another("spawn", answers.into(), Some(call))?;
-        Ok(Self { child, result })
+        let answer = AnswerFile::new()?;
+        let (child, home) = another("spawn", answer.as_fd(), Some(call))?;
+        Ok(Self { child, answer, _home: home })
     }
 
-    #[allow(dead_code, reason = "for whoever wants to send it a signal")]
     pub fn pid(&self) -> Pid {
         self.child.pid()
     }
@@ -155,99 +170,111 @@ impl Spawned {
     /// # Errors
     /// As those of [`super::process::Process::join`].
     pub fn join(mut self) -> Result<u64, ProcessError> {
-        match read_answer(&mut self.result)? {
+        let end = self.child.reap()?;
+        match self.answer.read()? {
             Some(answer) => from_answer(&answer),
-            None => Err(self.child.reap()?.into()),
+            None => Err(ProcessError::Ended(end)),
         }
     }
 }
 
-fn read_answer(result: &mut PipeReader) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
-    result.read_to_end(&mut bytes)?;
-    let mut frames = Frames::default();
-    frames.received(&bytes);
-    Ok(frames.next())
-}
-
 /// A process of one thread that forks on request, whatever runs in the process that requests it.
-/// (`multiprocessing`'s start method `forkserver`)
+/// (`multiprocessing`'s start method `forkserver`) Several threads may use it.
 ///
 /// Ends, with all it has forked, when it is dropped.
 #[derive(Debug)]
 pub struct ForkServer {
     /// Killed and reaped with this handle.
     server: Child,
-    socket: OwnedFd,
+    /// Locked from the request to its reply: a reply does not say whom it is for.
+    socket: Mutex<OwnedFd>,
+    owner: Pid,
+    /// Its first socket, which has nothing more to say.
+    _home: OwnedFd,
 }
 
-/// What a fork server is asked. With `Start` comes the pipe for the result.
+/// What a fork server is asked. With `Start` comes the file for the answer.
 #[derive(Serialize, Deserialize)]
 enum Request {
     Start(Call),
     Reap { pid: i32, kill: bool },
 }
 
-/// What it answers.
+/// What it replies. With `Started` comes the child's pidfd.
 #[derive(Serialize, Deserialize)]
 enum Reply {
     Started(i32),
     NotStarted(String),
-    Exited(i32),
-    Killed(i32),
+    Ended(End),
 }
 
 impl ForkServer {
     /// # Errors
     /// No process or no descriptor left.
     pub fn start() -> io::Result<Self> {
-        // Keeps the borders between messages, and a descriptor with its message.
-        let (socket, theirs) =
-            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-        Ok(Self { server: another("forkserver", theirs, None)?, socket })
+        let (socket, theirs) = pair()?;
+        let (server, home) = another("forkserver", theirs.as_fd(), None)?;
+        Ok(Self { server, socket: Mutex::new(socket), owner: Pid::this(), _home: home })
     }
 
     /// Starts a call in a process that the server forks. The call has to fit into a message of
     /// about 200 KiB.
     ///
     /// # Errors
-    /// No process or no descriptor left, there or here; or the server is gone.
+    /// No process or no descriptor left, there or here; the server is gone; it belongs to another
+    /// process.
     pub fn spawn(&self, call: &Call) -> io::Result<Served<'_>> {
-        let (result, answers) = io::pipe()?;
-        send(&self.socket, &Request::Start(call.clone()), Some(answers.as_raw_fd()))?;
-        drop(answers);
-        match self.reply()? {
-            Reply::Started(pid) => Ok(Served { server: self, pid, result, reaped: false }),
-            Reply::NotStarted(reason) => Err(io::Error::other(reason)),
-            Reply::Exited(_) | Reply::Killed(_) => Err(nonsense()),
+        let answer = AnswerFile::new()?;
+        match self.ask(&Request::Start(call.clone()), Some(answer.as_fd()))? {
+            (Reply::Started(pid), Some(pidfd)) => {
+                Ok(Served { server: self, pid, pidfd, answer, reaped: false })
+            }
+            (Reply::Started(pid), None) => {
+                self.ask(&Request::Reap { pid, kill: true }, None)?;
+                Err(not_started(io::Error::from_raw_os_error(libc::EMFILE)))
+            }
+            (Reply::NotStarted(reason), _) => Err(io::Error::other(reason)),
+            (Reply::Ended(_), _) => Err(wrong_reply()),
         }
     }
 
-    #[allow(dead_code, reason = "for whoever wants to send it a signal")]
     pub fn pid(&self) -> Pid {
         self.server.pid()
     }
 
-    fn reply(&self) -> io::Result<Reply> {
-        match receive(&self.socket)? {
-            Some((reply, _)) => Ok(reply),
-            None => Err(io::Error::other("the fork server is gone")),
+    fn ask(
+        &self,
+        request: &Request,
+        pass: Option<BorrowedFd<'_>>,
+    ) -> io::Result<(Reply, Option<OwnedFd>)> {
+        if self.owner != Pid::this() {
+            return Err(not_ours(self.owner));
         }
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = |_| io::Error::other("the fork server is gone");
+        send(socket.as_fd(), request, pass).map_err(|error| match error.raw_os_error() {
+            Some(libc::EPIPE | libc::ECONNRESET) => gone(error),
+            _ => error,
+        })?;
+        let reply = receive(socket.as_fd()).map_err(gone)?;
+        reply.ok_or_else(|| gone(io::ErrorKind::UnexpectedEof.into()))
     }
 }
 
-/// A call in a process that a [`ForkServer`] has forked: no child of ours, so the server waits for
-/// its end, and tells.
+/// A call in a process that a [`ForkServer`] has forked: no child of ours, so the server reaps it,
+/// and tells how it ended.
+///
+/// Killed and reaped when dropped without a join.
 #[derive(Debug)]
 pub struct Served<'s> {
     server: &'s ForkServer,
     pid: i32,
-    result: PipeReader,
+    pidfd: OwnedFd,
+    answer: AnswerFile,
     reaped: bool,
 }
 
 impl Served<'_> {
-    #[allow(dead_code, reason = "for whoever wants to send it a signal")]
     pub fn pid(&self) -> Pid {
         Pid::from_raw(self.pid)
     }
@@ -255,21 +282,23 @@ impl Served<'_> {
     /// # Errors
     /// As those of [`super::process::Process::join`], or the server is gone.
     pub fn join(mut self) -> Result<u64, ProcessError> {
-        let answer = read_answer(&mut self.result)?;
-        let end = self.reap(false)?;
-        match answer {
-            Some(answer) => from_answer(&answer),
-            None => Err(end),
+        if self.server.owner != Pid::this() {
+            return Err(not_ours(self.server.owner).into());
+        }
+        // Waited for here: the server waits for nobody, so that it can serve the others.
+        wait_readable(self.pidfd.as_fd())?;
+        let end = self.reap(false);
+        match self.answer.read()? {
+            Some(answer) => from_answer(&answer), // even if the server is gone
+            None => Err(ProcessError::Ended(end?)),
         }
     }
 
-    fn reap(&mut self, kill: bool) -> io::Result<ProcessError> {
+    fn reap(&mut self, kill: bool) -> io::Result<End> {
         self.reaped = true;
-        send(&self.server.socket, &Request::Reap { pid: self.pid, kill }, None)?;
-        match self.server.reply()? {
-            Reply::Exited(code) => Ok(ProcessError::Exited(code)),
-            Reply::Killed(signal) => Ok(ProcessError::Killed(Signal::try_from(signal)?)),
-            Reply::Started(_) | Reply::NotStarted(_) => Err(nonsense()),
+        match self.server.ask(&Request::Reap { pid: self.pid, kill }, None)? {
+            (Reply::Ended(end), _) => Ok(end),
+            _ => Err(wrong_reply()),
         }
     }
 }
@@ -283,82 +312,73 @@ impl Drop for Served<'_> {
 }
 
 /// A fork server's whole life: it ends when nobody is left to ask it.
-fn serve(socket: &OwnedFd) -> i32 {
+fn serve(socket: BorrowedFd<'_>, parent: Pid, functions: &Functions) -> i32 {
+    // The end of the socket alone would not do: a process that its parent has forked since may
+    // hold a copy of the other end.
+    let Ok(life) = pidfd_open(parent) else { return 1 };
+    if getppid() != parent {
+        return 1;
+    }
     let mut children = HashMap::new();
-    while let Ok(Some((request, pipe))) = receive(socket) {
-        let reply = match (request, pipe) {
-            (Request::Start(call), Some(answers)) => {
-                // Moved, so that this process keeps no copy of the writing end.
-                match Child::fork(move || report(PipeWriter::from(answers), move || call.run())) {
-                    Ok(child) => {
-                        let pid = child.pid().as_raw();
-                        children.insert(pid, child);
-                        Reply::Started(pid)
-                    }
-                    Err(error) => Reply::NotStarted(error.to_string()),
-                }
+    loop {
+        let mut sources =
+            [PollFd::new(socket, PollFlags::POLLIN), PollFd::new(life.as_fd(), PollFlags::POLLIN)];
+        if retry(|| poll(&mut sources, PollTimeout::NONE)).is_err()
+            || sources[1].any() == Some(true)
+        {
+            return 0;
+        }
+        let Ok(Some((request, file))) = receive(socket) else { return 0 };
+        let reply = match (request, file) {
+            (Request::Start(call), Some(file)) => {
+                start(call, file.into(), &mut children, functions)
             }
-            (Request::Start(_), None) => Reply::NotStarted("no pipe came with the call".into()),
-            (Request::Reap { pid, kill }, _) => {
-                let Some(mut child) = children.remove(&pid) else { return 1 };
-                if kill {
-                    let _ = child.kill(Signal::SIGKILL);
-                }
-                match child.reap() {
-                    Ok(WaitStatus::Exited(_, code)) => Reply::Exited(code),
-                    Ok(WaitStatus::Signaled(_, signal, _)) => Reply::Killed(signal as i32),
-                    _ => return 1,
-                }
+            (Request::Start(_), None) => {
+                // The message came, and its descriptor found no place in this process.
+                let error = not_started(io::Error::from_raw_os_error(libc::EMFILE));
+                Reply::NotStarted(format!("the fork server: {error}"))
             }
+            (Request::Reap { pid, kill }, _) => Reply::Ended(end(children.remove(&pid), kill)),
         };
-        if send(socket, &reply, None).is_err() {
-            break;
+        let pidfd = match reply {
+            Reply::Started(pid) => children.get(&pid).and_then(Child::pidfd),
+            _ => None,
+        };
+        if send(socket, &reply, pidfd).is_err() {
+            return 0;
         }
     }
-    0
 }
 
-/// Sends a message, and a descriptor with it if there is one.
-fn send<T: Serialize>(socket: &OwnedFd, message: &T, pass: Option<RawFd>) -> io::Result<()> {
-    let text = serde_json::to_vec(message)?;
-    let descriptors: Vec<RawFd> = pass.into_iter().collect();
-    let rights = [ControlMessage::ScmRights(&descriptors)];
-    let control = if descriptors.is_empty() { &[] } else { &rights[..] };
-    let slices = [IoSlice::new(&text)];
-    retry(|| sendmsg::<()>(socket.as_raw_fd(), &slices, control, MsgFlags::MSG_NOSIGNAL, None))?;
-    Ok(())
-}
-
-/// Receives a message and the descriptor that came with it; `None` if the other side is gone.
-#[expect(unsafe_code, reason = "a descriptor arrives as a number")]
-fn receive<T: DeserializeOwned>(socket: &OwnedFd) -> io::Result<Option<(T, Option<OwnedFd>)>> {
-    let mut text = vec![0; 256 * 1024];
-    let mut control = cmsg_space!(RawFd);
-    let mut slices = [IoSliceMut::new(&mut text)];
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let message = loop {
-        // Not `retry`: what is received borrows the buffers.
-        match recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), flags) {
-            Err(nix::errno::Errno::EINTR) => {}
-            result => break result?,
+fn start(
+    call: Call,
+    answer: AnswerFile,
+    children: &mut HashMap<i32, Child>,
+    functions: &Functions,
+) -> Reply {
+    let forked = Child::fork(|| {
+        // Its siblings are none of its business.
+        mem::take(children);
+        answer.report(move || call.run(functions))
+    });
+    match forked {
+        Ok(child) => {
+            let pid = child.pid().as_raw();
+            children.insert(pid, child);
+            Reply::Started(pid)
         }
-    };
-    let mut passed = None;
-    for part in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(descriptors) = part {
-            for fd in descriptors {
-                // SAFETY: the kernel has just made this descriptor, and nobody else knows of it.
-                passed = Some(unsafe { OwnedFd::from_raw_fd(fd) });
-            }
-        }
+        Err(error) => Reply::NotStarted(format!("the fork server: {error}")),
     }
-    let length = message.bytes;
-    if length == 0 {
-        return Ok(None);
-    }
-    Ok(Some((serde_json::from_slice(&text[..length])?, passed)))
 }
 
-fn nonsense() -> io::Error {
-    io::Error::other("the fork server has answered something else")
+fn end(child: Option<Child>, kill: bool) -> End {
+    let Some(mut child) = child else { return End::Unknown };
+    if kill {
+        let _ = child.kill(Signal::SIGKILL);
+    }
+    child.reap().unwrap_or(End::Unknown)
+}
+
+fn wrong_reply() -> io::Error {
+    io::Error::other("the fork server has replied something else")
 }

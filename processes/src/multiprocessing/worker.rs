@@ -1,27 +1,28 @@
 //! One worker of a pool: what it does in its process, and what the pool knows of it.
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 
 use common::span::now;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags};
 use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::child::Child;
-use super::connection::Frames;
-use super::process::to_answer;
+use super::answer::{to_answer, unreadable};
+use super::child::{Child, not_started};
+use super::connection::{Frames, decode, encode, to_frame};
 
 /// What a worker is told.
 #[derive(Serialize, Deserialize)]
-pub enum Order<J> {
+enum Order<J> {
     Work(J),
     Close,
 }
 
 /// A worker's whole life.
-pub fn serve<J, R>(mut jobs: PipeReader, mut results: PipeWriter, work: impl Fn(J) -> R) -> i32
+fn serve<J, R>(mut jobs: PipeReader, mut results: PipeWriter, work: &dyn Fn(J) -> R) -> i32
 where
     J: DeserializeOwned,
     R: Serialize,
@@ -29,73 +30,117 @@ where
     let mut inbox = Frames::default();
     let mut buf = vec![0; 64 * 1024];
     loop {
-        while let Some(frame) = inbox.next() {
-            let answer = match serde_json::from_slice(&frame) {
+        while let Some((number, order)) = inbox.next() {
+            let answer = match decode(&order) {
                 Ok(Order::Close) => return 0,
-                Ok(Order::Work(job)) => to_answer(|| work(job)),
-                Err(error) => to_answer(|| -> () { panic!("the job is unreadable: {error}") }),
+                // A panic ends the job and not the worker.
+                Ok(Order::Work(job)) => to_answer(|| work(job)).unwrap_or_else(|failure| failure),
+                Err(reason) => unreadable(reason),
             };
-            // A panic ends the job and not the worker.
-            let answer = answer.unwrap_or_else(|failure| failure);
             let _ = io::stdout().flush();
-            if results.write_all(&answer).is_err() {
+            if results.write_all(&to_frame(number, &answer)).is_err() {
                 return 1;
             }
         }
         match jobs.read(&mut buf) {
-            Ok(0) | Err(_) => return 0, // the pool is gone
+            Ok(0) => return 0, // the pool is gone
             Ok(n) => inbox.received(&buf[..n]),
+            // The parent's signal handlers are here, too.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return 1,
         }
     }
 }
 
+/// What the pool knows of a worker.
 pub struct Worker {
     pub child: Child,
-    pub death: OwnedFd,
-    pub jobs: PipeWriter,
-    /// What the pipe of its jobs could not take yet.
-    pub outbox: Vec<u8>,
-    pub results: PipeReader,
-    pub inbox: Frames,
+    jobs: PipeWriter,
+    results: PipeReader,
+    inbox: Frames,
     pub job: Option<Job>,
 }
 
+/// A job, encoded, until it has a result.
 pub struct Job {
+    /// Its place among the jobs of the call that brought it.
     pub number: usize,
-    pub frame: Vec<u8>,
-    /// How many workers have been given it, and the last one when.
+    /// Its number in the life of the pool: an answer with another one is not its answer.
+    ticket: u64,
+    frame: Vec<u8>,
+    /// How much of it the pipe to its worker has taken.
+    sent: usize,
+    /// How many workers have begun it, and how many died before they had read it.
     pub started: u32,
-    pub since_us: u64,
+    pub unread: u32,
+    since_us: u64,
+}
+
+/// A job's time with a worker, in microseconds of the monotonic clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Shift {
+    pub job: usize,
+    pub worker: Pid,
+    pub from_us: u64,
+    pub to_us: u64,
+    /// Whether it ended with the worker, not with a result.
+    pub died: bool,
 }
 
 impl Job {
+    /// # Errors
+    /// The reason why its type cannot be sent.
+    pub fn new<J: Serialize>(number: usize, ticket: u64, job: J) -> Result<Self, String> {
+        let frame = to_frame(ticket, &encode(&Order::Work(job))?);
+        Ok(Self { number, ticket, frame, sent: 0, started: 0, unread: 0, since_us: 0 })
+    }
+
     pub fn shift(&self, worker: Pid, died: bool) -> Shift {
         Shift { job: self.number, worker, from_us: self.since_us, to_us: now(), died }
     }
 }
 
 impl Worker {
+    /// Forks a worker. `forget` runs in it, for what it has inherited and should not hold.
+    ///
+    /// # Errors
+    /// No process or no descriptor left, or this process has other threads.
+    pub fn start<J, R>(forget: impl FnOnce(), work: &dyn Fn(J) -> R) -> io::Result<Self>
+    where
+        J: DeserializeOwned,
+        R: Serialize,
+    {
+        let (jobs_out, jobs) = io::pipe().map_err(not_started)?;
+        let (results, results_in) = io::pipe().map_err(not_started)?;
+        // The parent waits in one place, for all of them at once.
+        fcntl(&jobs, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        fcntl(&results, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        let mut ours = Some((jobs, results));
+        let child = Child::fork(|| {
+            ours = None; // this copy of the parent's ends, not the parent's
+            forget();
+            serve(jobs_out, results_in, work)
+        })?;
+        let (jobs, results) = ours.expect("only the child drops its copy");
+        Ok(Self { child, jobs, results, inbox: Frames::default(), job: None })
+    }
+
     pub fn give(&mut self, mut job: Job) {
-        job.started += 1;
+        job.sent = 0;
         job.since_us = now();
-        self.outbox.clone_from(&job.frame);
         self.job = Some(job);
         self.push();
     }
 
     /// Writes as much of the job as the pipe takes.
     pub fn push(&mut self) {
-        while !self.outbox.is_empty() {
-            match self.jobs.write(&self.outbox) {
-                Ok(n) => drop(self.outbox.drain(..n)),
+        let Some(job) = &mut self.job else { return };
+        while let Some(rest @ [_, ..]) = job.frame.get(job.sent..) {
+            match self.jobs.write(rest) {
+                Ok(n) => job.sent += n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Full: poll will tell when to go on. Or its reader is dead: poll will tell, too.
-                Err(error) => {
-                    if error.kind() != io::ErrorKind::WouldBlock {
-                        self.outbox.clear();
-                    }
-                    return;
-                }
+                Err(_) => return,
             }
         }
     }
@@ -113,23 +158,46 @@ impl Worker {
         }
     }
 
+    /// The job that is done, and its answer, if that has arrived as a whole.
+    pub fn take_done(&mut self) -> Option<(Job, Vec<u8>)> {
+        loop {
+            let (ticket, answer) = self.inbox.next()?;
+            if let Some(job) = self.job.take_if(|job| job.ticket == ticket) {
+                return Some((job, answer));
+            }
+        }
+    }
+
+    /// Whether it has read its job to the last byte, so that it may have begun it.
+    pub fn has_read_its_job(&self) -> bool {
+        self.job.as_ref().is_some_and(|job| job.sent == job.frame.len()) && unread(&self.jobs) == 0
+    }
+
+    /// Tells it to end.
+    pub fn dismiss(&mut self) {
+        // Said in so many words: a process that somebody else has forked since may hold a copy
+        // of this end, and the end of file would wait for it.
+        let farewell = encode(&Order::<()>::Close).expect("a word can be encoded");
+        let _ = self.jobs.write_all(&to_frame(0, &farewell));
+    }
+
     pub fn interest(&self) -> [PollFd<'_>; 3] {
-        let space = if self.outbox.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT };
+        let full = self.job.as_ref().is_some_and(|job| job.sent < job.frame.len());
+        let space = if full { PollFlags::POLLOUT } else { PollFlags::empty() };
+        let death = self.child.pidfd().unwrap_or(self.results.as_fd());
         [
             PollFd::new(self.results.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.death.as_fd(), PollFlags::POLLIN),
+            PollFd::new(death, PollFlags::POLLIN),
             PollFd::new(self.jobs.as_fd(), space),
         ]
     }
 }
 
-/// A job's time with a worker, in microseconds of the monotonic clock.
-#[derive(Debug, Clone, Copy)]
-pub struct Shift {
-    pub job: usize,
-    pub worker: Pid,
-    pub from_us: u64,
-    pub to_us: u64,
-    /// Whether it ended with the worker, not with a result.
-    pub died: bool,
+/// How many bytes lie in a pipe that nobody has read (`man 2const FIONREAD`).
+#[expect(unsafe_code, reason = "std has no such question")]
+fn unread(pipe: &PipeWriter) -> i32 {
+    let mut bytes = 0;
+    // SAFETY: the call writes one number, into `bytes`.
+    unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
+    bytes
 }
