@@ -1,7 +1,7 @@
 //! What the kernel is asked: which descriptors are ready. (`select.epoll`)
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -13,27 +13,55 @@ const EVENTS: usize = 1024;
 pub struct Poller {
     epoll: Epoll,
     events: Vec<EpollEvent>,
+    /// By descriptor: the kernel has been told of it. If that one has been closed since, and its
+    /// number used again, it knows nothing.
+    known: Vec<bool>,
 }
 
 impl Poller {
     pub fn new() -> io::Result<Poller> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        Ok(Poller { epoll, events: vec![EpollEvent::empty(); EVENTS] })
+        Ok(Poller { epoll, events: vec![EpollEvent::empty(); EVENTS], known: Vec::new() })
     }
 
     /// Asks for one event of this descriptor. The kernel forgets closed descriptors by itself.
-    pub fn arm(&self, fd: BorrowedFd<'_>, flags: EpollFlags) -> io::Result<()> {
+    pub fn arm(&mut self, fd: BorrowedFd<'_>, flags: EpollFlags) -> io::Result<()> {
         let data = fd.as_raw_fd() as u64;
         let mut event = EpollEvent::new(flags | EpollFlags::EPOLLONESHOT, data);
-        match self.epoll.modify(fd, &mut event) {
-            Err(Errno::ENOENT) => Ok(self.epoll.add(fd, event)?),
-            result => Ok(result?),
-        }
+        // What has been added before is most likely there still: most often one call will do.
+        let known = self.known(fd.as_raw_fd());
+        let result = if *known {
+            match self.epoll.modify(fd, &mut event) {
+                Err(Errno::ENOENT) => self.epoll.add(fd, event),
+                result => result,
+            }
+        } else {
+            match self.epoll.add(fd, event) {
+                Err(Errno::EEXIST) => self.epoll.modify(fd, &mut event),
+                result => result,
+            }
+        };
+        *self.known(fd.as_raw_fd()) = result.is_ok();
+        Ok(result?)
     }
 
     /// An event that nobody waits for must not be taken for that of a later socket.
-    pub fn disarm(&self, fd: impl AsFd) {
+    pub fn disarm(&mut self, fd: BorrowedFd<'_>) {
         let _ = self.epoll.delete(fd);
+        self.is_new(fd);
+    }
+
+    /// The kernel has not been told of this descriptor: it is new.
+    pub fn is_new(&mut self, fd: BorrowedFd<'_>) {
+        *self.known(fd.as_raw_fd()) = false;
+    }
+
+    fn known(&mut self, fd: RawFd) -> &mut bool {
+        let index = usize::try_from(fd).expect("an open descriptor");
+        if index >= self.known.len() {
+            self.known.resize(index + 1, false);
+        }
+        &mut self.known[index]
     }
 
     /// Waits so long for events, forever if `None`, and hands on what became ready.

@@ -102,7 +102,7 @@ impl<T> Channel<T> {
     fn wake_all(&self) {
         Trampoline::with(|trampoline| {
             for fiber in self.waiting.borrow_mut().drain(..) {
-                trampoline.wake(&fiber, Wake::Again);
+                trampoline.wake(fiber, Wake::Again);
             }
         });
     }

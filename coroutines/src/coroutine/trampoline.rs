@@ -166,16 +166,16 @@ impl Trampoline {
         fiber.coroutine.replace(Some(coroutine));
         self.tasks.borrow_mut().insert(fiber.id, fiber.clone());
         fiber.state.set(State::Waiting);
-        self.wake(&fiber, Wake::Again);
+        self.wake(fiber.clone(), Wake::Again);
         Ok(fiber)
     }
 
     /// Puts a waiting task in line. The first reason wins.
     #[inline]
-    pub fn wake(&self, fiber: &Rc<Fiber>, why: Wake) {
+    pub fn wake(&self, fiber: Rc<Fiber>, why: Wake) {
         if fiber.state.replace(State::Active) != State::Active {
             fiber.why.set(why);
-            self.ready.borrow_mut().push_back(fiber.clone());
+            self.ready.borrow_mut().push_back(fiber);
         }
     }
 
@@ -207,7 +207,7 @@ impl Trampoline {
     fn take_turns(&self) {
         assert!(self.open.get(), "tasks wait inside of scheduler::run");
         if self.main.state.get() == State::Next {
-            self.wake(&self.main, Wake::Again);
+            self.wake(self.main.clone(), Wake::Again);
         }
         loop {
             if self.before_poll.get() == 0 {
@@ -287,7 +287,7 @@ impl Trampoline {
                 self.descriptors.set(self.descriptors.get() - 1);
             }
             let news = got.intersects(one.flags);
-            self.wake(&one.fiber, if news { Wake::Ready(index) } else { Wake::Again });
+            self.wake(one.fiber, if news { Wake::Ready(index) } else { Wake::Again });
         }
     }
 
@@ -304,7 +304,7 @@ impl Trampoline {
             } else if idle {
                 match left {
                     Some(left) => thread::sleep(left),
-                    None => self.wake(&self.main, Wake::Deadlock),
+                    None => self.wake(self.main.clone(), Wake::Deadlock),
                 }
             }
             if first.is_some() {
@@ -323,12 +323,19 @@ impl Trampoline {
         }
     }
 
+    /// This descriptor has just been opened: another one may have had its number.
+    pub fn opened(&self, fd: BorrowedFd<'_>) {
+        if let Some(poller) = &mut *self.poller.borrow_mut() {
+            poller.is_new(fd);
+        }
+    }
+
     fn fire_timers(&self, now: Instant) {
         let mut timers = self.timers.borrow_mut();
         while let Some(first) = timers.first_entry()
             && first.key().0 <= now
         {
-            self.wake(&first.remove(), Wake::TimedOut);
+            self.wake(first.remove(), Wake::TimedOut);
         }
     }
 }
@@ -404,7 +411,7 @@ impl Drop for Registered<'_> {
             if let Source::Fd(fd, _) = *source {
                 trampoline.descriptors.set(trampoline.descriptors.get() - 1);
                 if waiting.range(all_of(key)).next().is_none()
-                    && let Some(poller) = &*trampoline.poller.borrow()
+                    && let Some(poller) = &mut *trampoline.poller.borrow_mut()
                 {
                     poller.disarm(fd);
                 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::thread;
 use std::time::Instant;
 
@@ -57,9 +57,18 @@ pub fn connect(address: SocketAddr, deadline: impl Into<Option<Instant>>) -> io:
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd: OwnedFd = socket::socket(family, SockType::Stream, flags, None)?;
-    match socket::connect(fd.as_raw_fd(), &SockaddrStorage::from(address)) {
+    Trampoline::with(|trampoline| trampoline.opened(fd.as_fd()));
+    let address = SockaddrStorage::from(address);
+    match socket::connect(fd.as_raw_fd(), &address) {
+        Ok(()) => return Ok(fd.into()),
         // EINTR does not stop the handshake either.
-        Ok(()) | Err(Errno::EINPROGRESS | Errno::EINTR) => {}
+        Err(Errno::EINPROGRESS | Errno::EINTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    // Near by, the handshake is over when the call returns; a second one says so.
+    match socket::connect(fd.as_raw_fd(), &address) {
+        Ok(()) | Err(Errno::EISCONN) => return Ok(fd.into()),
+        Err(Errno::EALREADY | Errno::EINTR) => {}
         Err(error) => return Err(error.into()),
     }
     let socket = TcpStream::from(fd);

@@ -178,3 +178,35 @@ fn sockets_are_served_while_others_only_take_turns() {
         spinner.join().expect("no panic");
     });
 }
+
+#[test]
+fn connect_to_one_that_does_not_answer_ends_at_its_deadline() {
+    run(|| {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        // It never accepts, and its queue is soon full.
+        socket::listen(&listener, socket::Backlog::new(0).expect("small")).expect("it listens");
+        let address = listener.local_addr().expect("bound");
+        let mut open = Vec::new();
+        let error = loop {
+            match connect(address, soon()) {
+                Ok(socket) => open.push(socket),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    });
+}
+
+#[test]
+fn a_descriptor_is_waited_for_again_after_its_event_also_when_it_was_closed_meanwhile() {
+    run(|| {
+        for _ in 0..3 {
+            let (here, mut there) = pair();
+            for _ in 0..3 {
+                there.write_all(b"x").expect("room in the buffer");
+                wait(readable(&here), late()).expect("it was sent");
+                (&here).read_exact(&mut [0]).expect("it was sent");
+            }
+        }
+    });
+}
