@@ -1,5 +1,6 @@
 //! The command line of every program: clap's commands, and what they ask for.
 
+use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, FromArgMatches as _};
 
 use crate::error::Error;
@@ -30,6 +31,9 @@ pub enum Command {
     },
 }
 
+/// The flags of all commands; some commands take only some of them.
+const SHARED: [&str; 7] = ["quiet", "answers", "format", "trace", "cores", "check", "repeat"];
+
 /// Reads the command line; prints help, or clap's own message, and exits if it must.
 ///
 /// # Errors
@@ -53,6 +57,17 @@ pub fn parse<'a>(
         Ok(read) => read,
         Err(error) => error.exit(),
     };
+    let allowed: &[&str] = match command {
+        Command::All | Command::Workload(_) => &SHARED,
+        Command::Aside(_) => &["quiet", "answers", "format", "trace", "cores", "check"],
+        Command::Serve { .. } => &["quiet", "cores"],
+        _ => &[],
+    };
+    let (name, given) = matches.subcommand().unwrap_or(("", &matches));
+    let is_given = |flag: &&&str| given.value_source(flag) == Some(ValueSource::CommandLine);
+    if let Some(flag) = SHARED.iter().filter(is_given).find(|flag| !allowed.contains(flag)) {
+        return Err(Error::Usage(format!("--{flag}: not for the command {name}")));
+    }
     if let Some(cores) = flags.shared.cores.filter(|&n| n as usize > machine.cores) {
         let have = machine.cores;
         return Err(Error::Usage(format!("--cores {cores}: this program may use {have}")));
@@ -101,7 +116,7 @@ fn clap_command(styles: &[Style], asides: &[Aside]) -> clap::Command {
     let mut clap = Shared::augment_args(clap::Command::new(program))
         .about(format!("Concurrency in Rust, told with {program}: slides {slides}"))
         .after_help("Without a command: everything, in the talk's order, then the verdicts.")
-        .disable_help_subcommand(true);
+        .version(env!("CARGO_PKG_VERSION"));
     if styles.len() > 1 {
         let loops: Vec<&str> = styles.iter().filter_map(|style| style.event_loop).collect();
         let arg = Arg::new("loop")

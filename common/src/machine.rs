@@ -31,7 +31,7 @@ impl Machine {
 
     /// How many descriptors are left for connections, beside those that everything else needs.
     pub fn free_descriptors(&self) -> usize {
-        self.descriptors.saturating_sub(64) as usize
+        self.descriptors.saturating_sub(32) as usize
     }
 
     /// Keeps this program, and what it starts from now on, to the first `n` of its cores.

@@ -1,6 +1,8 @@
 //! The `main` of every program: reads the command line, runs what it asks for, prints, judges.
 
+use std::fs::File;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::claims;
@@ -46,7 +48,11 @@ impl Program<'_> {
             Command::Site { port } => Ok(crate::partner::site::program::main(*port)),
             Command::Load(load) => Ok(crate::partner::load::main(load)),
             Command::MeasureMemory(run) => Ok(resources::measure_memory(self.style, run)),
-            Command::Serve { port } => server::serve(self.style, *port, flags.shared.quiet),
+            Command::Serve { port } => {
+                let mut machine = machine;
+                flags.shared.cores.map_or(Ok(()), |cores| machine.use_cores(cores as usize))?;
+                server::serve(self.style, *port, flags.shared.quiet)
+            }
             Command::All => self.run_all(&WORKLOADS, self.asides, flags, machine),
             Command::Workload(workload) => {
                 self.run_all(std::slice::from_ref(workload), &[], flags, machine)
@@ -56,11 +62,24 @@ impl Program<'_> {
     }
 
     fn list(&self) -> Result<ExitCode, Error> {
-        let row = |name, slides, about| format!("{name:<16} {about:<40} {slides}");
-        let workloads = WORKLOADS.iter().map(|w| row(w.name, w.slides, w.about));
-        let asides = self.asides.iter().map(|a| row(a.name, a.slides, a.about));
+        let workloads = WORKLOADS.iter().map(|w| (w.name, w.about, w.slides));
+        let serve = [("serve", "serve pages until Ctrl-C", "28, 31, 34")];
+        let asides = self.asides.iter().map(|a| (a.name, a.about, a.slides));
+        let rows: Vec<_> = [("command", "what it shows", "slides")]
+            .into_iter()
+            .chain(workloads)
+            .chain(serve)
+            .chain(asides)
+            .collect();
+        let wide = |column: fn(&(&str, &str, &str)) -> usize| rows.iter().map(column).max();
+        let (name, about) = (wide(|row| row.0.len()), wide(|row| row.1.len()));
+        let (name, about) = (name.unwrap_or(0), about.unwrap_or(0));
         let mut out = io::stdout().lock();
-        quietly(workloads.chain(asides).try_for_each(|line| writeln!(out, "{line}")))
+        quietly(
+            rows.iter().try_for_each(|row| {
+                writeln!(out, "{:<name$}  {:<about$}  {}", row.0, row.1, row.2)
+            }),
+        )
     }
 
     /// Runs workloads and asides one after the other, then judges the claims they decide.
@@ -83,7 +102,8 @@ impl Program<'_> {
             machine.use_cores(cores as usize)?;
             context.machine = machine;
         }
-        let mut report = Report::new(flags.shared.quiet, as_json);
+        let trace = flags.shared.trace.as_deref().map(|file| open(file)).transpose()?;
+        let mut report = Report::new(flags.shared.quiet, flags.shared.answers, everything, as_json);
         let mut measured = Measurements::default();
         let mut parts: Vec<(String, Vec<Span>)> = Vec::new();
         let (mut wrong, mut failed) = (Vec::new(), Vec::new());
@@ -116,9 +136,12 @@ impl Program<'_> {
         failed.extend(claims.map(|Judged { text, .. }| format!("{}: {}", text.id, text.says)));
         report.verdicts(&judged, "what the talk claims, judged by this run");
         report.remarks();
-        if let Some(file) = &flags.shared.trace {
-            std::fs::write(file, chrome_trace(&parts).to_string())
-                .map_err(|error| Error::Failed(format!("{}: {error}", file.display())))?;
+        if let Some((mut file, path)) = trace {
+            if parts.iter().all(|(_, spans)| spans.is_empty()) {
+                return Err(Error::Usage("--trace: nothing of this is traced".into()));
+            }
+            write!(file, "{}", chrome_trace(&parts)).map_err(|error| cannot_write(path, &error))?;
+            report.note(&format!("trace: {}, for https://ui.perfetto.dev", path.display()));
         }
         let printed = quietly(report.end(self.style.program, self.style.name, &machine));
         if flags.shared.check {
@@ -142,6 +165,16 @@ impl Program<'_> {
         };
         COMMON_CLAIMS.iter().chain(self.claims).filter_map(judge).collect()
     }
+}
+
+/// Opens a file to be written, before anything is run.
+fn open(path: &Path) -> Result<(File, &Path), Error> {
+    let file = File::create(path).map_err(|error| cannot_write(path, &error))?;
+    Ok((file, path))
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Error {
+    Error::Failed(format!("{}: {error}", path.display()))
 }
 
 /// Nobody reading any more (`| head`) is no failure; a full disk is one.

@@ -180,6 +180,9 @@ pub struct Shared {
     /// Print the answers only
     #[arg(long, global = true)]
     pub quiet: bool,
+    /// Print all lines of the answers, on a terminal too
+    #[arg(long, global = true)]
+    pub answers: bool,
     /// How the report looks: text or json
     #[arg(
         long,
@@ -193,7 +196,7 @@ pub struct Shared {
     #[arg(long, global = true, value_name = "FILE")]
     pub trace: Option<PathBuf>,
     /// Use only N cores
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
     pub cores: Option<u64>,
     /// Exit 1 if something that is judged does not hold
     #[arg(long, global = true)]

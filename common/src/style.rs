@@ -83,6 +83,15 @@ impl Style {
         self.event_loop.unwrap_or(self.name)
     }
 
+    /// How many tasks that wait for a socket each so many descriptors are enough for.
+    pub fn tasks_for(&self, descriptors: usize) -> usize {
+        match self.task {
+            // Its result comes through a pipe, and its end is told by a pidfd.
+            Task::Process => descriptors / 2,
+            _ => descriptors,
+        }
+    }
+
     /// The second function that `find` takes, if it has this name.
     ///
     /// # Errors

@@ -14,7 +14,8 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "s" => 1.0,
         "ms" => 1e-3,
         "us" | "µs" => 1e-6,
-        _ => return Err("a time needs a unit: 50ms, 1.5s".into()),
+        "" => return Err("a time needs a unit: 50ms, 1.5s".into()),
+        unit => return Err(format!("unknown unit {unit}; use us, ms, s")),
     };
     let number: f64 = number.parse().map_err(|_| "not a number; try 50ms or 1.5s")?;
     let seconds = number * scale;
@@ -22,6 +23,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         return Err("between 0s and one day".into());
     }
     Ok(Duration::from_secs_f64(seconds))
+}
+
+/// A time as [`duration`] reads it, such as `50ms`.
+pub fn time(time: Duration) -> String {
+    if time.is_zero() { "0ms".into() } else { format!("{time:?}") }
 }
 
 /// A number of bytes, such as `12.5 KiB`.
@@ -67,6 +73,10 @@ mod tests {
         assert_eq!(duration("0s"), Ok(Duration::ZERO));
         for wrong in ["", "50", "ms", "-1s", "2d", "1e9s", "nans", "infs", "5 parsecs"] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(duration("2m"), Err("unknown unit m; use us, ms, s".into()));
+        for text in ["0ms", "50ms", "1.5s", "7µs"] {
+            assert_eq!(duration(text).map(time), Ok(text.to_string()));
         }
     }
 

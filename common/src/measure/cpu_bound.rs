@@ -62,7 +62,11 @@ impl Args {
 
     /// What is counted, in a few words.
     pub fn title(&self) -> String {
-        format!("{} times the primes below {}", self.tasks, self.below)
+        format!(
+            "{}, each counts the primes below {}",
+            plural(self.tasks as usize, "task"),
+            self.below
+        )
     }
 
     fn counts(&self) -> Vec<Count> {
@@ -167,7 +171,7 @@ fn describe(context: &Context, section: &mut Section, m: &Measured) {
 /// What every style is expected to show: the tasks make progress together.
 fn side_by_side(m: &Measured) -> Verdict {
     let said = format!(
-        "{} of {} ran between the beginning and the end of another, {} on {}",
+        "{} of {} ran beside another, {} on {}",
         m.interleaved,
         plural(m.tasks, "task"),
         plural(m.turns, "turn"),

@@ -16,7 +16,7 @@ use crate::report::stats::Times;
 use crate::report::timeline::{Step, ladder};
 use crate::report::verdict::Verdict;
 use crate::span::now;
-use crate::units::duration;
+use crate::units::{duration, time};
 use crate::workload::io_bound::{Job, Outcome};
 
 /// When the pages are cut.
@@ -45,8 +45,9 @@ impl Args {
     /// What happens, in a few words.
     pub fn title(&self) -> String {
         format!(
-            "{PAGES} pages {LATENCY:?} away, one that never answers, {:?} in all",
-            self.deadline
+            "{PAGES} pages {} away, one that never answers, {} in all",
+            time(LATENCY),
+            time(self.deadline)
         )
     }
 
@@ -55,10 +56,11 @@ impl Args {
     /// The deadline would cut pages that do answer.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.deadline < 2 * LATENCY {
-            let Args { deadline, .. } = self;
             return Err(Error::Usage(format!(
-                "--deadline {deadline:?}: the pages are {LATENCY:?} away, so it is {:?} at least",
-                2 * LATENCY
+                "--deadline {}: the pages are {} away, so it is {} at least",
+                time(self.deadline),
+                time(LATENCY),
+                time(2 * LATENCY)
             )));
         }
         Ok(())

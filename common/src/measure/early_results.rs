@@ -18,7 +18,7 @@ use crate::report::timeline::{Step, ladder};
 use crate::report::verdict::Verdict;
 use crate::span::now;
 use crate::style::Style;
-use crate::units::duration;
+use crate::units::{duration, plural, time};
 use crate::workload::early_results::Arrivals;
 use crate::workload::io_bound::{Job, Outcome, Page};
 
@@ -47,7 +47,12 @@ impl Args {
     /// What comes when, in a few words.
     pub fn title(&self) -> String {
         let farthest = self.latency * self.pages as u32;
-        format!("{} pages, {:?} to {farthest:?} away", self.pages, self.latency)
+        format!(
+            "{}, {} to {} away",
+            plural(self.pages as usize, "page"),
+            time(self.latency),
+            time(farthest)
+        )
     }
 
     /// The pages, near and far mixed, so that the order they are asked for is not the one they

@@ -5,10 +5,12 @@ use serde_json::json;
 use crate::error::Error;
 use crate::measure::context::Context;
 use crate::report::color::red;
+use crate::report::screen;
 use crate::report::section::Section;
 use crate::report::stats::Times;
 use crate::report::verdict::Verdict;
 use crate::span::Span;
+use crate::units::plural;
 use crate::workload::cpu_bound::{Count, Counted};
 use crate::workload::interactivity::{Beats, Heart, INTERVAL};
 
@@ -96,7 +98,7 @@ impl Args {
     /// What happens, in a few words.
     pub fn title(&self) -> String {
         let every = INTERVAL / 1000;
-        format!("{} beats, one every {every} ms, and a count", self.beats)
+        format!("{}, one every {every} ms, and a count", plural(self.beats as usize, "beat"))
     }
 }
 
@@ -146,11 +148,9 @@ fn answer(beats: &Beats) -> Vec<String> {
     vec![format!("{primes} primes below {below}, {} beats", beats.spans.len())]
 }
 
-const COLUMNS: u64 = 66;
-
 fn describe(section: &mut Section, [careless, careful]: [&Beats; 2], m: &Measured) {
     let length = |beats: &Beats| beats.end() - beats.first();
-    let scale = match length(careless).max(length(careful)) / COLUMNS {
+    let scale = match length(careless).max(length(careful)) / (screen::columns() as u64 - 14) {
         fine if fine < INTERVAL / 2 => INTERVAL / 2,
         coarse => coarse.next_multiple_of(INTERVAL),
     };

@@ -17,7 +17,7 @@ use crate::report::stats::Times;
 use crate::report::verdict::Verdict;
 use crate::span::{Span, threads};
 use crate::style::{Also, Style};
-use crate::units::duration;
+use crate::units::{duration, plural, time};
 use crate::workload::io_bound::{Job, Outcome, Page};
 
 /// How much is fetched, and from where.
@@ -67,17 +67,14 @@ impl Args {
     pub fn check(&mut self, style: &Style, machine: &Machine) -> Result<(), Error> {
         self.run(style)?;
         let pages = self.at_once();
-        let beyond = |what: String, limit: usize| {
-            let style = style.program;
-            Err(Error::Usage(format!("{what}: {style} holds {limit} at once (use --at-once)")))
-        };
-        if pages > style.at_most {
-            return beyond(format!("{pages} pages"), style.at_most);
-        }
-        // Every page needs a descriptor here and one at the site.
-        let free = machine.free_descriptors();
-        if pages > free {
-            return beyond(format!("{pages} pages, one descriptor each"), free);
+        let limit = style.at_most.min(style.tasks_for(machine.free_descriptors()));
+        if pages > limit {
+            let why = if limit < style.at_most {
+                format!("the descriptors do for {limit} at once (ulimit -n; or use --at-once)")
+            } else {
+                format!("{} holds {limit} at once (use --at-once)", style.program)
+            };
+            return Err(Error::Usage(format!("{}: {why}", plural(pages, "page"))));
         }
         let urls = self.urls.iter().enumerate();
         let jobs = urls.map(|(task, url)| given_job(task, url, self.timeout));
@@ -97,9 +94,9 @@ impl Args {
     /// What is fetched, in a few words.
     pub fn title(&self) -> String {
         if self.urls.is_empty() {
-            format!("{} pages, each {:?} away", self.pages, self.latency)
+            format!("{}, each {} away", plural(self.pages as usize, "page"), time(self.latency))
         } else {
-            format!("{} pages of other sites", self.urls.len())
+            format!("{} of other sites", plural(self.urls.len(), "page"))
         }
     }
 

@@ -37,7 +37,7 @@ pub struct Args {
 impl Args {
     /// What is run, in a few words.
     pub fn title(&self) -> String {
-        format!("{TASKS} tasks of {STEPS} steps each, {} runs", self.runs)
+        format!("{TASKS} tasks of {STEPS} steps each, {}", plural(self.runs as usize, "run"))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::measure::context::Context;
 use crate::report::section::Section;
 use crate::report::stats::Times;
 use crate::report::verdict::Verdict;
-use crate::units::duration;
+use crate::units::{duration, time};
 use crate::workload::pause::{Counter, Paused};
 
 /// For how long the producer is paused.
@@ -23,7 +23,7 @@ pub struct Args {
 impl Args {
     /// What happens, in a few words.
     pub fn title(&self) -> String {
-        format!("count to {}, paused for {:?} halfway", 2 * Counter::HALF, self.hold)
+        format!("count to {}, paused for {} halfway", 2 * Counter::HALF, time(self.hold))
     }
 }
 
@@ -77,9 +77,9 @@ fn join(numbers: &[u32]) -> String {
 fn describe(args: &Args, section: &mut Section, m: &Measured) {
     section.wall_s = Some(m.walls.median());
     section.shown.push(format!(
-        "  {} ▌▌ paused {:?}, and confirmed: {} made ▶ {} ■ stopped",
+        "  {} ▌▌ paused {}, and confirmed: {} made ▶ {} ■ stopped",
         join(&m.paused.before),
-        args.hold,
+        time(args.hold),
         made_meanwhile(&m.paused),
         join(&m.paused.after),
     ));

@@ -26,7 +26,7 @@ use crate::report::section::Section;
 use crate::report::stats::Times;
 use crate::report::verdict::Verdict;
 use crate::style::{Style, Task};
-use crate::units::{bytes, count, seconds};
+use crate::units::{bytes, count, plural, seconds};
 use crate::workload::resources::{Meter, Reading};
 
 /// How many tasks, and how far the token goes.
@@ -54,7 +54,8 @@ impl Args {
 
     /// What is measured, in a few words.
     pub fn title(&self) -> String {
-        format!("{} idle tasks, then a ring of {}", self.tasks.unwrap_or_default(), self.ring)
+        let tasks = plural(self.tasks.unwrap_or_default() as usize, "idle task");
+        format!("{tasks}, then a ring of {}", self.ring)
     }
 }
 
@@ -319,7 +320,7 @@ fn describe(context: &Context, section: &mut Section, m: &Measured) {
         n => format!("{n} runs"),
     };
     for figure in &FIGURES {
-        section.shown.push(format!("  {:<32}log scale: each █ doubles · {runs}", figure.title));
+        section.shown.push(format!("  {:<42}each █ doubles · {runs}", figure.title));
         for cost in &rows {
             section.shown.push(figure.row(cost));
         }
@@ -385,9 +386,13 @@ struct Figure {
     least: f64,
 }
 
-const FIGURES: [Figure; 4] = [
-    Figure { title: "memory for each task", of: |cost| &cost.bytes, unit: bytes, least: 1.0 },
-    Figure { title: "and in the kernel", of: |cost| &cost.kernel, unit: bytes, least: 1.0 },
+const FIGURES: [Figure; 3] = [
+    Figure {
+        title: "memory for each task, and in the kernel",
+        of: |cost| &cost.bytes,
+        unit: bytes,
+        least: 1.0,
+    },
     Figure { title: "starting a task", of: |cost| &cost.start, unit: seconds, least: 1e-9 },
     Figure {
         title: "a switch to the next task",
@@ -411,8 +416,11 @@ impl Figure {
         } else {
             String::new()
         };
+        // What the kernel keeps stands beside what the program itself does.
+        let kernel =
+            if self.title.contains("kernel") { unit(cost.kernel.median()) } else { String::new() };
         let (name, median) = (&cost.name, unit(median));
-        format!("    {name:<14} {median:>9}  {bar:<25} {spread}").trim_end().to_string()
+        format!("    {name:<14} {median:>9} {kernel:>9}  {bar:<20} {spread}").trim_end().to_string()
     }
 }
 

@@ -25,7 +25,7 @@ use crate::report::section::Section;
 use crate::report::stats::Times;
 use crate::report::verdict::Verdict;
 use crate::style::Style;
-use crate::units::duration;
+use crate::units::{duration, plural, time};
 use crate::workload::server::Served;
 
 /// How many clients there are, and what they ask for.
@@ -53,9 +53,13 @@ impl Args {
     pub fn title(&self) -> String {
         let delay = match self.delay {
             Duration::ZERO => String::new(),
-            delay => format!(", each after {delay:?}"),
+            delay => format!(", each after {}", time(delay)),
         };
-        format!("{} connections, {} pages on each{delay}", self.connections, self.requests)
+        format!(
+            "{}, {} on each{delay}",
+            plural(self.connections as usize, "connection"),
+            plural(self.requests as usize, "page")
+        )
     }
 
     /// # Errors

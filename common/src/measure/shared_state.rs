@@ -10,6 +10,7 @@ use crate::report::section::Section;
 use crate::report::stats::Times;
 use crate::report::verdict::Verdict;
 use crate::style::{Also, Style};
+use crate::units::plural;
 use crate::workload::shared_state::{ACCOUNTS, BALANCE, Bank, Leaves, TASKS, Totals};
 
 /// How much is transferred.
@@ -51,7 +52,7 @@ impl Args {
 
     /// What is done, in a few words.
     pub fn title(&self) -> String {
-        format!("{TASKS} tasks, {} transfers each", self.transfers)
+        format!("{TASKS} tasks, {} each", plural(self.transfers as usize, "transfer"))
     }
 }
 

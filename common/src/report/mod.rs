@@ -4,6 +4,7 @@ pub mod bars;
 pub mod color;
 pub mod json;
 pub mod print;
+pub mod screen;
 pub mod section;
 pub mod stats;
 pub mod timeline;

@@ -5,19 +5,28 @@ use std::io::{self, Write};
 use crate::machine::{Machine, profile};
 use crate::report::color::{BAD, GOOD, ODD, TITLE};
 use crate::report::json::Document;
+use crate::report::screen;
 use crate::report::section::{Expectation, Section};
 use crate::report::verdict::{Judged, Verdict};
+use crate::units::plural;
 
 /// Where everything goes: text for a room, or one JSON document at the end.
 pub struct Report {
     quiet: bool,
+    /// All lines of an answer are printed, on a terminal too.
+    answers: bool,
+    /// There is more than one section: each is named, and fits on a screen.
+    several: bool,
     /// The document, if one was asked for: then nothing else is printed.
     document: Option<Document>,
 }
 
+/// An answer of more lines than these is abbreviated on a terminal.
+const ANSWER: usize = 6;
+
 impl Report {
-    pub fn new(quiet: bool, as_json: bool) -> Report {
-        Report { quiet, document: as_json.then(Document::new) }
+    pub fn new(quiet: bool, answers: bool, several: bool, as_json: bool) -> Report {
+        Report { quiet, answers, several, document: as_json.then(Document::new) }
     }
 
     /// Says what comes now.
@@ -25,7 +34,8 @@ impl Report {
         let left = format!("{name} · {about}");
         let several = slides.contains([',', '-']);
         let right = format!("slide{} {slides}", if several { "s" } else { "" });
-        let gap = 79_usize.saturating_sub(left.chars().count() + right.chars().count()).max(1);
+        let beside = left.chars().count() + right.chars().count();
+        let gap = screen::columns().saturating_sub(beside + 1).max(1);
         self.show(&format!("\n{TITLE}{left}{TITLE:#}{:gap$}{right}", ""));
     }
 
@@ -34,7 +44,7 @@ impl Report {
         if let Some(document) = &mut self.document {
             document.workload(name, slides, section);
         }
-        self.section(section)
+        self.section(name, section)
     }
 
     /// Prints an aside's section, or keeps it for the JSON.
@@ -42,18 +52,51 @@ impl Report {
         if let Some(document) = &mut self.document {
             document.aside(name, slides, section);
         }
-        self.section(section)
+        self.section(name, section)
     }
 
-    fn section(&self, section: &Section) -> io::Result<()> {
-        if self.document.is_none() {
-            print(&section.answer)?;
+    fn section(&self, name: &str, section: &Section) -> io::Result<()> {
+        if self.document.is_some() {
+            return Ok(());
         }
-        section.shown.iter().for_each(|line| self.show(line));
+        let answer = self.answer(name, section);
+        print(&answer)?;
+        let mut shown = section.shown.clone();
         if let Some(Expectation { says, verdict }) = &section.expectation {
-            self.verdict("", says, verdict);
+            shown.extend(in_lines("", says, verdict));
+        }
+        let room = match screen::size() {
+            // Of the screen, the title takes two lines, and the prompt the last one.
+            Some((_, rows)) if self.several => rows.saturating_sub(answer.len() + 3),
+            _ => usize::MAX,
+        };
+        let most = if shown.len() > room { room.saturating_sub(1) } else { shown.len() };
+        shown[..most].iter().for_each(|line| self.show(line));
+        if most < shown.len() {
+            let more = plural(shown.len() - most, "more line");
+            self.show(&format!("  … and {more}, shown by the command {name}"));
         }
         Ok(())
+    }
+
+    /// The answer's lines, as they are printed.
+    fn answer(&self, name: &str, section: &Section) -> Vec<String> {
+        let all = &section.answer;
+        let on_a_terminal = !self.quiet && screen::shows_answers();
+        let mut lines = Vec::new();
+        if self.several && !on_a_terminal {
+            lines.push(format!("== {name}"));
+        }
+        if on_a_terminal && !self.answers && all.len() > ANSWER {
+            let few = ANSWER / 2;
+            lines.extend_from_slice(&all[..few]);
+            let expected =
+                if section.wrong.is_none() { "all as expected" } else { "not all as expected" };
+            lines.push(format!("… and {} more, {expected} (--answers)", all.len() - few));
+        } else {
+            lines.extend_from_slice(all);
+        }
+        lines
     }
 
     /// Prints the verdicts, or keeps them for the JSON.
@@ -62,26 +105,10 @@ impl Report {
             judged.iter().for_each(|judged| document.claim(judged));
         }
         if !judged.is_empty() {
-            self.show(&format!(
-                "
-{TITLE}{title}{TITLE:#}"
-            ));
+            self.show(&format!("\n{TITLE}{title}{TITLE:#}"));
         }
         for Judged { text, verdict } in judged {
-            self.verdict(text.id, text.says, verdict);
-        }
-    }
-
-    fn verdict(&self, id: &str, says: &str, verdict: &Verdict) {
-        let (word, evidence) = (verdict.word(), verdict.evidence());
-        let color = match verdict {
-            Verdict::Holds(_) => GOOD,
-            Verdict::Fails(_) => BAD,
-            _ => ODD,
-        };
-        self.show(&format!("  {id:<3} {says:<54} {color}{word:>19}{color:#}"));
-        for line in wrap(evidence, 72).iter().filter(|line| !line.is_empty()) {
-            self.show(&format!("      {line}"));
+            in_lines(text.id, text.says, verdict).iter().for_each(|line| self.show(line));
         }
     }
 
@@ -100,12 +127,52 @@ impl Report {
         }
     }
 
+    /// A line beside the report.
+    pub fn note(&self, line: &str) {
+        self.show(line);
+    }
+
     /// A line for stderr; whoever closed it does not want to know.
     fn show(&self, line: &str) {
         if !self.quiet && self.document.is_none() {
+            let line = match screen::size() {
+                Some((columns, _)) => cut(line, columns),
+                None => line.to_string(),
+            };
             let _ = writeln!(anstream::stderr(), "{line}");
         }
     }
+}
+
+/// A verdict, with what was seen below.
+fn in_lines(id: &str, says: &str, verdict: &Verdict) -> Vec<String> {
+    let color = match verdict {
+        Verdict::Holds(_) => GOOD,
+        Verdict::Fails(_) => BAD,
+        _ => ODD,
+    };
+    let word = verdict.word();
+    let mut lines = vec![format!("  {id:<3} {says:<54} {color}{word:>19}{color:#}")];
+    let evidence = wrap(verdict.evidence(), screen::columns() - 8);
+    lines.extend(
+        evidence.iter().filter(|line| !line.is_empty()).map(|line| format!("      {line}")),
+    );
+    lines
+}
+
+/// The first `columns` characters of a line; its colors take none.
+fn cut(line: &str, columns: usize) -> String {
+    let mut kept = String::new();
+    let (mut seen, mut colored) = (0, false);
+    for c in line.chars() {
+        colored |= c == '\u{1b}';
+        if colored || seen < columns {
+            kept.push(c);
+        }
+        seen += usize::from(!colored);
+        colored &= c != 'm';
+    }
+    kept
 }
 
 /// Lines for stdout.
@@ -141,6 +208,12 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_is_cut_without_its_colors() {
+        assert_eq!(cut("\u{1b}[1mab\u{1b}[0mcd", 3), "\u{1b}[1mab\u{1b}[0mc");
+        assert_eq!(cut("\u{1b}[1mabcd\u{1b}[0m", 2), "\u{1b}[1mab\u{1b}[0m");
+    }
 
     #[test]
     fn long_evidence_is_wrapped() {

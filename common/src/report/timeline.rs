@@ -4,21 +4,27 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use crate::report::screen;
 use crate::span::{Kind, Span, threads};
 
 const ROWS: usize = 8;
 
-const COLUMNS: usize = 56;
+/// What stands beside a row: the task in front, its thread behind.
+const BESIDE: usize = 24;
 
-/// The spans as rows of text, 80 columns at most: a line a task, then the legend. Where tasks
+/// The spans as rows of text, a line a task, then the legend. Where tasks
 /// take turns too fast for the picture, it shows the beginning only.
 pub fn draw(spans: &[Span]) -> Vec<String> {
+    draw_in(screen::columns() - BESIDE, spans)
+}
+
+fn draw_in(columns: usize, spans: &[Span]) -> Vec<String> {
     let Some(from) = spans.iter().map(|s| s.from_us).min() else {
         return Vec::new();
     };
     let end = spans.iter().map(|s| s.to_us).max().unwrap_or(from);
-    let to = end.min(from + window(spans));
-    let scale = (to - from).max(1) as f64 / COLUMNS as f64;
+    let to = end.min(from + window(columns, spans));
+    let scale = (to - from).max(1) as f64 / columns as f64;
     let mut tasks: Vec<usize> = spans.iter().map(|s| s.task).collect();
     tasks.sort_unstable();
     tasks.dedup();
@@ -30,7 +36,7 @@ pub fn draw(spans: &[Span]) -> Vec<String> {
     }
     for &task in tasks.iter().take(ROWS) {
         let own: Vec<&Span> = spans.iter().filter(|s| s.task == task).collect();
-        let row: String = (0..COLUMNS)
+        let row: String = (0..columns)
             .map(|column| {
                 let start = from as f64 + column as f64 * scale;
                 cell(&own, start, start + scale)
@@ -42,19 +48,26 @@ pub fn draw(spans: &[Span]) -> Vec<String> {
     if tasks.len() > ROWS {
         lines.push(format!("        … and {} tasks more", tasks.len() - ROWS));
     }
+    lines.push(axis(columns, to - from));
     lines.push(legend(spans, threads(spans)));
     lines
 }
 
+/// What the first and the last column stand for.
+fn axis(columns: usize, length_us: u64) -> String {
+    let end = format!("{:.0} ms", length_us as f64 / 1e3);
+    format!("        0{end:>width$}", width = columns)
+}
+
 /// How much time can be shown so that a turn is about two columns wide, in microseconds.
-fn window(spans: &[Span]) -> u64 {
+fn window(columns: usize, spans: &[Span]) -> u64 {
     let ran = spans.iter().filter(|s| s.kind == Kind::Running);
     let mut turns: Vec<u64> = ran.map(|s| s.to_us - s.from_us).collect();
-    if turns.len() < COLUMNS || spans.iter().any(|s| s.kind == Kind::Waiting) {
+    if turns.len() < columns || spans.iter().any(|s| s.kind == Kind::Waiting) {
         return u64::MAX / 2;
     }
     turns.sort_unstable();
-    turns[turns.len() / 2].max(1) * COLUMNS as u64 / 2
+    turns[turns.len() / 2].max(1) * columns as u64 / 2
 }
 
 /// One column of one task's row.
@@ -102,15 +115,19 @@ pub struct Step {
     pub sign: char,
 }
 
-/// Rows of text in the order given, 80 columns at most: each waits, then ends with its sign. A
+/// Rows of text in the order given, each waits, then ends with its sign. A
 /// line is drawn through all of them at `mark`.
 pub fn ladder(steps: &[Step], mark: Option<u64>) -> Vec<String> {
+    ladder_in(screen::columns() - BESIDE, steps, mark)
+}
+
+fn ladder_in(columns: usize, steps: &[Step], mark: Option<u64>) -> Vec<String> {
     const STEPS: usize = 12;
     let Some(from) = steps.iter().map(|s| s.from_us).min() else {
         return Vec::new();
     };
     let ends = steps.iter().map(|s| s.to_us).chain(mark);
-    let scale = (ends.max().unwrap_or(from) - from).max(1) as f64 / (COLUMNS - 1) as f64;
+    let scale = (ends.max().unwrap_or(from) - from).max(1) as f64 / (columns - 1) as f64;
     let column = |at: u64| (at.saturating_sub(from) as f64 / scale).round() as usize;
     let mut lines = Vec::new();
     for step in steps.iter().take(STEPS) {
@@ -121,7 +138,7 @@ pub fn ladder(steps: &[Step], mark: Option<u64>) -> Vec<String> {
             _ if (begin..end).contains(&at) => '─',
             _ => ' ',
         };
-        let row: String = (0..COLUMNS).map(sign).collect();
+        let row: String = (0..columns).map(sign).collect();
         let seconds = (step.to_us - from) as f64 / 1e6;
         lines.push(format!("  {:<13} {row} {seconds:.3}", step.name));
     }
@@ -163,6 +180,8 @@ fn lanes(spans: &[Span]) -> HashMap<(i32, i32), String> {
 mod tests {
     use super::*;
 
+    const COLUMNS: usize = 56;
+
     fn span(task: usize, kind: Kind, from_us: u64, to_us: u64, thread: i32) -> Span {
         Span { task, kind, from_us, to_us, pid: 1, thread, file: None, line: None }
     }
@@ -174,8 +193,9 @@ mod tests {
             span(0, Kind::Running, 500, 501, 10),
             span(1, Kind::Waiting, 0, 1000, 11),
         ];
-        let rows = draw(&spans);
-        assert_eq!(rows.len(), 3);
+        let rows = draw_in(COLUMNS, &spans);
+        assert_eq!(rows.len(), 4);
+        assert_eq!(rows[2].trim_end(), format!("        0{:>56}", "1 ms"));
         assert_eq!(rows[0].matches('█').count(), 1, "{}", rows[0]);
         assert_eq!(rows[0].matches('─').count(), COLUMNS / 2, "{}", rows[0]);
         assert!(rows[0].ends_with("thread 1") && rows[1].ends_with("thread 2"));
@@ -185,7 +205,7 @@ mod tests {
     #[test]
     fn a_task_that_moved_is_not_named_after_the_thread_it_ended_in() {
         let moved = [span(0, Kind::Running, 0, 500, 10), span(0, Kind::Running, 500, 1000, 11)];
-        let rows = draw(&[&moved[..], &[span(1, Kind::Running, 0, 900, 11)]].concat());
+        let rows = draw_in(COLUMNS, &[&moved[..], &[span(1, Kind::Running, 0, 900, 11)]].concat());
         assert!(rows[0].ends_with("2 threads") && rows[1].ends_with("thread 2"), "{rows:?}");
     }
 
@@ -193,22 +213,22 @@ mod tests {
     fn turns_too_fast_for_the_picture_are_shown_from_the_beginning() {
         let turns =
             (0..1000).map(|n| span(n % 4, Kind::Running, n as u64 * 10, n as u64 * 10 + 10, 1));
-        let rows = draw(&turns.collect::<Vec<_>>());
+        let rows = draw_in(COLUMNS, &turns.collect::<Vec<_>>());
         assert_eq!(rows[0].trim(), "the first 0 of 10 ms");
         for row in &rows[1..5] {
             assert_eq!(row.matches('█').count(), COLUMNS / 4, "{row}");
         }
-        assert!(rows[5].ends_with("all on one thread"));
+        assert!(rows[6].ends_with("all on one thread"));
     }
 
     #[test]
     fn a_ladder_shows_who_ended_when() {
         let step = |from_us, to_us| Step { name: "/page/0".into(), from_us, to_us, sign: '●' };
-        let rows = ladder(&[step(0, 110), step(110, 220)], Some(220));
+        let rows = ladder_in(COLUMNS, &[step(0, 110), step(110, 220)], Some(220));
         assert_eq!(rows[0].matches('─').count(), COLUMNS / 2, "{}", rows[0]);
         assert!(rows[0].contains('│') && rows[0].contains('●'), "{}", rows[0]);
         assert!(rows[1].contains("●") && !rows[1].contains('│'), "{}", rows[1]);
         assert!(rows.iter().all(|row| row.chars().count() <= 80));
-        assert!(ladder(&vec![step(0, 1); 20], None).last().unwrap().contains("8 more"));
+        assert!(ladder_in(COLUMNS, &vec![step(0, 1); 20], None).last().unwrap().contains("8 more"));
     }
 }
