@@ -2,6 +2,8 @@
 //! A thread runs only while it holds the lock; it lets it go at a safe point, if another asked.
 //! Run it: cargo run -p threads -- gil
 
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread::{self, ThreadId};
@@ -17,6 +19,8 @@ use common::report::verdict::Verdict;
 use common::span::Span;
 use common::workload::cpu_bound::{Count, Counted};
 use serde_json::json;
+
+use super::limit::no_thread;
 
 /// CPython's switch interval (`sys.getswitchinterval`).
 const INTERVAL: Duration = Duration::from_millis(5);
@@ -74,8 +78,20 @@ impl Gil {
         }
     }
 
-    /// Waits for the lock (`take_gil`).
-    pub fn acquire(&self) {
+    /// Waits for the lock, and holds it until what it returns is dropped, by a panic as well:
+    /// otherwise all others would wait for ever.
+    ///
+    /// # Panics
+    /// If this thread holds it already: it would wait for itself.
+    pub fn acquire(&self) -> Held<'_> {
+        self.take_gil();
+        Held(self)
+    }
+
+    fn take_gil(&self) {
+        let me = thread::current().id();
+        let holder = self.lock().holder;
+        assert_ne!(holder, Some(me), "this thread holds the GIL already");
         let mut state = self.lock();
         state.waiting += 1;
         while state.holder.is_some() {
@@ -86,7 +102,6 @@ impl Gil {
             state.in_vain += u64::from(state.holder.is_some());
         }
         state.waiting -= 1;
-        let me = thread::current().id();
         state.switches += u64::from(state.last_holder.is_some_and(|last| last != me));
         state.holder = Some(me);
         state.last_holder = Some(me);
@@ -111,8 +126,7 @@ impl Gil {
         state
     }
 
-    /// Lets the lock go (`drop_gil`).
-    pub fn release(&self) {
+    fn drop_gil(&self) {
         let mut state = self.lock();
         self.inside.fetch_sub(1, SeqCst);
         state.holder = None;
@@ -126,29 +140,43 @@ impl Gil {
 
     /// The place between two instructions where a thread may lose the lock (the eval breaker).
     pub fn safe_point(&self, ticks: &mut u32) {
-        *ticks += 1;
+        *ticks = ticks.wrapping_add(1);
         let due = match self.policy {
             Policy::Interval(_) => self.drop_request.load(SeqCst),
-            Policy::Ticks(most) => ticks.is_multiple_of(most),
+            Policy::Ticks(most) => ticks.is_multiple_of(most.max(1)),
         };
         if due {
-            self.release();
-            self.acquire();
+            self.drop_gil();
+            self.take_gil();
         }
     }
 
     /// Runs `wait` without the lock (`Py_BEGIN_ALLOW_THREADS`), and says how long it took to get
     /// the lock back.
     pub fn allow_threads(&self, wait: impl FnOnce()) -> Duration {
-        self.release();
-        wait();
+        self.drop_gil();
+        // Whoever sees the panic of `wait` believes that it holds the lock.
+        let result = panic::catch_unwind(AssertUnwindSafe(wait));
         let ready = Instant::now();
-        self.acquire();
+        self.take_gil();
+        if let Err(panic) = result {
+            panic::resume_unwind(panic);
+        }
         ready.elapsed()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nobody panics inside")
+    }
+}
+
+/// A thread's right to run.
+#[must_use = "the lock is released when this is dropped"]
+pub struct Held<'a>(&'a Gil);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.drop_gil();
     }
 }
 
@@ -166,20 +194,26 @@ struct Act {
 }
 
 /// `threads` threads count primes, each only while it holds the lock, if there is one.
-fn compute(name: &'static str, threads: usize, gil: Option<&Gil>) -> Act {
+fn compute(name: &'static str, threads: usize, gil: Option<&Gil>) -> io::Result<Act> {
     let mut walls = Times::default();
     let cpu = cpu_seconds();
     let counted = walls.time(|| {
         thread::scope(|scope| {
-            let start = |task| scope.spawn(move || count(task, gil));
-            let tasks: Vec<_> = (0..threads).map(start).collect();
-            let join = |task: thread::ScopedJoinHandle<Counted>| task.join().expect("no panic");
-            tasks.into_iter().map(join).collect::<Vec<_>>()
+            let mut tasks = Vec::new();
+            for task in 0..threads {
+                let count = move || count(task, gil);
+                tasks.push(thread::Builder::new().spawn_scoped(scope, count).map_err(no_thread)?);
+            }
+            let mut counted = Vec::new();
+            for task in tasks {
+                counted.push(task.join().expect("counting does not panic"));
+            }
+            io::Result::Ok(counted)
         })
-    });
+    })?;
     let seconds = walls.median();
     let state = gil.map(|gil| std::mem::take(&mut *gil.lock())).unwrap_or_default();
-    Act {
+    Ok(Act {
         name,
         seconds,
         cores: (cpu_seconds() - cpu) / seconds,
@@ -189,65 +223,66 @@ fn compute(name: &'static str, threads: usize, gil: Option<&Gil>) -> Act {
         switches: state.switches,
         requests: state.requests,
         in_vain: state.in_vain,
-    }
+    })
 }
 
 fn count(task: usize, gil: Option<&Gil>) -> Counted {
     let mut count = Count::in_slices_of(20, task, 500_000);
     let mut ticks = 0;
-    if let Some(gil) = gil {
-        gil.acquire();
-    }
+    let _held = gil.map(Gil::acquire);
     while count.slice() {
         if let Some(gil) = gil {
             gil.safe_point(&mut ticks);
         }
-    }
-    if let Some(gil) = gil {
-        gil.release();
     }
     count.finish()
 }
 
 /// How long a thread that waits for IO all the time waits for the lock on top of it, while
 /// another thread computes: the convoy. The median of `rounds`.
-fn convoy(interval: Duration, rounds: usize) -> Duration {
+fn convoy(interval: Duration, rounds: usize) -> io::Result<Duration> {
     let gil = Gil::new(Policy::Interval(interval));
     let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            gil.acquire();
-            let mut ticks = 0;
-            while !done.load(SeqCst) {
-                let mut count = Count::in_slices_of(20, 0, 10_000);
-                while count.slice() {
-                    gil.safe_point(&mut ticks);
-                }
+    let computes = || {
+        let _held = gil.acquire();
+        let mut ticks = 0;
+        while !done.load(SeqCst) {
+            let mut count = Count::in_slices_of(20, 0, 10_000);
+            while count.slice() {
+                gil.safe_point(&mut ticks);
             }
-            gil.release();
-        });
-        gil.acquire();
+        }
+    };
+    thread::scope(|scope| {
+        thread::Builder::new().spawn_scoped(scope, computes).map_err(no_thread)?;
+        let _held = gil.acquire();
         let io = || thread::sleep(Duration::from_millis(1));
         let mut waits: Vec<_> = (0..rounds).map(|_| gil.allow_threads(io)).collect();
         done.store(true, SeqCst);
-        gil.release();
         waits.sort_unstable();
-        waits[rounds / 2]
+        Ok(waits[rounds / 2])
     })
 }
 
 pub fn run(_flags: &Flags) -> Section {
+    let mut section = Section::default();
+    if let Err(error) = show(&mut section) {
+        section.wrong = Some(error.to_string());
+    }
+    section
+}
+
+fn show(section: &mut Section) -> io::Result<()> {
     let new = || Gil::new(Policy::Interval(INTERVAL));
     let acts = [
-        compute("1, no GIL", 1, None),
-        compute("1 under it", 1, Some(&new())),
-        compute("3, no GIL", 3, None),
-        compute("3 under it", 3, Some(&new())),
-        compute("3, till 3.1", 3, Some(&Gil::new(Policy::Ticks(TICKS)))),
+        compute("1, no GIL", 1, None)?,
+        compute("1 under it", 1, Some(&new()))?,
+        compute("3, no GIL", 3, None)?,
+        compute("3 under it", 3, Some(&new()))?,
+        compute("3, till 3.1", 3, Some(&Gil::new(Policy::Ticks(TICKS))))?,
     ];
-    let convoys =
-        [INTERVAL, Duration::from_millis(1)].map(|interval| (interval, convoy(interval, 31)));
-    let mut section = Section::default();
+    let (slow, fast) = (INTERVAL, Duration::from_millis(1));
+    let convoys = [(slow, convoy(slow, 31)?), (fast, convoy(fast, 31)?)];
     for act in &acts {
         let Act { name, primes, most_inside, .. } = act;
         let first = primes[0];
@@ -270,12 +305,12 @@ pub fn run(_flags: &Flags) -> Section {
     for (interval, wait) in convoys {
         section.measure(&format!("convoy at {interval:?}"), json!(wait.as_secs_f64()));
     }
-    show(&mut section, &acts, convoys);
+    draw(section, &acts, convoys);
     section.spans = acts.into_iter().nth(3).map(|act| act.spans).unwrap_or_default();
-    section
+    Ok(())
 }
 
-fn show(section: &mut Section, acts: &[Act; 5], convoys: [(Duration, Duration); 2]) {
+fn draw(section: &mut Section, acts: &[Act; 5], convoys: [(Duration, Duration); 2]) {
     let bar = |act: &Act| {
         let forced = match act.most_inside {
             0 => format!("{:.2} cores", act.cores),
@@ -305,22 +340,34 @@ fn show(section: &mut Section, acts: &[Act; 5], convoys: [(Duration, Duration); 
     }
 }
 
-fn figure(section: &Section, act: &str, name: &str) -> f64 {
-    section.measured[act][name].as_f64().unwrap_or(f64::NAN)
+/// Figures of acts; `None` if the aside met an error before it had them.
+fn figures<const N: usize>(section: &Section, names: [(&str, &str); N]) -> Option<[f64; N]> {
+    let figure = |(act, name)| section.measured.get(act)?.get(name)?.as_f64();
+    let found: Vec<f64> = names.into_iter().map_while(figure).collect();
+    found.try_into().ok()
+}
+
+fn no_figures() -> Verdict {
+    Verdict::NotMeasurable("gil ended before it had figures".into())
 }
 
 /// T6: with a GIL only one thread runs at a time.
 pub fn one_runs_at_a_time(section: &Section) -> Verdict {
-    let most = figure(section, "3 under it", "most_inside");
-    let switches = figure(section, "3 under it", "switches");
+    let names = ["most_inside", "switches"].map(|name| ("3 under it", name));
+    let Some([most, switches]) = figures(section, names) else { return no_figures() };
     let said = format!("three threads, at most {most} inside, after {switches} switches");
     if most > 1.0 { Verdict::Fails(said) } else { Verdict::Holds(said) }
 }
 
 /// T7: one thread under a GIL: no loss.
 pub fn one_loses_nothing(section: &Section) -> Verdict {
-    let cpu = |act| figure(section, act, "seconds") * figure(section, act, "cores");
-    let (plain, under) = (cpu("1, no GIL"), cpu("1 under it"));
+    let cpu = |act| {
+        let [seconds, cores] = figures(section, [(act, "seconds"), (act, "cores")])?;
+        Some(seconds * cores)
+    };
+    let (Some(plain), Some(under)) = (cpu("1, no GIL"), cpu("1 under it")) else {
+        return no_figures();
+    };
     let said = format!("{under:.3} s of CPU under it, {plain:.3} s without");
     if under <= plain * 1.25 {
         Verdict::Holds(said)
@@ -331,10 +378,15 @@ pub fn one_loses_nothing(section: &Section) -> Verdict {
 
 /// T8: three threads under a GIL: no gain, and the fight for the lock.
 pub fn three_gain_nothing(section: &Section) -> Verdict {
-    let cores = figure(section, "3 under it", "cores");
-    let free = figure(section, "3, no GIL", "cores");
-    let requests = figure(section, "3 under it", "requests");
-    let in_vain = figure(section, "3, till 3.1", "in_vain");
+    let names = [
+        ("3 under it", "cores"),
+        ("3, no GIL", "cores"),
+        ("3 under it", "requests"),
+        ("3, till 3.1", "in_vain"),
+    ];
+    let Some([cores, free, requests, in_vain]) = figures(section, names) else {
+        return no_figures();
+    };
     let said = format!(
         "{cores:.2} cores in use under it, {free:.2} without; {requests} requests to let go, and \
          {in_vain} wake-ups in vain in the lock of ticks"
@@ -358,14 +410,13 @@ mod tests {
             for me in 0..2 {
                 let (gil, turns) = (&gil, &turns);
                 scope.spawn(move || {
-                    gil.acquire();
+                    let _held = gil.acquire();
                     let mut ticks = 0;
                     // Neither ends before the other has run: without hand-overs this never ends.
                     while turns[1 - me].load(SeqCst) == 0 || turns[me].load(SeqCst) < 1000 {
                         turns[me].fetch_add(1, SeqCst);
                         gil.safe_point(&mut ticks);
                     }
-                    gil.release();
                 });
             }
         });
@@ -384,17 +435,58 @@ mod tests {
     }
 
     #[test]
+    fn a_holder_lets_go_after_no_ticks_too() {
+        everybody_gets_a_turn(Policy::Ticks(0));
+    }
+
+    #[test]
     fn io_lets_another_run() {
         let gil = Gil::new(Policy::Interval(Duration::from_hours(1)));
-        gil.acquire();
+        let held = gil.acquire();
         thread::scope(|scope| {
-            let other = scope.spawn(|| {
-                gil.acquire();
-                gil.release();
-            });
+            let other = scope.spawn(|| drop(gil.acquire()));
             gil.allow_threads(|| other.join().expect("it takes the lock, which is free"));
         });
-        gil.release();
+        drop(held);
         assert_eq!(gil.lock().switches, 2);
+    }
+
+    #[test]
+    fn a_panic_leaves_the_lock_to_the_others() {
+        let gil = Gil::new(Policy::Interval(Duration::from_hours(1)));
+        let panics = || panic::resume_unwind(Box::new("while it held the lock"));
+        thread::scope(|scope| {
+            let computes = scope.spawn(|| {
+                let _held = gil.acquire();
+                panics();
+            });
+            assert!(computes.join().is_err());
+            let waits = scope.spawn(|| {
+                let _held = gil.acquire();
+                gil.allow_threads(panics);
+            });
+            assert!(waits.join().is_err());
+            scope.spawn(|| drop(gil.acquire()));
+        });
+        assert_eq!((gil.lock().holder, gil.inside.load(SeqCst)), (None, 0));
+    }
+
+    #[test]
+    fn to_acquire_it_twice_panics() {
+        let gil = Gil::new(Policy::Interval(INTERVAL));
+        let twice = || {
+            let _held = gil.acquire();
+            drop(gil.acquire());
+        };
+        let panicked = thread::scope(|scope| scope.spawn(twice).join().is_err());
+        assert!(panicked);
+        drop(gil.acquire());
+    }
+
+    #[test]
+    fn without_figures_there_is_no_verdict() {
+        for judge in [one_runs_at_a_time, one_loses_nothing, three_gain_nothing] {
+            assert!(matches!(judge(&Section::default()), Verdict::NotMeasurable(_)));
+        }
     }
 }

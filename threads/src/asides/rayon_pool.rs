@@ -2,7 +2,9 @@
 //! Each worker takes from its own queue; one that has nothing left steals from another.
 //! Run it: cargo run -p threads -- rayon-pool
 
+use std::io;
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
 use std::time::Duration;
 
 use rayon::prelude::*;
@@ -17,6 +19,8 @@ use common::report::timeline;
 use common::span::Span;
 use common::workload::cpu_bound::{Count, Counted};
 
+use super::limit::no_thread;
+
 /// Workers of the pool: two show everything, on one core as well.
 const WORKERS: usize = 2;
 
@@ -24,9 +28,16 @@ const WORKERS: usize = 2;
 const TASKS: usize = 16;
 
 pub fn run(_flags: &Flags) -> Section {
-    let pool = ThreadPoolBuilder::new().num_threads(WORKERS).build();
-    let pool = pool.expect("the machine has two threads left");
     let mut section = Section::default();
+    if let Err(error) = show(&mut section) {
+        section.wrong = Some(error.to_string());
+    }
+    section
+}
+
+fn show(section: &mut Section) -> io::Result<()> {
+    let pool = ThreadPoolBuilder::new().num_threads(WORKERS).build();
+    let pool = pool.map_err(|error| no_thread(io::Error::other(error)))?;
     let (mut halves, mut stealing) = (Times::default(), Times::default());
     let by_hand = halves.time(|| in_halves(&pool));
     let stolen = stealing.time(|| by_stealing(&pool));
@@ -40,12 +51,12 @@ pub fn run(_flags: &Flags) -> Section {
     let crossed =
         stolen.iter().enumerate().filter(|(task, (worker, _))| *worker != task * WORKERS / TASKS);
     let crossed = crossed.count();
-    let waited = blocked(&pool);
+    let waited = blocked(&pool)?;
     let say = |ran| if ran { "ran" } else { "could not run" };
     section.answer.push(format!("all workers blocked: the task they wait for {}", say(waited)));
     section.answer.push(format!(
         "blocked elsewhere: the task they wait for {}",
-        say(blocked_elsewhere(&pool))
+        say(blocked_elsewhere(&pool)?)
     ));
     section.shown = bars(&[
         Bar::new("in two halves", halves.median(), "the second is longer"),
@@ -59,7 +70,7 @@ pub fn run(_flags: &Flags) -> Section {
     section.measure("by_stealing_s", json!(stealing.median()));
     section.measure("outside_their_half", json!(crossed));
     section.spans = lanes(&stolen);
-    section
+    Ok(())
 }
 
 /// One half of the tasks for each worker, as one would share them out by hand.
@@ -96,20 +107,30 @@ fn lanes(counted: &[(usize, Counted)]) -> Vec<Span> {
 }
 
 /// Each worker waits for a task of the same pool: nobody is left to run it. Whether it ran
-/// before they gave up.
-fn blocked(pool: &ThreadPool) -> bool {
-    waiting_for_one_more(pool, |scope, wait| scope.spawn(move |_| wait()))
+/// before they stopped waiting.
+fn blocked(pool: &ThreadPool) -> io::Result<bool> {
+    // Without a timeout the program would hang here for ever.
+    let timeout = Duration::from_millis(300);
+    waiting_for_one_more(pool, timeout, |scope, wait| {
+        scope.spawn(move |_| wait());
+        Ok(())
+    })
 }
 
 /// The same with the waiting done in threads of its own.
-fn blocked_elsewhere(pool: &ThreadPool) -> bool {
-    waiting_for_one_more(pool, |_, wait| _ = std::thread::spawn(wait))
+fn blocked_elsewhere(pool: &ThreadPool) -> io::Result<bool> {
+    let timeout = Duration::from_mins(1); // for safety: the task comes at once
+    waiting_for_one_more(pool, timeout, |_, wait| {
+        thread::Builder::new().spawn(wait).map_err(no_thread)?;
+        Ok(())
+    })
 }
 
 fn waiting_for_one_more(
     pool: &ThreadPool,
-    start: impl Fn(&rayon::Scope<'_>, Box<dyn FnOnce() + Send>) + Sync,
-) -> bool {
+    timeout: Duration,
+    start: impl Fn(&rayon::Scope<'_>, Box<dyn FnOnce() + Send>) -> io::Result<()> + Sync,
+) -> io::Result<bool> {
     let (gave_up, all_gave_up) = channel();
     pool.in_place_scope(|scope| {
         let (blocking, all_block) = channel();
@@ -119,13 +140,13 @@ fn waiting_for_one_more(
             gates.push(open);
             let (blocking, gave_up) = (blocking.clone(), gave_up.clone());
             let wait = move || {
-                blocking.send(()).expect("the scope counts them");
-                // A net only: without it the program would hang here for ever.
-                let waited = gate.recv_timeout(Duration::from_millis(300));
+                // After an error nobody listens to either.
+                let _ = blocking.send(());
+                let waited = gate.recv_timeout(timeout);
                 let late = matches!(waited, Err(RecvTimeoutError::Timeout));
-                gave_up.send(late).expect("the scope waits for it");
+                let _ = gave_up.send(late);
             };
-            start(scope, Box::new(wait));
+            start(scope, Box::new(wait))?; // on an error the gates are dropped, which opens them
         }
         for _ in 0..WORKERS {
             all_block.recv().expect("each says that it blocks");
@@ -137,9 +158,10 @@ fn waiting_for_one_more(
                 let _ = gate.send(());
             }
         });
-    });
+        io::Result::Ok(())
+    })?;
     drop(gave_up);
-    !all_gave_up.iter().any(|late| late)
+    Ok(!all_gave_up.iter().any(|late| late))
 }
 
 #[cfg(test)]
@@ -149,8 +171,8 @@ mod tests {
     #[test]
     fn blocking_in_the_pool_starves_it_and_elsewhere_it_does_not() {
         let pool = ThreadPoolBuilder::new().num_threads(WORKERS).build().unwrap();
-        assert!(!blocked(&pool));
-        assert!(blocked_elsewhere(&pool));
+        assert!(!blocked(&pool).unwrap());
+        assert!(blocked_elsewhere(&pool).unwrap());
     }
 
     #[test]
