@@ -11,7 +11,7 @@ pub fn run(counts: Vec<Count>) -> Vec<Counted> {
     let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
     let mut tasks = Vec::new();
     for count in counts {
-        tasks.push(reactor.defer_to_thread(move || primes(count)));
+        tasks.push(reactor.defer_to_thread(move || Ok(primes(count))));
     }
     let counted = reactor.run_until(gather_results(tasks));
     counted.expect("counting does not panic")

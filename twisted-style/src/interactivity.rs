@@ -25,7 +25,7 @@ pub fn careless(count: Count, heart: Heart) -> Beats {
 pub fn careful(count: Count, heart: Heart) -> Beats {
     let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
     let heart = beat(reactor.clone(), heart);
-    let count = reactor.defer_to_thread(|| primes(count));
+    let count = reactor.defer_to_thread(|| Ok(primes(count)));
     let beats = count.add_callback(|counted| both(heart, counted));
     let beats = reactor.run_until(beats);
     beats.expect("counting does not panic")

@@ -121,7 +121,8 @@ fn exchange(line: &Line) {
             socket.lose_write_connection();
             socket.resume_producing();
         }
-        Wants::Close => socket.abort_connection(), // all that is to be sent has been sent
+        Wants::Close if socket.buffered() == 0 => socket.lose_connection(),
+        Wants::Close => socket.abort_connection(), // the answer is not whole: an error says so
     }
     socket.set_timeout(Some(conn.patience()));
 }

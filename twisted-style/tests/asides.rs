@@ -30,7 +30,7 @@ fn reactor() {
  9 defer_to_thread           the thread blocks, the reactor goes on
 10 suggest_thread_pool_size  8 jobs, two at once, on 2 threads
 11 add_system_event_trigger  waited for a Deferred, ended
-12 a panic in a protocol     that one is closed, the next one says hello
+12 a panic in a protocol     that one is reset, the next one says hello
 "
     );
 }

@@ -179,7 +179,7 @@ impl Member {
             return lines.send_line(b"* /primes takes a number up to 10000000");
         };
         let (room, name) = (self.room.clone(), name.to_string());
-        let counted = room.reactor.defer_to_thread(move || primes(below));
+        let counted = room.reactor.defer_to_thread(move || Ok(primes(below)));
         let told = counted.add_callback(move |primes| {
             room.tell_others("", &format!("* {name} asked: {primes} primes below {below}"));
         });

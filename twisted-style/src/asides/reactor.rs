@@ -189,7 +189,11 @@ impl Protocol for Ask {
 
     fn connection_lost(&mut self, reason: io::Result<()>) {
         if let Some(answer) = self.1.take() {
-            let words = reason.map_or_else(|error| error.to_string(), |()| "closed".to_string());
+            let words = match reason {
+                Ok(()) => "closed".to_string(),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => "reset".to_string(),
+                Err(error) => error.to_string(),
+            };
             answer.callback(words);
         }
     }
@@ -328,7 +332,7 @@ fn the_reactor_goes_on() -> io::Result<String> {
         // Fails only if the job has given up.
         let _ = word.send(());
     });
-    let job = reactor.defer_to_thread(move || blocked.recv_timeout(NET).is_ok());
+    let job = reactor.defer_to_thread(move || Ok(blocked.recv_timeout(NET).is_ok()));
     let went_on = reactor.run_until(job).map_err(failed)?;
     Ok(said(went_on, "the thread blocks, the reactor goes on"))
 }
@@ -343,7 +347,7 @@ fn so_many_threads() -> io::Result<String> {
         let pair = pair.clone();
         jobs.push(reactor.defer_to_thread(move || {
             pair.wait();
-            format!("{:?}", thread::current().id())
+            Ok(format!("{:?}", thread::current().id()))
         }));
     }
     let mut threads = reactor.run_until(gather_results(jobs)).map_err(failed)?;

@@ -6,6 +6,9 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use nix::libc::linger;
+use nix::sys::socket::{setsockopt, sockopt};
+
 use super::failure::Failure;
 use super::protocol::Protocol;
 use super::transport::Transport;
@@ -16,6 +19,8 @@ pub(crate) trait Wire {
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>;
     fn send(&self, data: &[u8]) -> io::Result<usize>;
     fn close_write(&self) -> io::Result<()>;
+    /// Has the peer see an error instead of an end when this is dropped.
+    fn reset(&self);
 }
 
 impl Wire for TcpStream {
@@ -29,6 +34,12 @@ impl Wire for TcpStream {
 
     fn close_write(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
+    }
+
+    fn reset(&self) {
+        // `man 7 socket`: a socket that does not linger is closed by an RST. Fails for no socket.
+        let at_once = linger { l_onoff: 1, l_linger: 0 };
+        let _ = setsockopt(self, sockopt::Linger, &at_once);
     }
 }
 
@@ -140,8 +151,12 @@ impl<W: Wire> Connection<W> {
     pub(crate) fn lost(&self) {
         let channel = &*self.transport.0;
         self.transport.set_timeout(None);
-        self.transport.unregister_producer();
         let reason = self.transport.take_reason();
+        if reason.is_err() {
+            self.wire.reset();
+        }
+        self.transport.tell_producer(|producer| producer.stop_producing());
+        self.transport.unregister_producer();
         let was_connected = channel.connected.replace(false);
         self.tell(|protocol, _| match reason {
             Err(error) if !was_connected => protocol.connection_failed(error),
@@ -150,6 +165,7 @@ impl<W: Wire> Connection<W> {
         // The protocol is likely to own a clone of the transport, but nothing owns the protocol
         // beside this connection: that goes now, and what was not sent with it.
         channel.output.take();
+        channel.sent.set(0);
     }
 
     fn send(&self) -> io::Result<()> {
@@ -180,23 +196,26 @@ impl<W: Wire> Connection<W> {
 
     fn all_sent(&self) {
         let channel = &*self.transport.0;
+        if channel.producer_paused.take() {
+            channel.producer_resumed.set(true);
+            self.transport.tell_producer(|producer| producer.resume_producing());
+            self.tell(<dyn Protocol>::resume_producing);
+            if self.transport.buffered() > 0 || self.transport.is_over() {
+                return;
+            }
+        }
+        let producer = channel.producer.borrow().clone();
+        let more = producer.is_some_and(|it| channel.producer_resumed.get() && !it.finished());
+        if more {
+            return; // it has been told to go on, and begins a little later
+        }
         if channel.losing.get() {
             self.transport.end(Ok(()));
-            return;
-        }
-        if channel.write_closing.get()
+        } else if channel.write_closing.get()
             && !channel.write_closed.replace(true)
             && let Err(error) = self.wire.close_write()
         {
             self.transport.fail_connection(error);
-            return;
-        }
-        if channel.producer_paused.take() {
-            let producer = channel.producer.borrow().clone();
-            if let Some(producer) = producer {
-                producer.resume_producing();
-            }
-            self.tell(<dyn Protocol>::resume_producing);
         }
     }
 

@@ -29,6 +29,7 @@ struct End {
 struct Pipe {
     bytes: RefCell<VecDeque<u8>>,
     closed: Cell<bool>,
+    reset: Cell<bool>,
 }
 
 struct Memory {
@@ -41,6 +42,9 @@ struct Memory {
 impl Wire for Memory {
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut bytes = self.incoming.bytes.borrow_mut();
+        if bytes.is_empty() && self.incoming.reset.get() {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
         if bytes.is_empty() && !self.incoming.closed.get() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -63,6 +67,10 @@ impl Wire for Memory {
     fn close_write(&self) -> io::Result<()> {
         self.outgoing.closed.set(true);
         Ok(())
+    }
+
+    fn reset(&self) {
+        self.outgoing.reset.set(true);
     }
 }
 

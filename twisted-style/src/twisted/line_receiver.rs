@@ -41,8 +41,18 @@ pub trait LineProtocol: 'static {
     /// See [`Protocol::resume_producing`].
     fn resume_producing(&mut self, _lines: &Lines) {}
 
+    /// See [`Protocol::read_connection_lost`].
+    fn read_connection_lost(&mut self, lines: &Lines) {
+        lines.lose_connection();
+    }
+
     /// See [`Protocol::connection_lost`].
     fn connection_lost(&mut self, _reason: io::Result<()>) {}
+
+    /// See [`Protocol::connection_failed`].
+    fn connection_failed(&mut self, reason: io::Error) {
+        self.connection_lost(Err(reason));
+    }
 }
 
 /// What a [`LineProtocol`] answers with: a transport, and a switch for what comes next.
@@ -55,7 +65,7 @@ pub struct Lines<'a> {
 #[derive(Default)]
 struct Mode {
     raw: Cell<bool>,
-    /// What raw mode has left to be read as lines.
+    /// What is to be read as lines, after what has come already.
     rest: RefCell<Vec<u8>>,
 }
 
@@ -102,8 +112,19 @@ impl<P: LineProtocol> LineReceiver<P> {
         LineReceiver { protocol, mode: Mode::default(), buffer: Vec::new(), searched: 0 }
     }
 
+    /// Tells the protocol, and takes what it wants to be read as lines.
     fn tell(&mut self, transport: &Transport, event: impl FnOnce(&mut P, &Lines)) {
         event(&mut self.protocol, &Lines { transport, delimiter: P::DELIMITER, mode: &self.mode });
+        self.buffer.append(&mut self.mode.rest.borrow_mut());
+    }
+
+    /// The same where nothing has come: what the protocol wants to be read as lines comes now.
+    fn tell_and_deliver(&mut self, transport: &Transport, event: impl FnOnce(&mut P, &Lines)) {
+        let before = self.buffer.len();
+        self.tell(transport, event);
+        if self.buffer.len() > before {
+            self.deliver(transport);
+        }
     }
 
     /// Hands on what is complete, until the protocol closes the connection or pauses it.
@@ -112,17 +133,13 @@ impl<P: LineProtocol> LineReceiver<P> {
         while transport.connected() && !transport.reading_paused() {
             if self.mode.raw.get() {
                 let data = self.buffer.split_off(begin);
-                begin = 0;
-                if !data.is_empty() {
-                    self.tell(transport, |protocol, lines| {
-                        protocol.raw_data_received(lines, &data);
-                    });
-                }
-                self.buffer = self.mode.rest.take();
+                self.buffer.clear();
                 self.searched = 0;
-                if self.mode.raw.get() {
+                begin = 0;
+                if data.is_empty() {
                     break;
                 }
+                self.tell(transport, |protocol, lines| protocol.raw_data_received(lines, &data));
                 continue;
             }
             let mut ends = self.buffer[self.searched..].windows(P::DELIMITER.len());
@@ -134,19 +151,21 @@ impl<P: LineProtocol> LineReceiver<P> {
                 if self.buffer.len() - begin >= P::MAX_LENGTH + P::DELIMITER.len() {
                     self.exceeded(transport, begin);
                     begin = 0;
+                    continue;
                 }
                 break;
             };
             if end - begin > P::MAX_LENGTH {
                 self.exceeded(transport, begin);
                 begin = 0;
-                break;
+                continue;
             }
             let line = begin..end;
             begin = end + P::DELIMITER.len();
             self.searched = begin;
             let lines = Lines { transport, delimiter: P::DELIMITER, mode: &self.mode };
             self.protocol.line_received(&lines, &self.buffer[line]);
+            self.buffer.append(&mut self.mode.rest.borrow_mut());
         }
         self.buffer.drain(..begin);
         self.searched = self.searched.saturating_sub(begin);
@@ -162,7 +181,7 @@ impl<P: LineProtocol> LineReceiver<P> {
 
 impl<P: LineProtocol> Protocol for LineReceiver<P> {
     fn connection_made(&mut self, transport: &Transport) {
-        self.tell(transport, P::connection_made);
+        self.tell_and_deliver(transport, P::connection_made);
     }
 
     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
@@ -175,18 +194,25 @@ impl<P: LineProtocol> Protocol for LineReceiver<P> {
     }
 
     fn timeout_connection(&mut self, transport: &Transport) {
-        self.tell(transport, P::timeout_connection);
+        self.tell_and_deliver(transport, P::timeout_connection);
     }
 
     fn pause_producing(&mut self, transport: &Transport) {
-        self.tell(transport, P::pause_producing);
+        self.tell_and_deliver(transport, P::pause_producing);
     }
 
     fn resume_producing(&mut self, transport: &Transport) {
-        self.tell(transport, P::resume_producing);
+        self.tell_and_deliver(transport, P::resume_producing);
+    }
+
+    fn read_connection_lost(&mut self, transport: &Transport) {
+        self.tell_and_deliver(transport, P::read_connection_lost);
     }
 
     fn connection_lost(&mut self, reason: io::Result<()>) {
         self.protocol.connection_lost(reason);
+    }
+    fn connection_failed(&mut self, reason: io::Error) {
+        self.protocol.connection_failed(reason);
     }
 }

@@ -25,8 +25,8 @@ use polling::{Event, Events, PollMode, Poller};
 use super::clock::{DelayedCall, ReactorTime};
 use super::connection::{Connection, Waits};
 use super::defer::{Deferred, Reply, defer_later, succeed};
-use super::failure::{AbandonedError, Failure};
-use super::gather::gather_results;
+use super::failure::{AbandonedError, Failure, report_unhandled};
+use super::gather::deferred_list;
 use super::protocol::{Factory, Protocol};
 use super::thread_pool::ThreadPool;
 use super::transport::{Changed, Transport};
@@ -68,12 +68,14 @@ struct Inner {
     soon: RefCell<VecDeque<Call>>,
     to_connect: RefCell<VecDeque<Call>>,
     running: Cell<bool>,
+    /// To be stopped; the triggers before shutdown have been called; they have come to their end.
     stopping: Cell<bool>,
+    shutting_down: Cell<bool>,
     stopped: Cell<bool>,
     /// Nothing is begun any more.
     closed: Cell<bool>,
-    before_shutdown: RefCell<Vec<Trigger>>,
-    after_shutdown: RefCell<Vec<Trigger>>,
+    before_shutdown: RefCell<VecDeque<Trigger>>,
+    after_shutdown: RefCell<VecDeque<Trigger>>,
     from_threads: ReactorFromThreads,
     calls: Receiver<CallFromThread>,
     pool: RefCell<ThreadPool>,
@@ -124,6 +126,7 @@ impl Reactor {
             to_connect: RefCell::default(),
             running: Cell::new(false),
             stopping: Cell::new(false),
+            shutting_down: Cell::new(false),
             stopped: Cell::new(false),
             closed: Cell::new(false),
             before_shutdown: RefCell::default(),
@@ -135,10 +138,14 @@ impl Reactor {
     }
 
     /// Waits and calls back until [`stop`](Reactor::stop). Then every connection is closed, and
-    /// what was still to come is forgotten: a reactor is run once.
+    /// what was still to come is forgotten. Jobs in threads are waited for.
+    ///
+    /// # Panics
+    /// It runs or has run: a reactor is run once (`ReactorNotRestartable`).
     pub fn run(&self) {
         let inner = &*self.0;
         assert!(!inner.running.replace(true), "the reactor is running");
+        assert!(!inner.closed.get(), "the reactor has run, and cannot be started anew");
         let mut events = Events::new();
         let mut buffer = vec![0; READ];
         while self.run_until_current() {
@@ -173,17 +180,25 @@ impl Reactor {
         result.take().unwrap_or(Err(AbandonedError.into()))
     }
 
-    /// Has [`run`](Reactor::run) return, after what was added before shutdown.
+    /// Has [`run`](Reactor::run) return, after what was added before shutdown. That is called at
+    /// the end of this turn; an error of it is reported, and keeps the others from nothing.
     pub fn stop(&self) {
-        if self.0.stopping.replace(true) {
-            return;
-        }
+        self.0.stopping.set(true);
+    }
+
+    fn shut_down(&self) {
         let mut waits = Vec::new();
-        for trigger in self.0.before_shutdown.take() {
+        // One of them may add another one.
+        while let Some(trigger) = pop(&self.0.before_shutdown) {
             waits.push(trigger());
         }
         let reactor = self.clone();
-        let done = gather_results(waits).add_both(move |_| reactor.0.stopped.set(true));
+        let done = deferred_list(waits).add_callback(move |results| {
+            reactor.0.stopped.set(true);
+            for failure in results.into_iter().filter_map(Result::err) {
+                report_unhandled(&failure);
+            }
+        });
         drop(done);
     }
 
@@ -199,7 +214,7 @@ impl Reactor {
             SystemEvent::AfterShutdown => &self.0.after_shutdown,
         };
         let trigger = Box::new(move || succeed(()).add_callback(move |()| trigger()));
-        triggers.borrow_mut().push(trigger);
+        triggers.borrow_mut().push_back(trigger);
     }
 
     /// Calls `function` in the reactor's next turn.
@@ -286,18 +301,19 @@ impl Reactor {
     }
 
     /// Runs `work`, which may block or compute, in a thread of the reactor's pool, and fires with
-    /// what it returned (`threads.deferToThread`). Cancelling does not stop the thread.
-    pub fn defer_to_thread<T: Send + 'static>(
+    /// what it returned, as a callback does: `Ok`, `Err` or nothing (`threads.deferToThread`).
+    /// Cancelling does not stop the thread.
+    pub fn defer_to_thread<R: Reply + Send + 'static>(
         &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Deferred<T> {
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Deferred<R::Value> {
         let (resolver, deferred) = Deferred::new();
         let (sender, result) = mpsc::channel();
         let mut pool = self.0.pool.borrow_mut();
         let job = pool.waiting.insert(Box::new(move || {
-            let result: thread::Result<T> = result.try_recv().expect("sent before this is called");
+            let result: thread::Result<R> = result.try_recv().expect("sent before this is called");
             match result {
-                Ok(value) => resolver.callback(value),
+                Ok(reply) => reply.settle(resolver),
                 Err(panic) => resolver.errback(Failure::panicked(panic)),
             }
         }));
@@ -337,12 +353,17 @@ impl Reactor {
         call_first(&inner.soon, turn);
         call_first(&inner.to_connect, CONNECT);
         for (n, call) in inner.calls.try_iter().take(CALLS).enumerate() {
-            call(self);
+            go_on(|| call(self));
             if n + 1 == CALLS {
                 wake_up(&inner.poller); // there may be more
             }
         }
-        inner.clock.run_due(|call| call());
+        inner.clock.run_due(|call| {
+            go_on(call);
+        });
+        if inner.stopping.get() && !inner.shutting_down.replace(true) {
+            self.shut_down();
+        }
         self.settle();
         !inner.stopped.get()
     }
@@ -376,7 +397,12 @@ impl Reactor {
                 }
             }
             Some(Source::Port(port)) => self.accept(event.key, &port),
-            Some(Source::Reader(reader)) => (reader.do_read.borrow_mut())(),
+            Some(Source::Reader(reader)) => {
+                // It would be called again and again: level-triggered, and not read.
+                if !go_on(|| (reader.do_read.borrow_mut())()) {
+                    self.remove_reader(event.key, &reader);
+                }
+            }
             None => {}
         }
     }
@@ -495,7 +521,7 @@ impl Reactor {
 
     fn disconnect_all(&self) {
         self.0.closed.set(true);
-        let sources = self.0.sources.take();
+        let sources = self.0.unwatch_all();
         for source in sources.iter().flatten() {
             match source {
                 Source::Connection(watched) => {
@@ -506,12 +532,12 @@ impl Reactor {
             }
         }
         drop(sources);
-        for trigger in self.0.after_shutdown.take() {
+        while let Some(trigger) = pop(&self.0.after_shutdown) {
             drop(trigger());
         }
         // What was still to come is not begun any more. Each is moved out first: as it is dropped
         // it may use the reactor once more.
-        drop(self.0.sources.take());
+        drop(self.0.unwatch_all());
         drop(self.0.soon.take());
         drop(self.0.to_connect.take());
         drop(self.0.before_shutdown.take());
@@ -548,14 +574,43 @@ impl Reactor {
     fn watch(&self, source: &impl AsFd, event: Event) -> io::Result<()> {
         let fd = source.as_fd().as_raw_fd();
         // SAFETY: the descriptor must be deleted from the poller before it is closed. All that is
-        // watched is owned by `sources`, and goes through `unwatch` before it leaves there; at the
-        // end of the reactor the poller goes together with them.
+        // watched is owned by `sources`, and goes through `unwatch` before it leaves there, or
+        // through `unwatch_all` at the end of the reactor, whose poller threads may still have.
         unsafe { self.0.poller.add_with_mode(fd, event, PollMode::Level) }
     }
 
     fn unwatch(&self, source: &impl AsFd) {
+        self.0.unwatch(source);
+    }
+
+    fn remove_reader(&self, key: usize, reader: &Reader) {
+        self.unwatch(&reader.source);
+        self.forget(key);
+    }
+}
+
+impl Inner {
+    fn unwatch(&self, source: &impl AsFd) {
         // Fails only for a descriptor that is not watched.
-        let _ = self.0.poller.delete(source.as_fd());
+        let _ = self.poller.delete(source.as_fd());
+    }
+
+    fn unwatch_all(&self) -> Vec<Option<Source>> {
+        let sources = self.sources.take();
+        for source in sources.iter().flatten() {
+            match source {
+                Source::Connection(watched) => self.unwatch(&watched.connection.wire),
+                Source::Port(port) => self.unwatch(&port.listener),
+                Source::Reader(reader) => self.unwatch(&reader.source),
+            }
+        }
+        sources
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        drop(self.unwatch_all());
     }
 }
 
@@ -619,9 +674,7 @@ impl ReadDescriptor {
         let (Some(inner), Some(reader)) = (self.reactor.upgrade(), self.reader.upgrade()) else {
             return;
         };
-        let reactor = Reactor(inner);
-        reactor.unwatch(&reader.source);
-        reactor.forget(self.key);
+        Reactor(inner).remove_reader(self.key, &reader);
     }
 }
 
@@ -652,10 +705,19 @@ fn wake_up(poller: &Poller) {
 /// Calls the first so many, if they are there.
 fn call_first(calls: &RefCell<VecDeque<Call>>, n: usize) {
     for _ in 0..n {
-        let call = calls.borrow_mut().pop_front();
-        let Some(call) = call else { return };
-        call();
+        let Some(call) = pop(calls) else { return };
+        go_on(call);
     }
+}
+
+fn pop<T>(queue: &RefCell<VecDeque<T>>) -> Option<T> {
+    queue.borrow_mut().pop_front()
+}
+
+/// Calls it. A panic has nobody to go to: its message is on stderr, and the reactor goes on.
+/// False if there was one.
+fn go_on(call: impl FnOnce()) -> bool {
+    catch_unwind(AssertUnwindSafe(call)).is_ok()
 }
 
 fn begin_connecting(address: SocketAddr) -> io::Result<TcpStream> {

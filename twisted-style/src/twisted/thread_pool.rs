@@ -80,10 +80,8 @@ impl ThreadPool {
 impl Drop for ThreadPool {
     fn drop(&mut self) {
         let mut queue = self.jobs.lock();
-        queue.closed = true;
-        let unwanted = std::mem::take(&mut queue.jobs);
+        queue.closed = true; // when all jobs are done
         drop(queue);
-        drop(unwanted);
         self.jobs.changed.notify_all();
         for thread in self.threads.drain(..) {
             thread.join().expect("a job's panic is caught in the job");

@@ -5,10 +5,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::clock::{DelayedCall, ReactorTime};
+use super::failure::Failure;
 
 /// Beyond so many bytes that wait to be sent, whoever produces them is told to pause.
 pub(super) const HIGH_WATER: usize = 64 * 1024;
@@ -21,6 +23,14 @@ pub trait Producer {
 
     /// Go on.
     fn resume_producing(&self);
+
+    /// Produce no more: who was to get it is gone.
+    fn stop_producing(&self);
+
+    /// Whether nothing more will come, so that nobody has to wait for it.
+    fn finished(&self) -> bool {
+        false
+    }
 }
 
 /// The keys of the connections on which something is to be done, shared with their reactor.
@@ -69,6 +79,8 @@ pub(super) struct Channel {
     /// The producer has been told to pause, and whether the protocol still has to be.
     pub(super) producer_paused: Cell<bool>,
     pub(super) tell_protocol: Cell<bool>,
+    /// The producer has been told to resume, and nothing was written since.
+    pub(super) producer_resumed: Cell<bool>,
 }
 
 impl Transport {
@@ -100,25 +112,25 @@ impl Transport {
             producer: RefCell::new(None),
             producer_paused: Cell::new(false),
             tell_protocol: Cell::new(false),
+            producer_resumed: Cell::new(false),
         }))
     }
 
     /// Sends `data` after what was written before. Never waits: what the peer does not take yet
-    /// is kept, and what is written during one turn of the reactor is sent at once.
+    /// is kept, and what is written during one turn of the reactor is sent at once. What is written
+    /// after [`lose_connection`](Transport::lose_connection) is sent too, as long as the connection
+    /// is there.
     pub fn write(&self, data: &[u8]) {
         let channel = &*self.0;
-        if channel.losing.get() || channel.write_closing.get() || self.is_over() || data.is_empty()
-        {
+        if channel.write_closed.get() || self.is_over() || data.is_empty() {
             return;
         }
         channel.output.borrow_mut().extend_from_slice(data);
+        channel.producer_resumed.set(false);
         self.mark();
         if self.buffered() > channel.high_water.get() && !channel.producer_paused.replace(true) {
             channel.tell_protocol.set(true);
-            let producer = channel.producer.borrow().clone();
-            if let Some(producer) = producer {
-                producer.pause_producing();
-            }
+            self.tell_producer(|producer| producer.pause_producing());
         }
     }
 
@@ -127,7 +139,9 @@ impl Transport {
         self.0.output.borrow().len() - self.0.sent.get()
     }
 
-    /// Closes the connection when everything written has been sent.
+    /// Closes the connection when everything written has been sent. A producer that was told to
+    /// pause is told to resume first, and what it then writes is sent as well; one that writes
+    /// later than that must be unregistered for the connection to close.
     pub fn lose_connection(&self) {
         self.0.losing.set(true);
         self.mark();
@@ -140,7 +154,8 @@ impl Transport {
         self.mark();
     }
 
-    /// Closes the connection now; what was not sent is lost.
+    /// Closes the connection now; what was not sent is lost, and the peer is told so: it sees an
+    /// error (RST), and does not take the part that it has for the whole.
     pub fn abort_connection(&self) {
         self.fail_connection(io::ErrorKind::ConnectionAborted.into());
     }
@@ -169,14 +184,21 @@ impl Transport {
         self.0.paused.get()
     }
 
-    /// Has `producer` told to pause when more is written than the peer takes, and to resume when
-    /// all has been sent. `transport.register_producer(transport.clone())` on a server reads no
-    /// more requests from a client that does not read its answers.
+    /// Has `producer` told to pause when more is written than the peer takes, to resume when all
+    /// has been sent, and to stop when the connection is over.
+    /// `transport.register_producer(transport.clone())` on a server reads no more requests from a
+    /// client that does not read its answers.
+    ///
+    /// # Panics
+    /// There is a producer already.
     pub fn register_producer(&self, producer: impl Producer + 'static) {
-        let producer = Rc::new(producer);
-        *self.0.producer.borrow_mut() = Some(producer.clone());
+        if self.is_over() {
+            return producer.stop_producing();
+        }
+        let before = self.0.producer.replace(Some(Rc::new(producer)));
+        assert!(before.is_none(), "a producer is registered already");
         if self.0.producer_paused.get() {
-            producer.pause_producing();
+            self.tell_producer(|producer| producer.pause_producing());
         }
     }
 
@@ -191,6 +213,7 @@ impl Transport {
     pub fn unregister_producer(&self) {
         let producer = self.0.producer.take();
         drop(producer);
+        self.mark(); // a connection that is to be closed may have waited for it
     }
 
     /// Has `timeout_connection` called when so much time has passed without another
@@ -226,6 +249,20 @@ impl Transport {
     /// Whether there is a connection, and nobody has begun to close it.
     pub fn connected(&self) -> bool {
         self.0.connected.get() && !self.0.losing.get() && !self.is_over()
+    }
+
+    /// Whether more may be read, now or when it is resumed.
+    fn readable(&self) -> bool {
+        self.connected() && !self.0.read_closed.get()
+    }
+
+    /// A panic of the producer is the error of the connection that it produces for.
+    pub(super) fn tell_producer(&self, event: impl FnOnce(&dyn Producer)) {
+        let producer = self.0.producer.borrow().clone();
+        let Some(producer) = producer else { return };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| event(&*producer))) {
+            self.fail_connection(io::Error::other(Failure::panicked(panic).to_string()));
+        }
     }
 
     pub(crate) fn key(&self) -> usize {
@@ -265,5 +302,13 @@ impl Producer for Transport {
 
     fn resume_producing(&self) {
         Transport::resume_producing(self);
+    }
+
+    fn stop_producing(&self) {
+        self.lose_connection();
+    }
+
+    fn finished(&self) -> bool {
+        !self.readable()
     }
 }

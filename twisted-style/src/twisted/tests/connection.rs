@@ -57,13 +57,13 @@ fn lose_connection_closes_when_everything_is_sent() {
     let (server, served) = talker(b"", |transport, _| {
         transport.write(&[b'x'; 3 * ROOM]);
         transport.lose_connection();
-        transport.write(b"too late");
+        transport.write(b"and this");
         assert!(!transport.connected());
     });
     pump(client, server).flush();
     assert_eq!(served.taken(), ["hello", "closed"]);
     let heard = heard.taken();
-    assert_eq!(heard.concat(), "x".repeat(3 * ROOM) + "closed");
+    assert_eq!(heard.concat(), "x".repeat(3 * ROOM) + "and this" + "closed");
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn abort_connection_closes_at_once_and_tells_both() {
     });
     pump(client, server).flush();
     assert_eq!(served.taken(), ["hello", "lost: connection aborted"]);
-    assert_eq!(heard.taken(), ["closed"]);
+    assert_eq!(heard.taken(), ["lost: connection reset"]);
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn a_half_closed_connection_still_carries_the_answer() {
         fn connection_made(&mut self, transport: &Transport) {
             transport.write(b"all of it");
             transport.lose_write_connection();
-            transport.write(b"too late");
+            transport.write(b", and this");
         }
         fn data_received(&mut self, _: &Transport, data: &[u8]) {
             self.0.note(String::from_utf8_lossy(data));
@@ -116,7 +116,7 @@ fn a_half_closed_connection_still_carries_the_answer() {
 
     let (served, heard) = (Log::default(), Log::default());
     pump(Client(heard.clone()), Server(served.clone())).flush();
-    assert_eq!(served.taken(), ["all of it"]);
+    assert_eq!(served.taken(), ["all of it, and this"]);
     assert_eq!(heard.taken(), ["answer after the end"]);
 }
 

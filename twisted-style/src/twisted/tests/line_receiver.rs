@@ -113,3 +113,82 @@ fn send_line_adds_the_delimiter() {
     pump(client, LineReceiver::new(Reader(Log::default()))).flush();
     assert_eq!(heard.taken(), ["echoed\r\n", "closed"]);
 }
+
+/// Asks for lines of its own wherever it is called, and notes what comes.
+struct Anywhere(Log);
+
+impl Anywhere {
+    fn ask(&self, lines: &Lines, place: &str) {
+        self.0.note(place);
+        lines.set_line_mode(b"rest\r\n");
+    }
+}
+
+impl LineProtocol for Anywhere {
+    fn connection_made(&mut self, lines: &Lines) {
+        lines.set_timeout(Some(SECOND));
+        self.ask(lines, "made");
+    }
+    fn line_received(&mut self, lines: &Lines, line: &[u8]) {
+        self.0.note(String::from_utf8_lossy(line));
+        if line == b"line" {
+            lines.set_line_mode(b"after\r\n");
+        }
+    }
+    fn timeout_connection(&mut self, lines: &Lines) {
+        self.ask(lines, "timeout");
+    }
+    fn read_connection_lost(&mut self, lines: &Lines) {
+        self.ask(lines, "read lost");
+    }
+    fn connection_failed(&mut self, reason: std::io::Error) {
+        self.0.note(format!("failed: {}", reason.kind()));
+    }
+}
+
+#[test]
+fn what_set_line_mode_is_given_is_delivered_wherever_it_is_called() {
+    struct Once;
+    impl crate::twisted::protocol::Protocol for Once {
+        fn connection_made(&mut self, transport: &Transport) {
+            transport.write(b"line\r\nnext\r\n");
+        }
+        fn data_received(&mut self, _: &Transport, _: &[u8]) {}
+        fn timeout_connection(&mut self, _: &Transport) {}
+    }
+
+    let (clock, log) = (Clock::new(), Log::default());
+    let receiver = LineReceiver::new(Anywhere(log.clone()));
+    let mut pump = IoPump::connect(Once, receiver, &clock, 1024);
+    pump.flush();
+    assert_eq!(log.taken(), ["made", "rest", "line", "next", "after"]);
+    clock.advance(SECOND);
+    pump.flush();
+    assert_eq!(log.taken(), ["timeout", "rest"]);
+}
+
+#[test]
+fn a_line_receiver_is_told_that_the_peer_sends_no_more() {
+    let (client, _) = talker(b"line\r\n", |_, _| {});
+    let log = Log::default();
+    struct Done(super::connection::Talker);
+    impl crate::twisted::protocol::Protocol for Done {
+        fn connection_made(&mut self, transport: &Transport) {
+            self.0.connection_made(transport);
+            transport.lose_write_connection();
+        }
+        fn data_received(&mut self, _: &Transport, _: &[u8]) {}
+    }
+    pump(Done(client), LineReceiver::new(Anywhere(log.clone()))).flush();
+    let heard = log.taken();
+    assert_eq!(heard, ["made", "rest", "line", "after", "read lost", "rest"]);
+}
+
+#[test]
+fn a_line_receiver_is_told_that_there_never_was_a_connection() {
+    let log = Log::default();
+    let mut receiver = LineReceiver::new(Anywhere(log.clone()));
+    let refused = std::io::ErrorKind::ConnectionRefused.into();
+    crate::twisted::protocol::Protocol::connection_failed(&mut receiver, refused);
+    assert_eq!(log.taken(), ["failed: connection refused"]);
+}

@@ -18,6 +18,7 @@ mod inside;
 mod line_receiver;
 mod locks;
 mod looping_call;
+mod producers;
 mod reactor;
 mod stack;
 

@@ -8,8 +8,9 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
+use super::{Log, error, unhandled};
 use crate::twisted::defer::{Deferred, Resolver, succeed};
-use crate::twisted::failure::TimeoutError;
+use crate::twisted::failure::{Failure, TimeoutError};
 use crate::twisted::gather::gather_results;
 use crate::twisted::protocol::Protocol;
 use crate::twisted::reactor::{Connector, ListeningPort, Reactor, SystemEvent};
@@ -297,13 +298,13 @@ fn defer_to_thread_brings_the_result_or_the_panic_back() {
     for n in 0..20 {
         tasks.push(reactor.defer_to_thread(move || {
             assert_ne!(thread::current().id(), here);
-            n
+            Ok(n)
         }));
     }
     let sum = gather_results(tasks).add_callback(|numbers| Ok(numbers.iter().sum::<i32>()));
     let panics = reactor
-        .defer_to_thread(|| panic!("on purpose"))
-        .add_both(|result: Result<(), _>| Ok(result.unwrap_err().to_string()));
+        .defer_to_thread(|| -> Result<(), Failure> { panic!("on purpose") })
+        .add_both(|result| Ok(result.unwrap_err().to_string()));
     let both = sum.add_callback(|sum| panics.add_callback(move |said| Ok((sum, said))));
     let (sum, said) = reactor.run_until(both).expect("both were caught");
     assert_eq!((sum, said.as_str()), (190, "panicked: on purpose"));
@@ -326,7 +327,7 @@ fn a_panic_in_a_protocol_ends_its_own_connection() {
         jobs
     });
     let mut expected = answers(3);
-    expected.push((Vec::new(), Some(io::ErrorKind::UnexpectedEof)));
+    expected.push((Vec::new(), Some(io::ErrorKind::ConnectionReset)));
     assert_eq!(outcomes, expected);
 }
 
@@ -469,9 +470,189 @@ fn nothing_is_accepted_after_stop_listening_inside_the_factory() {
     let mut answer = Vec::new();
     let reading = reactor.defer_to_thread(move || {
         let [mut first, _second] = waiting;
-        first.read_to_end(&mut answer).map(|_| answer)
+        first.read_to_end(&mut answer)?;
+        Ok(answer)
     });
-    let answer = reactor.run_until(reading).expect("reading does not panic");
-    assert_eq!(answer.expect("the first one is served"), b"hello");
+    let answer = reactor.run_until(reading).expect("the first one is served");
+    assert_eq!(answer, b"hello");
     assert_eq!(built.get(), 1);
+}
+
+/// Runs a reactor to its end with what `begin` asks it for.
+fn run_to_stop(begin: impl FnOnce(&Reactor)) {
+    let reactor = reactor();
+    begin(&reactor);
+    reactor.run();
+}
+
+fn stop_later(reactor: &Reactor) {
+    let stop = reactor.clone();
+    reactor.call_later(Duration::from_millis(1), move || stop.stop());
+}
+
+#[test]
+fn a_panic_in_a_call_is_told_and_the_reactor_goes_on() {
+    run_to_stop(|reactor| {
+        reactor.for_threads().call_from_thread(|_| panic!("on purpose"));
+        reactor.call_when_running(|| panic!("on purpose"));
+        reactor.call_later(Duration::ZERO, || panic!("on purpose"));
+        for event in [SystemEvent::BeforeShutdown, SystemEvent::AfterShutdown] {
+            reactor.add_system_event_trigger::<()>(event, || panic!("on purpose"));
+        }
+        stop_later(reactor);
+    });
+}
+
+#[test]
+fn a_reader_that_panics_is_removed_and_the_reactor_goes_on() {
+    let calls = Rc::new(Cell::new(0));
+    let (readable, mut other) = std::os::unix::net::UnixStream::pair().expect("a few descriptors");
+    other.write_all(b"x").expect("it has room");
+    run_to_stop(|reactor| {
+        let count = calls.clone();
+        let reader = reactor.add_reader(readable, move || {
+            count.set(count.get() + 1);
+            panic!("on purpose");
+        });
+        drop(reader.expect("a socket can be watched"));
+        stop_later(reactor);
+    });
+    assert_eq!(calls.get(), 1);
+    other.read(&mut [0; 1]).expect_err("it is closed, with a byte that nobody has read");
+}
+
+#[test]
+fn a_trigger_that_fails_is_reported_and_the_others_are_waited_for() {
+    let (log, _observing) = unhandled();
+    let waited = Log::default();
+    let noted = waited.clone();
+    run_to_stop(|reactor| {
+        let (later, added) = (reactor.clone(), reactor.clone());
+        let before = SystemEvent::BeforeShutdown;
+        reactor.add_system_event_trigger(before, || Err::<(), _>(error("broken")));
+        reactor.add_system_event_trigger(before, move || {
+            let noted = noted.clone();
+            let also = noted.clone();
+            added.add_system_event_trigger(before, move || also.note("added"));
+            let pause = later.defer_later(Duration::from_millis(1));
+            pause.add_callback(move |()| noted.note("waited"))
+        });
+        stop_later(reactor);
+    });
+    assert_eq!(waited.taken(), ["added", "waited"]);
+    assert_eq!(log.taken(), ["broken"]);
+}
+
+#[test]
+fn jobs_that_wait_for_a_thread_are_done_before_run_returns() {
+    let done = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    run_to_stop(|reactor| {
+        reactor.suggest_thread_pool_size(1);
+        for _ in 0..20 {
+            let done = done.clone();
+            drop(reactor.defer_to_thread(move || {
+                thread::yield_now();
+                done.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }));
+        }
+        reactor.stop();
+    });
+    assert_eq!(done.load(std::sync::atomic::Ordering::SeqCst), 20);
+}
+
+#[test]
+#[should_panic(expected = "cannot be started anew")]
+fn a_reactor_is_not_run_twice() {
+    let reactor = reactor();
+    reactor.stop();
+    reactor.run();
+    reactor.run();
+}
+
+#[test]
+fn defer_to_thread_fails_when_its_work_does() {
+    let reactor = reactor();
+    let broken = reactor.defer_to_thread(|| Err::<(), _>(error("broken")));
+    let failure = reactor.run_until(broken).expect_err("the work fails");
+    assert_eq!(failure.to_string(), "broken");
+}
+
+/// What a peer that reads to the end sees of a connection on which `act` was called: how many
+/// bytes, and the error.
+fn seen_by_a_peer(act: fn(&Transport, &Reactor)) -> (usize, Option<io::ErrorKind>) {
+    struct Answers(Reactor, fn(&Transport, &Reactor));
+    impl Protocol for Answers {
+        fn data_received(&mut self, transport: &Transport, _: &[u8]) {
+            transport.write(b"half of it");
+            let (transport, reactor, act) = (transport.clone(), self.0.clone(), self.1);
+            self.0.call_when_running(move || act(&transport, &reactor));
+        }
+    }
+
+    let reactor = reactor();
+    let (listener, address) = listener();
+    let own = reactor.clone();
+    let port = reactor.listen_tcp(listener, move |_| Some(Answers(own.clone(), act)));
+    drop(port.expect("a listener can be watched"));
+    let stop = reactor.for_threads();
+    let peer = thread::spawn(move || {
+        let mut socket = TcpStream::connect(address).expect("somebody listens");
+        socket.write_all(b"?").expect("it is connected");
+        let mut answer = Vec::new();
+        let error = socket.read_to_end(&mut answer).err().map(|error| error.kind());
+        stop.call_from_thread(Reactor::stop);
+        (answer.len(), error)
+    });
+    reactor.run();
+    peer.join().expect("it only reads")
+}
+
+#[test]
+fn a_peer_sees_an_error_when_the_answer_is_cut_and_an_end_when_it_is_not() {
+    type Act = fn(&Transport, &Reactor);
+    let whole = seen_by_a_peer(|transport, _| transport.lose_connection());
+    assert_eq!(whole, (10, None));
+    let cuts: [Act; 4] = [
+        |transport, _| transport.abort_connection(),
+        |transport, _| transport.fail_connection(io::ErrorKind::InvalidData.into()),
+        |transport, _| transport.set_timeout(Some(Duration::ZERO)),
+        |_, reactor| reactor.stop(),
+    ];
+    for (n, cut) in cuts.into_iter().enumerate() {
+        let (_, error) = seen_by_a_peer(cut);
+        assert_eq!(error, Some(io::ErrorKind::ConnectionReset), "cut {n}");
+    }
+}
+
+#[test]
+fn a_client_that_disconnects_is_seen_as_an_error() {
+    struct Quiet(Option<Resolver<()>>);
+    impl Protocol for Quiet {
+        fn connection_made(&mut self, _: &Transport) {
+            self.0.take().expect("once").callback(());
+        }
+        fn data_received(&mut self, _: &Transport, _: &[u8]) {}
+    }
+
+    let reactor = reactor();
+    let (listener, address) = listener();
+    let peer = thread::spawn(move || {
+        let (mut socket, _) = listener.accept().expect("somebody connects");
+        socket.read(&mut [0; 1]).err().map(|error| error.kind())
+    });
+    let (made, connected) = Deferred::new();
+    let connector = reactor.connect_tcp(address, Quiet(Some(made)), NET);
+    let both = connected.add_callback(move |()| connector.disconnect());
+    reactor.run_until(both).expect("somebody listens");
+    assert_eq!(peer.join().expect("it only reads"), Some(io::ErrorKind::ConnectionReset));
+}
+
+#[test]
+fn threads_may_keep_their_handle_when_the_reactor_is_gone() {
+    let (readable, _other) = std::os::unix::net::UnixStream::pair().expect("a few descriptors");
+    let reactor = reactor();
+    let handle = reactor.for_threads();
+    drop(reactor.add_reader(readable, || ()).expect("a socket can be watched"));
+    drop(reactor);
+    handle.call_from_thread(|_| unreachable!("nobody is there to call it"));
 }
