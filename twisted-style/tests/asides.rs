@@ -230,3 +230,65 @@ fn without_a_descriptor_left_the_listener_rests_and_comes_back() {
     inside.says("first");
     assert_eq!(inside.hears(), "* here: last");
 }
+
+#[test]
+fn a_member_who_reads_is_not_cut_off_however_fast_another_one_talks() {
+    const LINES: usize = 40_000;
+
+    let room = Room::open();
+    let [mut ann, mut ben] = ["ann", "ben"].map(|name| {
+        let mut member = Nc::connect(&room);
+        assert_eq!(member.hears(), "* who are you?");
+        member.says(name);
+        member.hears();
+        member
+    });
+    assert_eq!(ann.hears(), "* ben came in");
+    let talker = std::thread::spawn(move || {
+        ann.0.get_ref().write_all("x\n".repeat(LINES).as_bytes()).expect("the room is open");
+        ann // stays
+    });
+    for _ in 0..LINES {
+        assert_eq!(ben.hears(), "<ann> x");
+    }
+    drop(talker.join().expect("it only writes"));
+    assert_eq!(ben.hears(), "* ann left");
+}
+
+#[test]
+fn a_line_may_have_512_bytes_whatever_ends_it_and_no_control_characters_pass() {
+    let room = Room::open();
+    let [mut ann, mut ben] = ["ann", "ben"].map(|name| {
+        let mut member = Nc::connect(&room);
+        member.hears();
+        member.says(name);
+        member.hears();
+        member
+    });
+    ann.hears();
+    for end in ["\n", "\r\n"] {
+        let line = "y".repeat(512);
+        ann.0.get_ref().write_all(format!("{line}{end}").as_bytes()).expect("it is open");
+        assert_eq!(ben.hears(), format!("<ann> {line}"));
+    }
+    ann.says("one\rtwo\x1b[2Jthree\u{9b}four");
+    assert_eq!(ben.hears(), "<ann> onetwo[2Jthreefour");
+    ann.says("/paste 8\r\na\x1b\rb\nc\r\nback");
+    assert_eq!(["", "", "", ""].map(|_| ben.hears())[..3], ["<ann> pastes:", "ab", "c"]);
+    ann.0.get_ref().write_all(format!("{}\n", "y".repeat(513)).as_bytes()).expect("it is open");
+    assert_eq!(ann.hears(), "* a line may have 512 bytes");
+}
+
+#[test]
+fn a_signal_closes_the_room_which_is_told() {
+    let mut room = Room::open();
+    let mut ann = Nc::connect(&room);
+    ann.hears();
+    ann.says("ann");
+    ann.hears();
+    let pid = room.0.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().expect("there is a kill").success());
+    assert_eq!(ann.hears(), "* the room is closed");
+    assert_eq!(ann.hears(), "");
+    assert!(room.0.wait().expect("it ends").success());
+}

@@ -4,15 +4,21 @@
 //! Run it: cargo run -p twisted-style -- protocols --port 8000, then, twice: nc 127.0.0.1 8000
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use common::registry::Flags;
 use common::report::section::Section;
 use common::report::verdict::Verdict;
+use signal_hook::consts::signal::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use signal_hook::low_level::pipe;
 
 use crate::twisted::defer::{Deferred, Resolver};
 use crate::twisted::failure::Failure;
@@ -20,11 +26,14 @@ use crate::twisted::inline::inline_callbacks;
 use crate::twisted::line_receiver::{LineProtocol, LineReceiver, Lines};
 use crate::twisted::locks::DeferredQueue;
 use crate::twisted::protocol::Protocol;
-use crate::twisted::reactor::Reactor;
+use crate::twisted::reactor::{Reactor, SystemEvent};
 use crate::twisted::transport::Transport;
 
 /// A line may have so many bytes, as may everything else that somebody else decides.
 const LONGEST: usize = 512;
+
+/// How long one may be behind with reading before one is cut off.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// How long one may take to say who one is.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -34,6 +43,9 @@ struct Room {
     reactor: Reactor,
     members: RefCell<BTreeMap<String, Transport>>,
     patience: Cell<Duration>,
+    slow: Cell<Duration>,
+    /// Who has more to read than the transport likes to keep: all others are not read meanwhile.
+    behind: RefCell<BTreeSet<String>>,
     lines: Cell<u64>,
     /// How much was kept for the last one who was cut off, in bytes.
     kept: Cell<usize>,
@@ -45,6 +57,8 @@ impl Room {
             reactor: reactor.clone(),
             members: RefCell::default(),
             patience: Cell::new(PATIENCE),
+            slow: Cell::new(SLOW),
+            behind: RefCell::default(),
             lines: Cell::new(0),
             kept: Cell::new(0),
         })
@@ -60,14 +74,39 @@ impl Room {
         Ok(())
     }
 
-    /// Writes to all but one. Nobody is waited for: what somebody does not take is kept, and
-    /// when that becomes too much `pause_producing` is called.
+    /// Writes to all but one. What somebody does not take is kept, and when that becomes too much
+    /// `pause_producing` is called.
     fn tell_others(&self, but: &str, line: &str) {
         let line = format!("{line}\n");
         for (name, transport) in &*self.members.borrow() {
             if name != but {
                 transport.write(line.as_bytes());
             }
+        }
+    }
+
+    /// Nobody is read while somebody is behind: the room is as fast as its slowest reader, for a
+    /// second at most.
+    fn fall_behind(&self, name: &str) {
+        self.behind.borrow_mut().insert(name.to_string());
+        for transport in self.members.borrow().values() {
+            transport.pause_producing();
+        }
+    }
+
+    fn catch_up(&self, name: &str) {
+        let mut behind = self.behind.borrow_mut();
+        if behind.remove(name) && behind.is_empty() {
+            for transport in self.members.borrow().values() {
+                transport.resume_producing();
+            }
+        }
+    }
+
+    fn close(&self) {
+        self.tell_others("", "* the room is closed");
+        for transport in self.members.borrow().values() {
+            transport.lose_connection();
         }
     }
 
@@ -94,7 +133,7 @@ impl Member {
 
 impl LineProtocol for Member {
     const DELIMITER: &'static [u8] = b"\n";
-    const MAX_LENGTH: usize = LONGEST;
+    const MAX_LENGTH: usize = LONGEST + 1; // nc ends a line with \n, telnet with \r\n
 
     fn connection_made(&mut self, lines: &Lines) {
         lines.set_timeout(Some(self.room.patience.get()));
@@ -103,7 +142,11 @@ impl LineProtocol for Member {
 
     fn line_received(&mut self, lines: &Lines, line: &[u8]) {
         self.room.lines.set(self.room.lines.get() + 1);
-        let line = String::from_utf8_lossy(line.trim_ascii_end());
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.len() > LONGEST {
+            return self.line_length_exceeded(lines, line);
+        }
+        let line = printable(line.trim_ascii_end());
         let Some(name) = &self.name else { return self.come_in(lines, &line) };
         match line.split_once(' ').unwrap_or((&line, "")) {
             ("/who", _) => lines.send_line(format!("* here: {}", self.room.names(name)).as_bytes()),
@@ -128,8 +171,9 @@ impl LineProtocol for Member {
         *missing -= wanted.len();
         if *missing == 0 {
             let name = self.name.as_deref().unwrap_or_default();
-            let text = String::from_utf8_lossy(paste);
-            self.room.tell_others(name, &format!("<{name}> pastes:\n{}", text.trim_end()));
+            let pasted: Vec<String> =
+                paste.trim_ascii_end().split(|&b| b == b'\n').map(printable).collect();
+            self.room.tell_others(name, &format!("<{name}> pastes:\n{}", pasted.join("\n")));
             lines.set_line_mode(rest);
         }
     }
@@ -140,24 +184,41 @@ impl LineProtocol for Member {
     }
 
     fn timeout_connection(&mut self, lines: &Lines) {
+        if self.name.is_some() {
+            return self.cut_off(lines);
+        }
         lines.send_line(b"* no name, no chat");
         lines.lose_connection();
     }
 
     fn pause_producing(&mut self, lines: &Lines) {
-        self.room.kept.set(lines.buffered());
-        lines.fail_connection(io::Error::other("does not read"));
+        let Some(name) = &self.name else { return self.cut_off(lines) };
+        self.room.fall_behind(name);
+        lines.set_timeout(Some(self.room.slow.get()));
+    }
+
+    fn resume_producing(&mut self, lines: &Lines) {
+        if let Some(name) = &self.name {
+            lines.set_timeout(None);
+            self.room.catch_up(name);
+        }
     }
 
     fn connection_lost(&mut self, reason: io::Result<()>) {
         let Some(name) = self.name.take() else { return };
         self.room.members.borrow_mut().remove(&name);
+        self.room.catch_up(&name);
         let how = reason.map_or_else(|error| format!("is cut off: {error}"), |()| "left".into());
         self.room.tell_others(&name, &format!("* {name} {how}"));
     }
 }
 
 impl Member {
+    fn cut_off(&self, lines: &Lines) {
+        self.room.kept.set(lines.buffered());
+        lines.fail_connection(io::Error::other("does not read"));
+    }
+
     fn come_in(&mut self, lines: &Lines, name: &str) {
         let room = &self.room;
         if name.is_empty() || name.len() > 16 || !name.chars().all(char::is_alphanumeric) {
@@ -170,6 +231,9 @@ impl Member {
         lines.send_line(format!("* here: {}", room.names(name)).as_bytes());
         room.tell_others(name, &format!("* {name} came in"));
         room.members.borrow_mut().insert(name.to_string(), Transport::clone(lines));
+        if !room.behind.borrow().is_empty() {
+            lines.pause_producing();
+        }
         self.name = Some(name.to_string());
     }
 
@@ -192,6 +256,11 @@ pub(crate) fn somebody(reactor: &Reactor) -> impl Protocol {
     LineReceiver::new(Member::new(Room::new(reactor)))
 }
 
+/// What a terminal shows as it is: nothing that moves its cursor or changes its colors.
+fn printable(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).chars().filter(|letter| !letter.is_control()).collect()
+}
+
 fn primes(below: u32) -> usize {
     let divides = |n: u32| (2..n).take_while(move |d| d * d <= n).any(move |d| n.is_multiple_of(d));
     (2..below).filter(|&n| !divides(n)).count()
@@ -207,13 +276,25 @@ pub fn aside(flags: &Flags) -> Section {
     section
 }
 
-/// For people with `nc`: until Ctrl-C.
+/// For people with `nc`: until Ctrl-C or SIGTERM, which the room is told. A second one ends it at
+/// once.
 fn serve(port: u16) -> io::Result<()> {
     let reactor = Reactor::new()?;
     let listener = TcpListener::bind(("127.0.0.1", port))
         .map_err(|error| io::Error::other(format!("cannot listen on port {port}: {error}")))?;
     let port = listener.local_addr()?.port();
-    Room::new(&reactor).listen(listener)?;
+    let room = Room::new(&reactor);
+    room.clone().listen(listener)?;
+    reactor.add_system_event_trigger(SystemEvent::BeforeShutdown, move || room.close());
+    let (signalled, handler) = UnixStream::pair()?;
+    let again = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_default(signal, again.clone())?;
+        flag::register(signal, again.clone())?;
+        pipe::register(signal, handler.try_clone()?)?;
+    }
+    let stop = reactor.clone();
+    reactor.add_reader(signalled, move || stop.stop())?;
     println!("a chat room on 127.0.0.1:{port}; come in with: nc 127.0.0.1 {port}");
     reactor.run();
     Ok(())
@@ -380,6 +461,7 @@ async fn play(room: Rc<Room>, address: SocketAddr, seen: Transcript) -> Result<u
     seen.hears("ann", &ann).await?;
     ben.heard.get().await?;
     dan.reads_no_more();
+    room.slow.set(Duration::from_millis(20));
     seen.note("dan reads no more, and ann goes on and on");
     let sent = flood(&ann, &ben).await?;
     seen.hears("ann", &ann).await?;
