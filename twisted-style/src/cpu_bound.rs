@@ -7,8 +7,7 @@ use common::workload::cpu_bound::{Count, Counted};
 use crate::twisted::gather::gather_results;
 use crate::twisted::reactor::Reactor;
 
-pub fn run(counts: Vec<Count>) -> Vec<Counted> {
-    let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
+pub fn run(reactor: &Reactor, counts: Vec<Count>) -> Vec<Counted> {
     let mut tasks = Vec::new();
     for count in counts {
         tasks.push(reactor.defer_to_thread(move || Ok(primes(count))));

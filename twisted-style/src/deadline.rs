@@ -11,13 +11,12 @@ use crate::twisted::failure::TimeoutError;
 use crate::twisted::gather::gather_results;
 use crate::twisted::reactor::Reactor;
 
-pub fn run(jobs: Vec<Job>, limit: Duration) -> Vec<Outcome> {
-    let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
+pub fn run(reactor: &Reactor, jobs: Vec<Job>, limit: Duration) -> Vec<Outcome> {
     let mut tasks = Vec::new();
     for job in jobs {
         // The time-out cancels the Deferred, and its canceller aborts the connection.
-        let task = fetch(&reactor, job.clone());
-        let task = task.add_timeout(limit, &reactor);
+        let task = fetch(reactor, job.clone());
+        let task = task.add_timeout(limit, reactor);
         tasks.push(task.add_errback(move |failure| {
             failure.trap::<TimeoutError>()?;
             Ok(job.timed_out())

@@ -14,8 +14,7 @@ use crate::twisted::defer::{Deferred, Resolver};
 use crate::twisted::gather::{gather_results, race};
 use crate::twisted::reactor::Reactor;
 
-pub fn run(jobs: Vec<Job>, arrivals: &mut Arrivals) {
-    let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
+pub fn run(reactor: &Reactor, jobs: Vec<Job>, arrivals: &mut Arrivals) {
     let (enough, had_enough) = Deferred::new();
     // A callback owns what it uses: the consumer moves in, and out again at the end.
     let consumer = Rc::new(Consumer {
@@ -25,7 +24,7 @@ pub fn run(jobs: Vec<Job>, arrivals: &mut Arrivals) {
     let mut tasks = Vec::new();
     for job in jobs {
         let consumer = consumer.clone();
-        let task = fetch(&reactor, job);
+        let task = fetch(reactor, job);
         tasks.push(task.add_callback(move |outcome| consumer.take(outcome)));
     }
     let all = gather_results(tasks).add_callback(|_| ());

@@ -11,8 +11,7 @@ use crate::twisted::defer::{Deferred, succeed};
 use crate::twisted::reactor::Reactor;
 
 /// Blocks the reactor: no callback is called while another one counts.
-pub fn careless(count: Count, heart: Heart) -> Beats {
-    let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
+pub fn careless(reactor: &Reactor, count: Count, heart: Heart) -> Beats {
     let heart = beat(reactor.clone(), heart);
     let turn = reactor.defer_later(Duration::ZERO);
     let count = turn.add_callback(|()| Ok(primes(count)));
@@ -22,8 +21,7 @@ pub fn careless(count: Count, heart: Heart) -> Beats {
 }
 
 /// The same call in a thread of the reactor's pool.
-pub fn careful(count: Count, heart: Heart) -> Beats {
-    let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
+pub fn careful(reactor: &Reactor, count: Count, heart: Heart) -> Beats {
     let heart = beat(reactor.clone(), heart);
     let count = reactor.defer_to_thread(|| Ok(primes(count)));
     let beats = count.add_callback(|counted| both(heart, counted));

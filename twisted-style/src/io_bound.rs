@@ -16,11 +16,10 @@ use crate::twisted::protocol::Protocol;
 use crate::twisted::reactor::Reactor;
 use crate::twisted::transport::Transport;
 
-pub fn run(jobs: Vec<Job>) -> Vec<Outcome> {
-    let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
+pub fn run(reactor: &Reactor, jobs: Vec<Job>) -> Vec<Outcome> {
     let mut tasks = Vec::new();
     for job in jobs {
-        tasks.push(fetch(&reactor, job));
+        tasks.push(fetch(reactor, job));
     }
     let outcomes = reactor.run_until(gather_results(tasks));
     outcomes.expect("fetch catches its errors")
@@ -78,13 +77,12 @@ impl Page {
 }
 
 /// The same with `at_once` workers that take their jobs from one queue.
-pub fn bounded(jobs: Vec<Job>, at_once: usize) -> Vec<Outcome> {
-    let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
+pub fn bounded(reactor: &Reactor, jobs: Vec<Job>, at_once: usize) -> Vec<Outcome> {
     let queue = Rc::new(RefCell::new(jobs.into_iter()));
     let mut tasks = Vec::new();
     for _ in 0..at_once {
         let queue = queue.clone();
-        tasks.push(work(&reactor, queue, Vec::new()));
+        tasks.push(work(reactor, queue, Vec::new()));
     }
     let outcomes = reactor.run_until(gather_results(tasks));
     let mut outcomes = outcomes.expect("fetch catches its errors").concat();

@@ -31,23 +31,35 @@ const TWISTED_STYLE: Style = Style {
     waits: "nobody waits: the reactor calls back when something has happened",
     task: Task::Value,
     at_most: 1_000_000,
-    io_bound: io_bound::run,
-    io_bound_bounded: io_bound::bounded,
-    cpu_bound: cpu_bound::run,
-    ordering: ordering::run,
-    shared_state_careless: shared_state::careless,
-    shared_state_careful: shared_state::careful,
-    interactivity_careless: interactivity::careless,
-    interactivity_careful: interactivity::careful,
-    early_results: early_results::run,
-    deadline: deadline::run,
-    pause: pause::run,
+    io_bound: |jobs| twisted::run(|reactor| io_bound::run(reactor, jobs)),
+    io_bound_bounded: |jobs, at_once| {
+        twisted::run(|reactor| io_bound::bounded(reactor, jobs, at_once))
+    },
+    cpu_bound: |counts| twisted::run(|reactor| cpu_bound::run(reactor, counts)),
+    ordering: |steps| twisted::run(|reactor| ordering::run(reactor, steps)),
+    shared_state_careless: |bank| twisted::run(|reactor| shared_state::careless(reactor, bank)),
+    shared_state_careful: |bank| twisted::run(|reactor| shared_state::careful(reactor, bank)),
+    interactivity_careless: |count, heart| {
+        twisted::run(|reactor| interactivity::careless(reactor, count, heart))
+    },
+    interactivity_careful: |count, heart| {
+        twisted::run(|reactor| interactivity::careful(reactor, count, heart))
+    },
+    early_results: |jobs, arrivals| {
+        twisted::run(|reactor| early_results::run(reactor, jobs, arrivals))
+    },
+    deadline: |jobs, limit| twisted::run(|reactor| deadline::run(reactor, jobs, limit)),
+    pause: |counter| twisted::run(|reactor| pause::run(reactor, counter)),
     idle_tasks: 10_000,
-    resources_idle: resources::idle,
-    resources_ring: resources::ring,
-    server: server::run,
+    resources_idle: |n, meter| twisted::run(|reactor| resources::idle(reactor, n, meter)),
+    resources_ring: |n, laps| twisted::run(|reactor| resources::ring(reactor, n, laps)),
+    server: |listener, stop| twisted::run(|reactor| server::run(reactor, listener, stop)),
     max_connections: max_connections::OTHERS,
-    also: &[Also::SharedState("locked", shared_state::locked, Leaves::Exact)],
+    also: &[Also::SharedState(
+        "locked",
+        |bank| twisted::run(|reactor| shared_state::locked(reactor, bank)),
+        Leaves::Exact,
+    )],
 };
 
 const ASIDES: &[Aside] = &[

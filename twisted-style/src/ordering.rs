@@ -12,8 +12,7 @@ use crate::twisted::defer::{Deferred, Resolver};
 use crate::twisted::gather::gather_results;
 use crate::twisted::reactor::Reactor;
 
-pub fn run(all: Vec<Steps>) -> String {
-    let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
+pub fn run(reactor: &Reactor, all: Vec<Steps>) -> String {
     let log = Rc::new(RefCell::new(String::new()));
     let mut tasks = Vec::new();
     for steps in all {

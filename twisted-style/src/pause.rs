@@ -12,11 +12,10 @@ use crate::twisted::defer::Deferred;
 use crate::twisted::looping_call::LoopingCall;
 use crate::twisted::reactor::Reactor;
 
-pub fn run(counter: Counter) -> Paused {
-    let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
+pub fn run(reactor: &Reactor, counter: Counter) -> Paused {
     let hold = counter.hold();
     let numbers = Rc::new(RefCell::new(Vec::new()));
-    let counting = produce(&reactor, counter, numbers.clone());
+    let counting = produce(reactor, counter, numbers.clone());
     // Fires when the loop has stopped: the paused side says so itself.
     let paused = counting.start(BEAT);
     let seen = Paused::default();

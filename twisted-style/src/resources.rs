@@ -9,8 +9,7 @@ use crate::twisted::gather::gather_results;
 use crate::twisted::locks::DeferredQueue;
 use crate::twisted::reactor::Reactor;
 
-pub fn idle(n: usize, meter: &mut Meter) {
-    let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
+pub fn idle(reactor: &Reactor, n: usize, meter: &mut Meter) {
     let mut gate = Vec::new();
     let mut tasks = Vec::new();
     meter.begin();
@@ -34,8 +33,7 @@ fn wait() -> (Resolver<()>, Deferred<usize>) {
     (opened, gate.add_callback(|()| Ok(1)))
 }
 
-pub fn ring(n: usize, laps: usize) -> usize {
-    let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
+pub fn ring(reactor: &Reactor, n: usize, laps: usize) -> usize {
     let first = DeferredQueue::new();
     let mut inbox = first.clone();
     for _ in 1..n {

@@ -18,8 +18,7 @@ use crate::twisted::protocol::{Factory, Protocol};
 use crate::twisted::reactor::{Reactor, SystemEvent};
 use crate::twisted::transport::Transport;
 
-pub fn run(listener: TcpListener, stop: UnixStream) -> io::Result<Served> {
-    let reactor = Reactor::new()?;
+pub fn run(reactor: &Reactor, listener: TcpListener, stop: UnixStream) -> io::Result<Served> {
     let room = Rc::new(Room::default());
     let port = reactor.listen_tcp(listener, Pages(Rc::clone(&room)))?;
     let (stopping, closing) = (reactor.clone(), Rc::clone(&room));

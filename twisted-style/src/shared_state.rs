@@ -19,18 +19,18 @@ struct Accounts {
     lock: DeferredLock,
 }
 
-pub fn careless(bank: &Bank) -> Totals {
-    run(bank, read_think_write)
+pub fn careless(reactor: &Reactor, bank: &Bank) -> Totals {
+    run(reactor, bank, read_think_write)
 }
 
-pub fn careful(bank: &Bank) -> Totals {
-    run(bank, all_at_once)
+pub fn careful(reactor: &Reactor, bank: &Bank) -> Totals {
+    run(reactor, bank, all_at_once)
 }
 
 /// Where there has to be a callback in between, a lock keeps the others out: one that is waited
 /// for by a Deferred. One of std's would block the thread that is to release it.
-pub fn locked(bank: &Bank) -> Totals {
-    run(bank, with_the_lock)
+pub fn locked(reactor: &Reactor, bank: &Bank) -> Totals {
+    run(reactor, bank, with_the_lock)
 }
 
 /// Writes a stale balance: other callbacks ran before the one that writes.
@@ -65,18 +65,17 @@ fn with_the_lock(accounts: Rc<Accounts>, transfer: Transfer) -> Deferred<()> {
 /// What makes one transfer.
 type Make = fn(Rc<Accounts>, Transfer) -> Deferred<()>;
 
-fn run(bank: &Bank, make: Make) -> Totals {
-    let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
+fn run(reactor: &Reactor, bank: &Bank, make: Make) -> Totals {
     let balances = bank.balances().into_iter().map(Cell::new).collect();
     let lock = DeferredLock::new();
-    let accounts = Rc::new(Accounts { reactor, balances, lock });
+    let accounts = Rc::new(Accounts { reactor: reactor.clone(), balances, lock });
     let mut tasks = Vec::new();
     for transfers in bank.tasks() {
         let (done, task) = Deferred::new();
         work(accounts.clone(), transfers, make, done);
         tasks.push(task);
     }
-    let ended = accounts.reactor.run_until(gather_results(tasks));
+    let ended = reactor.run_until(gather_results(tasks));
     ended.expect("a transfer does not panic");
     accounts.balances.iter().map(Cell::get).collect()
 }

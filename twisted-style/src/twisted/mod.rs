@@ -16,5 +16,13 @@ pub mod reactor;
 pub mod thread_pool;
 pub mod transport;
 
+use reactor::Reactor;
+
+/// Calls `main` with a reactor, which it runs; both are gone when this returns.
+pub fn run<T>(main: impl FnOnce(&Reactor) -> T) -> T {
+    let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
+    main(&reactor)
+}
+
 #[cfg(test)]
 mod tests;
