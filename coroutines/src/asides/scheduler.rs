@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::registry::Flags;
 use common::report::section::Section;
+use corosensei::Coroutine;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::json;
 
@@ -94,18 +95,37 @@ fn last_step() -> io::Result<String> {
     Ok(log.take().join(", "))
 }
 
-/// What a turn costs, and what it costs to find the one that is ready.
+/// What a switch costs, layer by layer, and what it costs to find the one that is ready.
 fn compare(section: &mut Section) {
-    let turn = scheduler::run(|| {
+    let mut bare: Coroutine<(), (), ()> = Coroutine::new(|yielder, ()| {
+        loop {
+            yielder.suspend(());
+        }
+    });
+    let bare = nanoseconds(|| bare.resume(()));
+    let (turn, handover) = scheduler::run(|| {
+        let (outbox, theirs) = channel::<u32>();
+        let (answers, inbox) = channel();
+        spawn(move || {
+            while let Ok(token) = theirs.recv() {
+                let _ = answers.send(token + 1);
+            }
+        });
+        let handover = nanoseconds(|| outbox.send(1).is_ok() && inbox.recv().is_ok());
+        drop(outbox);
         spawn(|| {
             loop {
                 yield_now();
             }
         });
-        nanoseconds(yield_now) / 2.0 // there and back are two turns
+        (nanoseconds(yield_now), handover)
     });
+    section.measure("bare_ns", json!(bare));
     section.measure("turn_ns", json!(turn));
-    section.shown.push(format!("  a turn of the line: {turn:.0} ns"));
+    section.measure("handover_ns", json!(handover));
+    section.shown.push(format!("  there and back: corosensei alone {bare:>5.1} ns"));
+    section.shown.push(format!("                  by turns         {turn:>5.1} ns"));
+    section.shown.push(format!("                  by channels      {handover:>5.1} ns"));
     let crowd = pairs().and_then(|pairs| {
         let polled = poll_crowd(&pairs)?;
         Ok((polled, scheduler::run(|| wake_from_crowd(pairs))?))

@@ -193,7 +193,7 @@ impl<S: 'static, Y: 'static, R: 'static> Generator<S, Y, R> {
         self.coroutine = None;
         match result {
             Ok(value) => Ok(Step::Returned(value)),
-            // Whoever asks would take it for an ordinary end. (PEP 479)
+            // The caller would take it for an ordinary end. (PEP 479)
             Err(raised) if raised.is::<StopIteration>() => {
                 Err(Misuse("generator raised StopIteration").into())
             }
@@ -360,7 +360,7 @@ pub mod stackless {
             let mut body = self.body.take().ok_or(StopIteration)?;
             self.started = true;
             self.slot.sent.set(sent);
-            // Nobody needs to be woken: whoever wants the next value polls.
+            // Nobody needs to be woken: the caller polls when it wants the next value.
             if let Poll::Ready(value) = body.as_mut().poll(&mut Context::from_waker(Waker::noop()))
             {
                 return Ok(Step::Returned(value));

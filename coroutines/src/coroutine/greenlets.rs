@@ -1,6 +1,6 @@
 //! Greenlets: coroutines that switch to each other by name, in any direction.
 //!
-//! A generator can only go back to whoever called it. A greenlet names the one that runs next and
+//! A generator can only go back to its caller. A greenlet names the one that runs next and
 //! hands it a value. Each has a parent: when it ends, its result goes there, and so does an error
 //! that it did not handle. Rules and names are those of Python's greenlet package.
 //!
@@ -177,9 +177,9 @@ impl<V: Default + 'static> Greenlet<'_, V> {
         Ok(())
     }
 
-    // A processor foresees where a function returns to by the calls it has seen; after a change
+    // A processor predicts where a function returns to by the calls it has seen; after a change
     // of stacks it is wrong. So no function lies between a body and its switch.
-    #[expect(clippy::inline_always, reason = "a return behind a switch is never foreseen")]
+    #[expect(clippy::inline_always, reason = "a return after a switch is never predicted")]
     #[inline(always)]
     fn send(&self, letter: Letter<V>) -> Result<V, Raised> {
         if thread::panicking() && !self.panicking.get() {

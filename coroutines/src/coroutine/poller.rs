@@ -72,7 +72,7 @@ impl Poller {
             Err(error) => unreachable!("epoll_wait on a descriptor of our own: {error}"),
         };
         for event in &self.events[..n] {
-            // A connection that broke is reported to whoever waits: their next call says how.
+            // A connection that broke is reported to all that wait: their next call says how.
             let broken = EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP;
             let got = match event.events() {
                 got if got.intersects(broken) => EpollFlags::all(),

@@ -1,7 +1,7 @@
 //! Greenlets that take turns on one thread.
 //!
-//! A task is a coroutine with a stack of its own. It runs until it waits or yields; then whoever
-//! is next in line runs. Nothing here is `Send`, so the compiler proves that there is one thread.
+//! A task is a coroutine with a stack of its own. It runs until it waits or yields; then the
+//! next one in the queue runs. Nothing here is `Send`, so the compiler proves that there is one thread.
 
 use std::any::Any;
 use std::cell::Cell;

@@ -71,7 +71,7 @@ pub struct Held<'a>(&'a Lock);
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.0.held.set(false);
-        // All that wait look again, in line. Waking one would lose the lock if that one is closed.
+        // All that wait look again, one by one. Waking one would lose the lock if that one is closed.
         Trampoline::with(|trampoline| trampoline.wake_all(&self.0.released));
     }
 }

@@ -1,4 +1,4 @@
-//! The trampoline: it resumes whoever is next in line, and asks the kernel who may get in line.
+//! The trampoline: it resumes the tasks that can run, one by one, and asks the kernel which can.
 //!
 //! A task runs until it waits; then it switches back to the trampoline. First in, first out: the
 //! same program takes the same turns on every run. This is what `scheduler.rs`, `wait.rs` and
@@ -34,7 +34,7 @@ pub enum Wake {
     /// The source with this index is ready.
     Ready(usize),
     TimedOut,
-    /// Said to `main` only: nobody is left to wake anybody.
+    /// Said to `main` only: no task is left that could wake another.
     Deadlock,
     /// To be unwound.
     Closed,
@@ -42,11 +42,11 @@ pub enum Wake {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Running, or in line, or at its end.
+    /// Running, or in the queue, or at its end.
     Active,
-    /// On its way to the end of the line.
+    /// On its way to the end of the queue.
     Next,
-    /// Until somebody wakes it.
+    /// Until it is woken.
     Waiting,
 }
 
@@ -73,7 +73,7 @@ pub struct Trampoline {
     running: RefCell<Rc<Fiber>>,
     /// Inside of `scheduler::run`.
     open: Cell<bool>,
-    /// The line.
+    /// The queue of those that can run.
     ready: RefCell<VecDeque<Rc<Fiber>>>,
     /// How many of them still run before the kernel is asked again.
     before_poll: Cell<usize>,
@@ -151,7 +151,7 @@ impl Trampoline {
         self.next.replace(self.next.get() + 1)
     }
 
-    /// Puts a new task in line. `body` catches its panics, and learns whether it has been closed
+    /// Puts a new task into the queue. `body` catches its panics, and learns whether it has been closed
     /// before its start.
     pub fn start(&self, body: impl FnOnce(bool) + 'static) -> io::Result<Rc<Fiber>> {
         assert!(self.open.get(), "tasks are spawned inside of scheduler::run");
@@ -170,7 +170,7 @@ impl Trampoline {
         Ok(fiber)
     }
 
-    /// Puts a waiting task in line. The first reason wins.
+    /// Puts a waiting task into the queue. The first reason wins.
     #[inline]
     pub fn wake(&self, fiber: Rc<Fiber>, why: Wake) {
         if fiber.state.replace(State::Active) != State::Active {
@@ -182,8 +182,8 @@ impl Trampoline {
     /// Leaves the running task until somebody wakes it. `main` has nowhere to leave to: it runs
     /// the trampoline meanwhile.
     ///
-    /// Inlined, with all that lies between it and the task's own code: a processor foresees where
-    /// a function returns to by the calls it has seen, and on another stack it foresees wrongly.
+    /// Inlined, with all that lies between it and the task's own code: a processor predicts where
+    /// a function returns to by the calls it has seen, and on another stack it predicts wrongly.
     #[inline]
     pub fn suspend(&self, state: State) -> Wake {
         let yielder = {
@@ -202,7 +202,7 @@ impl Trampoline {
         why
     }
 
-    /// Resumes who is next in line, again and again, until it is `main`'s turn.
+    /// Resumes the first in the queue, again and again, until it is `main`'s turn.
     #[inline(never)]
     fn take_turns(&self) {
         assert!(self.open.get(), "tasks wait inside of scheduler::run");
@@ -216,7 +216,7 @@ impl Trampoline {
             }
             self.before_poll.set(self.before_poll.get() - 1);
             let next = self.ready.borrow_mut().pop_front();
-            let fiber = next.expect("poll returns when somebody is in line");
+            let fiber = next.expect("poll returns when a task can run");
             if Rc::ptr_eq(&fiber, &self.main) {
                 self.running.replace(fiber);
                 return;
@@ -229,7 +229,7 @@ impl Trampoline {
     fn resume(&self, fiber: Rc<Fiber>) {
         let mut slot = fiber.coroutine.borrow_mut();
         let Some(coroutine) = slot.as_mut() else {
-            return; // closed while in line
+            return; // closed while in the queue
         };
         self.running.replace(fiber.clone());
         let result = coroutine.resume(());
@@ -291,7 +291,7 @@ impl Trampoline {
         }
     }
 
-    /// Looks for events and for deadlines that have passed; if nobody is in line, waits for them.
+    /// Looks for events and for deadlines that have passed; if no task can run, waits for them.
     fn poll(&self) {
         loop {
             let idle = self.ready.borrow().is_empty();
@@ -434,6 +434,6 @@ fn until(deadline: Instant) -> Duration {
 fn leave(yielder: NonNull<Yielder<(), ()>>) {
     // SAFETY: the yielder lies at the bottom of the running task's stack, which this function
     // runs on, or on top of: `resume` and `close` name the running task just before they switch to
-    // it, and `end` takes the address away before the stack goes.
+    // it, and a task without a coroutine is never named again.
     unsafe { yielder.as_ref() }.suspend(());
 }

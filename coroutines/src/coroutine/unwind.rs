@@ -17,7 +17,7 @@ const ATTEMPTS: usize = 10;
 /// The payload: caught where the coroutine began.
 struct Unwinding;
 
-/// Unwinds the stack of whoever calls it.
+/// Unwinds the caller's stack.
 pub fn unwind() -> ! {
     resume_unwind(Box::new(Unwinding))
 }

@@ -79,8 +79,8 @@ pub fn connect(address: SocketAddr, deadline: impl Into<Option<Instant>>) -> io:
     }
 }
 
-/// The panic count of the standard library is the thread's, not the task's: whoever switched away
-/// in the middle of unwinding would make the others look as if they panicked.
+/// The panic count of the standard library is the thread's, not the task's: a task that
+/// switched away while it unwinds would make the others look as if they panicked.
 fn refuse_while_unwinding() -> io::Result<()> {
     if thread::panicking() {
         return Err(io::Error::other("a task that unwinds cannot wait"));
