@@ -8,7 +8,7 @@ use common::workload::cpu_bound::{Count, Counted};
 use common::workload::interactivity::{Beats, Heart};
 
 use crate::gevent::greenlet;
-use crate::gevent::hub::offload;
+use crate::gevent::helpers::offload;
 
 /// Never offers the thread. The heart stands still.
 pub fn careless(count: Count, heart: Heart) -> Beats {

@@ -14,10 +14,11 @@ use common::report::verdict::Verdict;
 use serde_json::json;
 
 use crate::gevent::event::{AsyncResult, Event};
-use crate::gevent::greenlet::{self, Greenlet, GreenletExit, iwait, joinall, spawn, with_timeout};
+use crate::gevent::greenlet::{self, Greenlet, iwait, joinall, spawn};
 use crate::gevent::hub::{Counters, counters};
 use crate::gevent::pool::{Group, Pool};
 use crate::gevent::queue::Queue;
+use crate::gevent::timeout::{self, GreenletExit, with_timeout};
 
 /// Greenlets that wait for a time, and as many that wait for a descriptor.
 const CROWD: usize = 400;
@@ -111,7 +112,7 @@ fn woken_by_one_set() -> usize {
         let event = event.clone();
         spawn(move || event.wait())
     });
-    greenlet::sleep(Duration::ZERO);
+    timeout::sleep(Duration::ZERO);
     event.set();
     tasks.into_iter().flat_map(Greenlet::join).count()
 }
@@ -133,7 +134,7 @@ fn through_a_queue() -> (usize, Vec<usize>) {
     let producer = spawn(move || (1..=6).for_each(|item| theirs.put(item)));
     let mut most = 0;
     let mut take = || {
-        greenlet::sleep(Duration::ZERO);
+        timeout::sleep(Duration::ZERO);
         most = most.max(queue.len());
         queue.get()
     };
@@ -153,7 +154,7 @@ fn most_at_once_in_a_pool() -> usize {
             *most = i64::max(*most, *now);
         };
         change(1);
-        greenlet::sleep(Duration::from_millis(1));
+        timeout::sleep(Duration::from_millis(1));
         change(-1);
     };
     let done = pool.map(0..9, job).map_or(0, |results| results.len());
@@ -164,7 +165,7 @@ fn most_at_once_in_a_pool() -> usize {
 fn killed_in_a_group() -> usize {
     let group = Group::new();
     let tasks = [(); 3].map(|()| group.spawn(|| Event::new().wait()));
-    greenlet::sleep(Duration::ZERO);
+    timeout::sleep(Duration::ZERO);
     group.kill();
     tasks
         .into_iter()
@@ -176,7 +177,7 @@ fn killed_in_a_group() -> usize {
 fn killed_in_a_read() -> io::Result<String> {
     let (mut near, _far) = UnixStream::pair()?;
     let task = spawn(move || near.read(&mut [0]));
-    greenlet::sleep(Duration::ZERO);
+    timeout::sleep(Duration::ZERO);
     task.kill();
     Ok(what_it_said(task.join().unwrap_or(Ok(0))))
 }

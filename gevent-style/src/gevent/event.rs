@@ -1,96 +1,11 @@
-//! What greenlets tell each other: gevent's `Event` and `AsyncResult`; and what these, the queue
-//! and the pool are made of: a list of waiters beside the state they wait for.
+//! What greenlets tell each other: gevent's `Event` and `AsyncResult`.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::gevent::greenlet;
-use crate::gevent::hub::{Waiter, locked};
-
-/// Those who wait for the same thing: first come, first served.
-#[derive(Default)]
-pub struct Waiters(VecDeque<Arc<Waiter>>);
-
-impl Waiters {
-    /// Wakes the first one who still waits.
-    pub fn wake_one(&mut self) {
-        while let Some(waiter) = self.0.pop_front() {
-            if waiter.wake() {
-                return;
-            }
-        }
-    }
-
-    pub fn wake_all(&mut self) {
-        for waiter in self.0.drain(..) {
-            waiter.wake();
-        }
-    }
-
-    fn enter(&mut self) -> Arc<Waiter> {
-        let waiter = Waiter::new();
-        self.0.push_back(waiter.clone());
-        waiter
-    }
-
-    /// Gives up the place in the line. Whoever was woken and does not use it wakes the next one.
-    fn leave(&mut self, waiter: &Arc<Waiter>) {
-        let before = self.0.len();
-        self.0.retain(|other| !Arc::ptr_eq(other, waiter));
-        if self.0.len() == before {
-            self.wake_one();
-        }
-    }
-}
-
-/// Waits until `ready` finds something in the state: parked in the list that `line` picks, and
-/// asked again after each wake-up. None when the time is up first. A kill unwinds.
-pub fn wait_in<S, R>(
-    state: &Mutex<S>,
-    line: fn(&mut S) -> &mut Waiters,
-    until: Option<Instant>,
-    mut ready: impl FnMut(&mut S) -> Option<R>,
-) -> Option<R> {
-    loop {
-        let found = locked(state, |state| match ready(state) {
-            Some(found) => Ok(found),
-            None => Err(line(state).enter()),
-        });
-        let waiter = match found {
-            Ok(found) => return Some(found),
-            Err(waiter) => waiter,
-        };
-        let mut place = Place { state, line, waiter: &waiter, given_up: true };
-        place.given_up = !greenlet::wait(&waiter, until);
-        if place.given_up {
-            drop(place);
-            // It may have come in the last moment.
-            return locked(state, ready);
-        }
-    }
-}
-
-/// A place in a line, given up when the wait ends without having been woken.
-struct Place<'a, S> {
-    state: &'a Mutex<S>,
-    line: fn(&mut S) -> &mut Waiters,
-    waiter: &'a Arc<Waiter>,
-    given_up: bool,
-}
-
-impl<S> Drop for Place<'_, S> {
-    fn drop(&mut self) {
-        if self.given_up {
-            locked(self.state, |state| (self.line)(state).leave(self.waiter));
-        }
-    }
-}
-
-/// A time from now; none when it is beyond what a clock can tell.
-pub fn from_now(span: Option<Duration>) -> Option<Instant> {
-    span.and_then(|span| Instant::now().checked_add(span))
-}
+use crate::gevent::line::{Waiters, wait_in};
+use crate::gevent::timeout::from_now;
+use crate::gevent::waiter::locked;
 
 /// `gevent.event.Event`: a flag that many can wait for. Clones share it.
 #[derive(Clone, Default)]
@@ -200,7 +115,8 @@ impl<T: Clone> AsyncResult<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gevent::greenlet::{GreenletExit, spawn};
+    use crate::gevent::greenlet::spawn;
+    use crate::gevent::timeout::{self, GreenletExit};
     use crate::tests::{NET, greenlets};
 
     #[test]
@@ -211,7 +127,7 @@ mod tests {
                 let event = event.clone();
                 spawn(move || event.wait())
             });
-            greenlet::sleep(Duration::ZERO); // now they wait
+            timeout::sleep(Duration::ZERO); // now they wait
             event.set();
             tasks.into_iter().all(|task| task.join().is_ok())
         });
@@ -238,7 +154,7 @@ mod tests {
             let event = Event::new();
             let theirs = event.clone();
             let task = spawn(move || theirs.wait());
-            greenlet::sleep(Duration::ZERO);
+            timeout::sleep(Duration::ZERO);
             event.set();
             event.clear();
             task.join().is_ok()
@@ -271,7 +187,7 @@ mod tests {
     fn a_killed_wait_unwinds() {
         let error = greenlets(|| {
             let task = spawn(|| Event::new().wait());
-            greenlet::sleep(Duration::ZERO);
+            timeout::sleep(Duration::ZERO);
             task.kill();
             task.join().unwrap_err()
         });
@@ -286,7 +202,7 @@ mod tests {
                 let result = result.clone();
                 spawn(move || result.get())
             });
-            greenlet::sleep(Duration::ZERO);
+            timeout::sleep(Duration::ZERO);
             assert!(!result.ready());
             result.set("value".to_string());
             assert!(result.ready());
@@ -304,14 +220,5 @@ mod tests {
             (none, result.get_timeout(NET))
         });
         assert_eq!((none, late), (None, Some(1)));
-    }
-
-    #[test]
-    fn who_was_woken_and_killed_wakes_the_next_one() {
-        let state = Mutex::new(Waiters::default());
-        let (first, second) = locked(&state, |line| (line.enter(), line.enter()));
-        locked(&state, Waiters::wake_one);
-        locked(&state, |line| line.leave(&first));
-        assert!(!second.wake(), "it has been woken already");
     }
 }

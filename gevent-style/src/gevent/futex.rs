@@ -5,27 +5,26 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{c_int, c_long, c_void};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Instant;
 
 use libc::{clockid_t, timespec};
 
-use crate::gevent::hub::{self, OnKill, Waiter, Wake, locked};
-use crate::gevent::monkey::{duration, hidden, left_until, set_errno};
-
-static PATCHED: AtomicBool = AtomicBool::new(false);
+use crate::gevent::cooperate::{cooperative, is_patched};
+use crate::gevent::hub::{self, UNWINDING};
+use crate::gevent::sys::{duration, errno, fail, hidden, left_until};
+use crate::gevent::waiter::{
+    OnKill, Waiter, Wake, cannot_wait_while_unwinding, in_bookkeeping, locked,
+};
+use crate::gevent::{fork, worker};
 
 /// The greenlets that wait for a change of the word at an address.
 static WAITING: Mutex<BTreeMap<usize, VecDeque<Arc<Waiter>>>> = Mutex::new(BTreeMap::new());
 
 /// How many are in `WAITING`: with none, a wake-up has nothing to look for.
 static PARKED: AtomicUsize = AtomicUsize::new(0);
-
-/// Part of `monkey::patch_all`: makes the waits of std's locks cooperative.
-pub fn patch() {
-    PATCHED.store(true, Ordering::Release);
-}
 
 type Syscall = unsafe extern "C" fn(c_long, usize, usize, usize, usize, usize, usize) -> c_long;
 
@@ -52,14 +51,19 @@ unsafe extern "C" fn syscall(
     // SAFETY: the caller's arguments, except how many to wake.
     let call =
         |value| unsafe { libc_own()(number, address, operation, value, timeout, address2, value3) };
-    if number != libc::SYS_futex || !PATCHED.load(Ordering::Relaxed) {
+    if number != libc::SYS_futex {
         return call(value);
     }
     let flags = operation as c_int;
     match flags & libc::FUTEX_CMD_MASK {
-        how @ (libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET)
-            if hub::in_greenlet() && !is_thread_park(value as u32) =>
-        {
+        how @ (libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET) => {
+            worker::note_wait(address);
+            if !cooperative() || worker::owns(address) {
+                return call(value);
+            }
+            if thread::panicking() {
+                return if timeout == 0 { stand_still(address, flags, value) } else { call(value) };
+            }
             let clock = (how == libc::FUTEX_WAIT_BITSET).then_some(clock(flags));
             // SAFETY: the caller's timeout, or null.
             let until = unsafe { deadline(timeout as *const timespec, clock) };
@@ -68,7 +72,7 @@ unsafe extern "C" fn syscall(
             wait(word, value as u32, until)
         }
         libc::FUTEX_WAKE | libc::FUTEX_WAKE_BITSET
-            if !hub::in_bookkeeping() && somebody_parked() =>
+            if is_patched() && !in_bookkeeping() && somebody_parked() =>
         {
             let asked = value as u32 as usize;
             let woken = wake(address, asked);
@@ -77,6 +81,22 @@ unsafe extern "C" fn syscall(
         }
         _ => call(value),
     }
+}
+
+/// The wait of a destructor while its greenlet unwinds: a real one, and everybody stands still. An
+/// OS thread that holds the lock releases it soon; a greenlet cannot, and this ends the program.
+#[expect(unsafe_code, reason = "futex")]
+fn stand_still(address: usize, flags: c_int, value: usize) -> c_long {
+    let most = timespec { tv_sec: UNWINDING.as_secs() as _, tv_nsec: 0 };
+    let operation = libc::FUTEX_WAIT | (flags & libc::FUTEX_PRIVATE_FLAG);
+    let most = (&raw const most).addr();
+    // SAFETY: the caller's word; the timeout outlives the call.
+    let woken =
+        unsafe { libc_own()(libc::SYS_futex, address, operation as usize, value, most, 0, 0) };
+    if woken < 0 && errno() == libc::ETIMEDOUT {
+        cannot_wait_while_unwinding();
+    }
+    woken
 }
 
 /// The clock that an absolute timeout is told in.
@@ -88,13 +108,10 @@ fn clock(flags: c_int) -> clockid_t {
     }
 }
 
-/// `thread::park` has one word for each OS thread and parks on the value -1. All greenlets share
-/// that word, so this wait has to stay real.
-fn is_thread_park(expected: u32) -> bool {
-    expected == u32::MAX
-}
-
 fn somebody_parked() -> bool {
+    if fork::in_child() {
+        return false; // a copy of those who are parked in the parent
+    }
     // Pairs with the fence in `enter`: who changes the word and then sees nobody parked is seen
     // by whoever parks after that.
     fence(Ordering::SeqCst);
@@ -117,8 +134,7 @@ unsafe fn deadline(timeout: *const timespec, clock: Option<clockid_t>) -> Option
 fn wait(word: &AtomicU32, expected: u32, until: Option<Instant>) -> c_long {
     let waiter = Waiter::new();
     if !enter(word, expected, &waiter) {
-        set_errno(libc::EAGAIN);
-        return -1;
+        return c_long::from(fail(libc::EAGAIN));
     }
     // A lock cannot be half taken: a kill waits until there is something that can report it.
     let woken = hub::park(&waiter, until, OnKill::Defer);
@@ -126,8 +142,7 @@ fn wait(word: &AtomicU32, expected: u32, until: Option<Instant>) -> c_long {
     if woken == Wake::Ready {
         return 0;
     }
-    set_errno(libc::ETIMEDOUT);
-    -1
+    c_long::from(fail(libc::ETIMEDOUT))
 }
 
 /// Lines up for a change of the word; false when it has changed already.

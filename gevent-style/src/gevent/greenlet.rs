@@ -13,16 +13,15 @@ use std::time::{Duration, Instant};
 
 use may::coroutine::{self, Builder, JoinHandle};
 
-use crate::gevent::event::from_now;
-use crate::gevent::hub::{self, Life, OnKill, Waiter, Wake, locked, uncooperative};
+use crate::gevent::helpers::run_borrowed;
+use crate::gevent::line::{Waiters, wait_in};
 use crate::gevent::queue::Queue;
+use crate::gevent::timeout::{GreenletExit, from_now, what_unwinds};
+use crate::gevent::waiter::{Life, in_greenlet, locked, uncooperative};
+use crate::gevent::{fork, hub};
 
 /// The stack of the main greenlet, in machine words: 1 MiB, for whatever a `main` may do.
 const MAIN_STACK_WORDS: usize = 0x2_0000;
-
-/// What unwinds a killed greenlet, and the error that joining it gives: gevent's `GreenletExit`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GreenletExit;
 
 /// A greenlet that was spawned. Dropping it lets the greenlet run on by itself.
 pub struct Greenlet<T> {
@@ -41,6 +40,7 @@ struct Outcome<T> {
     finished: bool,
     result: Option<thread::Result<T>>,
     links: Vec<Link>,
+    joining: Waiters,
 }
 
 /// `gevent.spawn`: starts a greenlet. It runs as soon as the greenlet that spawned it waits.
@@ -75,11 +75,12 @@ where
     let shared = greenlet.shared.clone();
     let body = move || {
         shared.life.begin();
-        let result = if shared.life.take_kill() {
+        let result = if shared.life.is_killed() {
             Err(Box::new(GreenletExit) as Box<dyn Any + Send>)
         } else {
-            catch_unwind(AssertUnwindSafe(f))
+            catch_unwind(AssertUnwindSafe(f)).map_err(what_unwinds)
         };
+        end_in_child(&result);
         drop(place);
         shared.finish(result);
     };
@@ -95,36 +96,40 @@ where
     F: FnOnce() -> T + Send,
     T: Send,
 {
-    if hub::in_greenlet() {
+    if in_greenlet() {
         return f();
     }
     hub::start();
     let life = Arc::new(Life::default());
-    let waiter = Waiter::new();
-    let result: Mutex<Option<thread::Result<T>>> = Mutex::new(None);
-    {
-        let (waiter, result) = (waiter.clone(), &result);
-        let body = outlive(Box::new(move || {
-            life.begin();
-            let outcome = catch_unwind(AssertUnwindSafe(f));
-            locked(result, |result| *result = Some(outcome));
-            waiter.wake();
-        }));
+    let body = move || {
+        life.begin();
+        let result = catch_unwind(AssertUnwindSafe(f)).map_err(what_unwinds);
+        end_in_child(&result);
+        result
+    };
+    let start = |job| {
         let main = Builder::new().stack_size(MAIN_STACK_WORDS);
-        start(main, body).expect("the first stack of a program can be had");
-    }
-    hub::park(&waiter, None, OnKill::Defer);
-    let outcome = locked(&result, Option::take);
-    match outcome.expect("the waiter is woken after the result is there") {
-        Ok(value) => value,
-        Err(panic) => resume_unwind(panic),
-    }
+        start(main, job).expect("the first stack of a program can be had");
+    };
+    #[expect(
+        unsafe_code,
+        reason = "a main greenlet that borrows from the thread that waits for it"
+    )]
+    // SAFETY: a coroutine that was started runs its job to the end.
+    let result = unsafe { run_borrowed(body, start) };
+    result.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-#[expect(unsafe_code, reason = "a main greenlet that borrows from the thread that waits for it")]
-fn outlive<'a>(f: Box<dyn FnOnce() + Send + 'a>) -> Box<dyn FnOnce() + Send> {
-    // SAFETY: only the lifetime changes. `run` does not return before `f` has run.
-    unsafe { mem::transmute::<Box<dyn FnOnce() + Send + 'a>, Box<dyn FnOnce() + Send>>(f) }
+/// A child that was forked in this greenlet ends with it: everybody else is a copy of the parent's.
+fn end_in_child<T>(result: &thread::Result<T>) {
+    if fork::in_child() {
+        let code = if result.is_ok() { 0 } else { 101 };
+        #[expect(unsafe_code, reason = "_exit")]
+        // SAFETY: takes no pointer, and runs nothing that was registered by the parent.
+        unsafe {
+            libc::_exit(code)
+        }
+    }
 }
 
 /// Starts a coroutine, behind all that can run now. `may` would put a new one behind a second
@@ -162,60 +167,6 @@ fn or_no_stack(spawn: impl FnOnce() -> Started) -> Started {
     catch_unwind(AssertUnwindSafe(spawn)).unwrap_or_else(|_| Err(Place::none_left()))
 }
 
-/// `gevent.sleep`: parks the calling greenlet, `Duration::ZERO` lets everybody have a turn.
-/// A kill ends it by unwinding. (`thread::sleep` does the same once patched, but cannot unwind.)
-pub fn sleep(duration: Duration) {
-    if hub::in_greenlet() {
-        exit_if_told(hub::sleep(duration, OnKill::Report));
-    } else {
-        thread::sleep(duration);
-    }
-}
-
-/// Parks until the waiter is woken (true) or the time is up (false).
-/// A kill, or the end of a `with_timeout` around it, unwinds.
-pub fn wait(waiter: &Arc<Waiter>, until: Option<Instant>) -> bool {
-    let woken = hub::park(waiter, until, OnKill::Report);
-    exit_if_told(woken);
-    woken == Wake::Ready
-}
-
-fn exit_if_told(woken: Wake) {
-    match woken {
-        Wake::Ready | Wake::TimedOut => {}
-        // Not a panic: nothing is printed, and only destructors run.
-        Wake::Killed => resume_unwind(Box::new(GreenletExit)),
-        Wake::OutOfTime => resume_unwind(Box::new(Timeout)),
-    }
-}
-
-/// The time of a `with_timeout` was up: `gevent.Timeout`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeout;
-
-/// `gevent.with_timeout`: runs `f`, whose waits fail once the time is up: calls of std with
-/// `ErrorKind::TimedOut`, ours by unwinding. Code that never waits is not stopped.
-///
-/// # Errors
-///
-/// `Timeout` when the time was up before `f` had returned.
-pub fn with_timeout<R>(duration: Duration, f: impl FnOnce() -> R) -> Result<R, Timeout> {
-    let Some(until) = Instant::now().checked_add(duration) else {
-        return Ok(f());
-    };
-    let limit = hub::limit(until);
-    let result = catch_unwind(AssertUnwindSafe(f));
-    drop(limit);
-    let in_time = Instant::now() < until;
-    match result {
-        Ok(value) if in_time => Ok(value),
-        Ok(_) => Err(Timeout),
-        // The one of a with_timeout around us, whose time is shorter, goes on to it.
-        Err(reason) if reason.is::<Timeout>() && !in_time => Err(Timeout),
-        Err(panic) => resume_unwind(panic),
-    }
-}
-
 /// `gevent.joinall`: waits until all have finished, for so long at most; false when the time was
 /// up first. Their results are still there to be joined.
 pub fn joinall<T>(tasks: &[Greenlet<T>], timeout: Option<Duration>) -> bool {
@@ -236,12 +187,7 @@ pub fn iwait<T>(tasks: Vec<Greenlet<T>>) -> impl Iterator<Item = Greenlet<T>> {
 
 impl<T> Greenlet<T> {
     fn new() -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                life: Arc::default(),
-                outcome: Mutex::new(Outcome { finished: false, result: None, links: Vec::new() }),
-            }),
-        }
+        Self { shared: Arc::new(Shared { life: Arc::default(), outcome: Mutex::default() }) }
     }
 
     fn failed(reason: Box<dyn Any + Send>) -> Self {
@@ -258,23 +204,18 @@ impl<T> Greenlet<T> {
     /// be started.
     pub fn join(self) -> thread::Result<T> {
         self.wait(None);
-        let result = locked(&self.shared.outcome, |outcome| outcome.result.take());
-        result.expect("only `join` takes the result, and it takes the greenlet")
+        self.shared.take_result()
     }
 
     /// Waits for the greenlet to finish, at most until then; false when it has not.
     pub fn wait(&self, until: Option<Instant>) -> bool {
-        if self.ready() {
-            return true;
-        }
-        let waiter = Waiter::new();
-        let theirs = waiter.clone();
-        self.link(move || _ = theirs.wake());
-        wait(&waiter, until)
+        let finished = |outcome: &mut Outcome<T>| outcome.finished.then_some(());
+        wait_in(&self.shared.outcome, |outcome| &mut outcome.joining, until, finished).is_some()
     }
 
     /// Has `f` called when the greenlet has finished, at once when it has: gevent's `link`.
-    /// `f` must not wait: it runs at the end of that greenlet, before anybody else does.
+    /// `f` must not wait: it runs at the end of that greenlet, before anybody else does. If it
+    /// panics, the panic is printed and the other links are called all the same.
     pub fn link(&self, f: impl FnOnce() + Send + 'static) {
         let mut f: Option<Link> = Some(Box::new(f));
         locked(&self.shared.outcome, |outcome| {
@@ -283,8 +224,17 @@ impl<T> Greenlet<T> {
             }
         });
         if let Some(f) = f {
-            f();
+            let _printed = catch_unwind(AssertUnwindSafe(f));
         }
+    }
+
+    /// As `link`; `f` is given the result, as `join` would.
+    pub fn link_result(self, f: impl FnOnce(thread::Result<T>) + Send + 'static)
+    where
+        T: Send + 'static,
+    {
+        let shared = self.shared.clone();
+        self.link(move || f(shared.take_result()));
     }
 
     /// Has it finished, whatever way?
@@ -297,7 +247,7 @@ impl<T> Greenlet<T> {
         self.shared.life.clone()
     }
 
-    /// Ends what the greenlet waits for, or will wait for next; delivered once. A call of std
+    /// Ends what the greenlet waits for, and every wait that it begins from now on: a call of std
     /// fails with `ECANCELED`, one of ours unwinds with `GreenletExit`, a patched `thread::sleep`
     /// ends early, a lock is still waited for. One that has not started never runs.
     /// Does not wait for the end: `join` does.
@@ -306,15 +256,28 @@ impl<T> Greenlet<T> {
     }
 }
 
+impl<T> Default for Outcome<T> {
+    fn default() -> Self {
+        let (links, joining) = (Vec::new(), Waiters::default());
+        Outcome { finished: false, result: None, links, joining }
+    }
+}
+
 impl<T> Shared<T> {
+    fn take_result(&self) -> thread::Result<T> {
+        let result = locked(&self.outcome, |outcome| outcome.result.take());
+        result.expect("who takes the result takes the greenlet, after it has finished")
+    }
+
     fn finish(&self, result: thread::Result<T>) {
         let links = locked(&self.outcome, |outcome| {
             outcome.finished = true;
             outcome.result = Some(result);
+            outcome.joining.wake_all();
             mem::take(&mut outcome.links)
         });
         for link in links {
-            link();
+            let _printed = catch_unwind(AssertUnwindSafe(link));
         }
     }
 }
@@ -363,5 +326,32 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         TAKEN.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::gevent::event::Event;
+    use crate::tests::greenlets;
+
+    #[test]
+    fn a_wait_in_vain_leaves_nothing_behind() {
+        let left = greenlets(|| {
+            let gate = Event::new();
+            let theirs = gate.clone();
+            let task = [spawn(move || theirs.wait())];
+            for _ in 0..100 {
+                assert!(!joinall(&task, Some(Duration::ZERO)));
+            }
+            let count = |outcome: &mut Outcome<()>| (outcome.joining.len(), outcome.links.len());
+            let left = locked(&task[0].shared.outcome, count);
+            gate.set();
+            joinall(&task, None);
+            left
+        });
+        assert_eq!(left, (0, 0));
     }
 }

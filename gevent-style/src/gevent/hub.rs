@@ -5,23 +5,25 @@
 //! waiters on one descriptor and a kill all end in one place. Nothing timed of `may` is used
 //! anywhere: it would resume a greenlet on may's timer thread, and then two threads run greenlets.
 
-use std::any::Any;
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
-use std::mem;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::ptr;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, OnceLock, PoisonError};
-use std::thread::{self, Thread};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, Once, OnceLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use may::coroutine::{self, Coroutine};
+use may::coroutine;
 use may::io::{CoIo, WaitIo};
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
-use crate::gevent::monkey;
+use crate::gevent::waiter::{
+    self, Life, OnKill, Waiter, Wake, cannot_wait_while_unwinding, lock, locked, uncooperative,
+};
+use crate::gevent::{fork, overflow, sys, worker};
 
 /// What a greenlet may use of its stack, in machine words: 256 KiB. A page is only taken from the
 /// machine when it is touched; an unmodified HTTP client in a debug build touches 92 KiB.
@@ -32,8 +34,8 @@ const STACKS_AT_START: usize = 16;
 const STACKS_KEPT: usize = 1_000;
 /// How long the worker sleeps at most when nothing happens; the default is 10 ms.
 const IDLE: Duration = Duration::from_secs(1);
-/// Helper threads for what cannot be made cooperative; gevent's thread pool has ten as well.
-pub const HELPERS: usize = 10;
+/// How long a destructor may wait while its greenlet unwinds and everybody stands still.
+pub const UNWINDING: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
 /// Events taken from the kernel in one turn.
 const EVENTS: usize = 256;
 
@@ -43,259 +45,11 @@ const BROKEN: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
 
 /// The keys of the hub's own two descriptors; every other key is the descriptor itself.
 const TIMER: u64 = u64::MAX;
-const SOON: u64 = u64::MAX - 1;
-
-/// Why a parked greenlet runs again.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Wake {
-    /// What it waited for is there.
-    Ready,
-    /// Its own time is up.
-    TimedOut,
-    /// The time of a `with_timeout` around it is up.
-    OutOfTime,
-    Killed,
-}
-
-/// What a wait does about a kill, and about the end of a `with_timeout` around it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OnKill {
-    /// Report it: the caller can tell its own caller.
-    Report,
-    /// End early and leave the report to the next wait: `std::thread::sleep` returns nothing.
-    EndEarly,
-    /// Go on waiting: a lock cannot be half taken.
-    Defer,
-}
-
-/// One wait of one greenlet (or OS thread). The first reason to wake it wins.
-pub struct Waiter {
-    reason: AtomicU8,
-    parked: Parked,
-}
-
-enum Parked {
-    Greenlet(Coroutine),
-    Thread(Thread),
-}
-
-const WAITING: u8 = 0;
-const READY: u8 = 1;
-const TIMED_OUT: u8 = 2;
-const KILLED: u8 = 3;
-
-impl Waiter {
-    /// A wait of the calling greenlet or thread.
-    pub fn new() -> Arc<Self> {
-        let parked = if coroutine::is_coroutine() {
-            must_be_able_to_park();
-            Parked::Greenlet(coroutine::current())
-        } else {
-            Parked::Thread(thread::current())
-        };
-        Arc::new(Self { reason: AtomicU8::new(WAITING), parked })
-    }
-
-    /// Ends the wait with `Wake::Ready`; false when another reason was first.
-    pub fn wake(&self) -> bool {
-        self.fire(READY)
-    }
-
-    fn fire(&self, reason: u8) -> bool {
-        let first = self
-            .reason
-            .compare_exchange(WAITING, reason, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok();
-        if first {
-            match &self.parked {
-                Parked::Greenlet(greenlet) if coroutine::is_coroutine() => greenlet.unpark(),
-                Parked::Greenlet(greenlet) => hub().unpark_later(greenlet),
-                Parked::Thread(thread) => thread.unpark(),
-            }
-        }
-        first
-    }
-
-    /// Parks until somebody fired. An unpark left over from an earlier wait only costs a look.
-    fn park(&self) -> Wake {
-        loop {
-            match self.reason.load(Ordering::Acquire) {
-                READY => return Wake::Ready,
-                TIMED_OUT => return Wake::TimedOut,
-                KILLED => return Wake::Killed,
-                _ => {}
-            }
-            match &self.parked {
-                Parked::Greenlet(_) => coroutine::park(),
-                Parked::Thread(_) => thread::park(),
-            }
-        }
-    }
-}
-
-/// A destructor that waits for another greenlet while a panic unwinds would wait forever: std
-/// counts panics by OS thread, so no other greenlet may run before the unwinding is over.
-fn must_be_able_to_park() {
-    if thread::panicking() {
-        eprintln!("a greenlet that is panicking cannot wait for another one");
-        std::process::abort();
-    }
-}
-
-/// What is known of one greenlet: was it killed, where is it parked, how long may it wait.
-#[derive(Default)]
-pub struct Life(Mutex<LifeState>);
-
-#[derive(Default)]
-struct LifeState {
-    kill: Kill,
-    parked_on: Option<Arc<Waiter>>,
-    limit: Option<Instant>,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Kill {
-    #[default]
-    None,
-    Sent,
-    /// A wait that could not report it has ended early.
-    Noticed,
-}
-
-may::coroutine_local!(static LIFE: RefCell<Option<Arc<Life>>> = RefCell::new(None));
-
-impl Life {
-    /// Makes this the life of the calling greenlet, which has just started.
-    pub fn begin(self: &Arc<Self>) {
-        LIFE.with(|life| *life.borrow_mut() = Some(self.clone()));
-    }
-
-    /// The life of the calling greenlet; none in an OS thread.
-    fn current() -> Option<Arc<Self>> {
-        if !coroutine::is_coroutine() {
-            return None;
-        }
-        LIFE.with(|life| life.borrow().clone())
-    }
-
-    /// Ends the wait the greenlet is in, or the next one. Reported once.
-    pub fn kill(&self) {
-        locked(&self.0, |state| {
-            state.kill = Kill::Sent;
-            if let Some(waiter) = &state.parked_on {
-                waiter.fire(KILLED);
-            }
-        });
-    }
-
-    /// Takes a kill that nobody has been told of yet.
-    pub fn take_kill(&self) -> bool {
-        locked(&self.0, |state| mem::take(&mut state.kill) != Kill::None)
-    }
-
-    fn limit(&self) -> Option<Instant> {
-        locked(&self.0, |state| state.limit)
-    }
-
-    fn set_limit(&self, limit: Option<Instant>) {
-        locked(&self.0, |state| state.limit = limit);
-    }
-
-    /// Notes what the greenlet is about to park on, and tells how long it may. `Err` when it was
-    /// killed before it got there. The note is left when the wait is over: by then the waiter has
-    /// fired, and a kill that finds it so waits for the next one.
-    fn park_on(&self, waiter: &Arc<Waiter>, on_kill: OnKill) -> Result<Option<Instant>, Wake> {
-        locked(&self.0, |state| {
-            match (state.kill, on_kill) {
-                (Kill::Sent | Kill::Noticed, OnKill::Report) => state.kill = Kill::None,
-                (Kill::Sent, OnKill::EndEarly) => state.kill = Kill::Noticed,
-                _ => {
-                    state.parked_on = Some(waiter.clone());
-                    return Ok(state.limit);
-                }
-            }
-            Err(Wake::Killed)
-        })
-    }
-
-    /// A kill has ended a wait, which reports it or leaves that to the next one.
-    fn killed(&self, on_kill: OnKill) {
-        locked(&self.0, |state| {
-            state.kill = match on_kill {
-                OnKill::Report => Kill::None,
-                OnKill::EndEarly | OnKill::Defer => Kill::Noticed,
-            };
-        });
-    }
-}
-
-/// Caps every wait of the calling greenlet, until the guard is dropped. An earlier cap stays.
-pub fn limit(until: Instant) -> Limit {
-    let life = Life::current();
-    let outer = life.as_ref().and_then(|life| life.limit());
-    if let Some(life) = &life {
-        life.set_limit(Some(outer.map_or(until, |outer| outer.min(until))));
-    }
-    Limit { life, outer }
-}
-
-/// A cap on the waits of a greenlet; dropping it brings back the one before.
-pub struct Limit {
-    life: Option<Arc<Life>>,
-    outer: Option<Instant>,
-}
-
-impl Drop for Limit {
-    fn drop(&mut self) {
-        if let Some(life) = &self.life {
-            life.set_limit(self.outer);
-        }
-    }
-}
-
-thread_local!(static IN_HUB: Cell<bool> = const { Cell::new(false) });
-
-/// Is the caller a greenlet that may be parked now? Not while a panic unwinds: std counts panics
-/// by OS thread, and another greenlet would believe that it is the one panicking.
-#[inline(never)]
-pub fn in_greenlet() -> bool {
-    coroutine::is_coroutine() && !IN_HUB.get() && !thread::panicking()
-}
-
-/// Runs bookkeeping whose calls to libc must stay what they are: nothing in `f` parks.
-#[inline(never)]
-pub fn uncooperative<R>(f: impl FnOnce() -> R) -> R {
-    struct Reset(bool);
-    impl Drop for Reset {
-        fn drop(&mut self) {
-            IN_HUB.set(self.0);
-        }
-    }
-    let _reset = Reset(IN_HUB.replace(true));
-    f()
-}
-
-/// Is the calling thread in the middle of bookkeeping?
-#[inline(never)]
-pub fn in_bookkeeping() -> bool {
-    IN_HUB.get()
-}
-
-/// Bookkeeping under a lock. A lock of the machinery is only ever held here: its waits are real
-/// and short, and nothing is parked while it is held.
-pub fn locked<T, R>(mutex: &Mutex<T>, f: impl FnOnce(&mut T) -> R) -> R {
-    uncooperative(|| f(&mut lock(mutex)))
-}
-
-/// The lock, also when its last holder panicked: what it guards here is always whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+const BELL: u64 = u64::MAX - 1;
 
 struct Hub {
-    epoll: OwnedFd,
-    timer: OwnedFd,
-    soon: OwnedFd,
+    epoll: Epoll,
+    timer: TimerFd,
     waits: Mutex<Waits>,
 }
 
@@ -310,15 +64,12 @@ struct Waits {
     armed: Option<Instant>,
     /// `sleep(0)`: woken in the next turn, after everybody who can run and after IO.
     soon: Vec<Arc<Waiter>>,
-    /// To be unparked for an OS thread. A greenlet that another thread unparks while it is about
-    /// to park would be resumed by `may` from inside its own parking; so only the worker does it.
-    woken_outside: Vec<Coroutine>,
     counters: Counters,
 }
 
 #[derive(Default)]
 struct Watch {
-    /// Has been in the epoll set. It may have left since: closing a descriptor takes it out.
+    /// Has been in the epoll set. It may be gone since: closing a descriptor takes it out.
     known: bool,
     waiting: Vec<(u32, Arc<Waiter>)>,
 }
@@ -349,12 +100,14 @@ pub fn counters() -> Counters {
 fn hub() -> &'static Hub {
     static HUB: OnceLock<Hub> = OnceLock::new();
     static START: Once = Once::new();
+    fork::refuse_in_child();
     let hub = HUB.get_or_init(|| uncooperative(configure_and_open));
     START.call_once(|| uncooperative(|| spawn_hub(hub)));
     hub
 }
 
 fn configure_and_open() -> Hub {
+    fork::mark_this_process();
     let config = may::config();
     // One worker: greenlets never run at the same time and never change threads.
     config.set_workers(1);
@@ -362,7 +115,7 @@ fn configure_and_open() -> Hub {
     config.set_stack_size(STACK_WORDS);
     config.set_pool_capacity(STACKS_AT_START);
     config.set_timeout_ns(IDLE.as_nanos() as u64);
-    Hub::open().expect("the hub needs three descriptors; raise the limit (ulimit -n)")
+    Hub::open().expect("the hub needs a few descriptors; raise the limit (ulimit -n)")
 }
 
 #[expect(unsafe_code, reason = "may::coroutine::spawn is unsafe")]
@@ -376,25 +129,28 @@ fn spawn_hub(hub: &'static Hub) {
     // and its stack is as large as any greenlet's.
     drop(unsafe { coroutine::spawn(run) });
     may::config().set_pool_capacity(STACKS_KEPT);
+    overflow::watch();
 }
 
 impl Hub {
-    fn open() -> io::Result<Self> {
+    fn open() -> nix::Result<Self> {
         let hub = Self {
-            epoll: descriptor(epoll_create)?,
-            timer: descriptor(timer_create)?,
-            soon: descriptor(event_create)?,
+            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            timer: TimerFd::new(
+                ClockId::CLOCK_MONOTONIC,
+                TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
+            )?,
             waits: Mutex::default(),
         };
-        hub.control(libc::EPOLL_CTL_ADD, hub.timer.as_raw_fd(), READABLE, TIMER)?;
-        // Edge-triggered: every write is an event, and nobody has to read the count back.
-        let edge = READABLE | libc::EPOLLET as u32;
-        hub.control(libc::EPOLL_CTL_ADD, hub.soon.as_raw_fd(), edge, SOON)?;
+        hub.epoll.add(&hub.timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
+        let edge = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+        hub.epoll.add(waiter::bell(), EpollEvent::new(edge, BELL))?;
         Ok(hub)
     }
 
     fn run(&self) {
-        let epoll = Epoll(self.epoll.as_raw_fd());
+        uncooperative(worker::learn);
+        let epoll = Polled(self.epoll.0.as_raw_fd());
         let nested = uncooperative(|| CoIo::new(epoll)).expect("an epoll set can be polled");
         loop {
             // A full batch may have left something behind, and a turn gives no second edge.
@@ -405,32 +161,28 @@ impl Hub {
 
     /// One turn: takes what is ready from the kernel, fires what has expired.
     fn turn(&self) -> usize {
-        let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
-        let ready = self.take_events(&mut events);
+        let mut events = [EpollEvent::empty(); EVENTS];
+        // The only failure left is a signal; the next turn asks again.
+        let ready = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
         let mut waits = lock(&self.waits);
         waits.counters.turns += 1;
         for event in &events[..ready] {
-            match event.u64 {
+            match event.data() {
                 TIMER => {
-                    clear(&self.timer);
+                    // Reads the count back, so that the descriptor is quiet again.
+                    let _ = self.timer.wait();
                     waits.armed = None;
                 }
-                SOON => waits.wake_soon(),
-                descriptor => self.descriptor_ready(&mut waits, descriptor as RawFd, event.events),
+                BELL => waits.wake_soon(),
+                descriptor => {
+                    let events = event.events().bits() as u32;
+                    self.descriptor_ready(&mut waits, descriptor as RawFd, events);
+                }
             }
         }
         waits.fire_expired(Instant::now());
         self.arm_timer(&mut waits);
         ready
-    }
-
-    #[expect(unsafe_code, reason = "epoll_wait")]
-    fn take_events(&self, events: &mut [libc::epoll_event; EVENTS]) -> usize {
-        let epoll = self.epoll.as_raw_fd();
-        // SAFETY: `events` has room for EVENTS entries.
-        let n = unsafe { libc::epoll_wait(epoll, events.as_mut_ptr(), EVENTS as i32, 0) };
-        // The only failure left is a signal; the next turn asks again.
-        usize::try_from(n).unwrap_or(0)
     }
 
     fn descriptor_ready(&self, waits: &mut Waits, fd: RawFd, events: u32) {
@@ -452,36 +204,17 @@ impl Hub {
     }
 
     /// Asks the kernel for one event for everybody who waits on `fd`.
-    fn arm(&self, watch: &mut Watch, fd: RawFd) -> io::Result<()> {
+    fn arm(&self, watch: &mut Watch, fd: RawFd) -> nix::Result<()> {
         let wanted = watch.waiting.iter().fold(0, |all, (mask, _)| all | mask);
-        let events = wanted | libc::EPOLLONESHOT as u32;
-        let (first, second, unless) = if mem::replace(&mut watch.known, true) {
-            (libc::EPOLL_CTL_MOD, libc::EPOLL_CTL_ADD, libc::ENOENT)
+        let flags = EpollFlags::from_bits_truncate(wanted as i32) | EpollFlags::EPOLLONESHOT;
+        let event = EpollEvent::new(flags, fd as u64);
+        let add = || with_number(fd, |fd| self.epoll.add(fd, event));
+        let modify = || with_number(fd, |fd| self.epoll.modify(fd, &mut { event }));
+        if std::mem::replace(&mut watch.known, true) {
+            modify().or_else(|error| if error == Errno::ENOENT { add() } else { Err(error) })
         } else {
-            (libc::EPOLL_CTL_ADD, libc::EPOLL_CTL_MOD, libc::EEXIST)
-        };
-        match self.control(first, fd, events, fd as u64) {
-            Err(error) if error.raw_os_error() == Some(unless) => {
-                self.control(second, fd, events, fd as u64)
-            }
-            result => result,
+            add().or_else(|error| if error == Errno::EEXIST { modify() } else { Err(error) })
         }
-    }
-
-    #[expect(unsafe_code, reason = "epoll_ctl")]
-    fn control(&self, how: i32, fd: RawFd, events: u32, key: u64) -> io::Result<()> {
-        let mut event = libc::epoll_event { events, u64: key };
-        // SAFETY: `event` outlives the call, which copies it.
-        let result = unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), how, fd, &raw mut event) };
-        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    }
-
-    /// Wakes a greenlet for a caller in another OS thread: the hub does it, in its next turn.
-    fn unpark_later(&self, greenlet: &Coroutine) {
-        locked(&self.waits, |waits| {
-            waits.woken_outside.push(greenlet.clone());
-        });
-        signal(&self.soon);
     }
 
     fn arm_timer(&self, waits: &mut Waits) {
@@ -490,7 +223,11 @@ impl Hub {
         };
         if waits.armed.is_none_or(|armed| first < armed) {
             waits.armed = Some(first);
-            set_timer(&self.timer, first.saturating_duration_since(Instant::now()));
+            // All zero would switch the timer off.
+            let wait = first.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
+            let once = Expiration::OneShot(TimeSpec::from_duration(wait));
+            let set = self.timer.set(once, TimerSetTimeFlags::empty());
+            set.expect("a time from now is a time");
         }
     }
 
@@ -502,8 +239,8 @@ impl Hub {
             let watch = waits.watch(fd);
             watch.waiting.push((mask, waiter.clone()));
             if let Err(error) = self.arm(watch, fd) {
-                waits.forget(&wait.on[..=i], waiter);
-                return Err(error);
+                self.forget(&mut waits, &wait.on[..=i], waiter);
+                return Err(error.into());
             }
         }
         let timer = wait.until.map(|until| waits.set_timer(until, waiter));
@@ -516,13 +253,28 @@ impl Hub {
         if let Some(key) = timer {
             waits.timers.remove(&key);
         }
-        waits.forget(wait.on, waiter);
+        self.forget(&mut waits, wait.on, waiter);
+    }
+
+    /// Strikes a waiter out. What nobody waits for any more leaves the epoll set: its event would
+    /// come for whoever waits on another descriptor of the same number.
+    fn forget(&self, waits: &mut Waits, on: &[(RawFd, u32)], waiter: &Arc<Waiter>) {
+        for &(fd, _) in on {
+            let watch = waits.watch(fd);
+            let before = watch.waiting.len();
+            watch.waiting.retain(|(_, other)| !Arc::ptr_eq(other, waiter));
+            if watch.waiting.is_empty() && before > 0 {
+                watch.known = false;
+                // It fails when the descriptor has been closed, or never was in the set.
+                let _ = with_number(fd, |fd| self.epoll.delete(fd));
+            }
+        }
     }
 }
 
 impl Waits {
     fn watch(&mut self, fd: RawFd) -> &mut Watch {
-        let index = usize::try_from(fd).expect("epoll has refused a negative descriptor");
+        let index = usize::try_from(fd).expect("a call on a negative descriptor fails at once");
         if self.descriptors.len() <= index {
             self.descriptors.resize_with(index + 1, Watch::default);
         }
@@ -540,9 +292,7 @@ impl Waits {
         for waiter in self.soon.drain(..) {
             waiter.wake();
         }
-        for greenlet in self.woken_outside.drain(..) {
-            greenlet.unpark();
-        }
+        waiter::unpark_woken_outside();
     }
 
     fn fire_expired(&mut self, now: Instant) {
@@ -550,22 +300,16 @@ impl Waits {
             if timer.key().0 > now {
                 break;
             }
-            timer.remove().fire(TIMED_OUT);
+            timer.remove().time_out();
             self.counters.expired += 1;
-        }
-    }
-
-    fn forget(&mut self, on: &[(RawFd, u32)], waiter: &Arc<Waiter>) {
-        for &(fd, _) in on {
-            let waiting = &mut self.watch(fd).waiting;
-            waiting.retain(|(_, other)| !Arc::ptr_eq(other, waiter));
         }
     }
 }
 
 /// What a greenlet waits for.
 pub struct Wait<'a> {
-    /// Descriptors, each with the events that end the wait: `READABLE`, `WRITABLE`.
+    /// Descriptors, each with the events that end the wait: `READABLE`, `WRITABLE`. A wait that
+    /// ends says that one of them may be ready: whoever waits looks again.
     pub on: &'a [(RawFd, u32)],
     pub until: Option<Instant>,
     pub on_kill: OnKill,
@@ -584,24 +328,30 @@ impl Wait<'_> {
             OnKill::Report | OnKill::EndEarly => Life::current(),
         };
         let Some(life) = life else { return self.park_until_fired(waiter) };
-        let limit = match life.park_on(waiter, self.on_kill) {
+        let limit = match life.park_on(waiter) {
             Ok(limit) => limit,
-            Err(killed) => return Ok(killed),
+            Err(killed) => {
+                // A loop of waits that end at once must not keep everybody else from running.
+                yield_now();
+                return Ok(killed);
+            }
         };
         // A with_timeout around us caps every wait.
         let capped = limit.filter(|limit| self.until.is_none_or(|until| *limit < until));
         let wait = Wait { until: capped.or(self.until), ..*self };
         match wait.park_until_fired(waiter)? {
-            Wake::TimedOut if capped.is_some() => Ok(Wake::OutOfTime),
-            Wake::Killed => {
-                life.killed(self.on_kill);
-                Ok(Wake::Killed)
+            Wake::TimedOut if capped.is_some() => {
+                life.cut();
+                Ok(Wake::OutOfTime)
             }
             woken => Ok(woken),
         }
     }
 
     fn park_until_fired(&self, waiter: &Arc<Waiter>) -> io::Result<Wake> {
+        if coroutine::is_coroutine() && thread::panicking() {
+            return Ok(self.stand_still());
+        }
         if self.on.is_empty() && self.until.is_none() {
             return Ok(waiter.park());
         }
@@ -613,6 +363,27 @@ impl Wait<'_> {
             uncooperative(|| hub.end(self, waiter, timer));
         }
         Ok(woken)
+    }
+
+    /// The wait of a destructor while its greenlet unwinds: a real one, and everybody stands still.
+    /// What only another greenlet can bring does not come; then this ends the program.
+    fn stand_still(&self) -> Wake {
+        let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
+        match left {
+            Some(left) if self.on.is_empty() => uncooperative(|| thread::sleep(left)),
+            None if self.on.is_empty() => cannot_wait_while_unwinding(),
+            _ => {
+                let most = left.map_or(UNWINDING, |left| left.min(UNWINDING));
+                let milliseconds = most.as_millis() as i32 + 1;
+                if sys::poll_for_real(self.on, milliseconds) {
+                    return Wake::Ready;
+                }
+                if left.is_none_or(|left| left > UNWINDING) {
+                    cannot_wait_while_unwinding();
+                }
+            }
+        }
+        Wake::TimedOut
     }
 }
 
@@ -626,7 +397,8 @@ pub fn park(waiter: &Arc<Waiter>, until: Option<Instant>, on_kill: OnKill) -> Wa
 pub fn sleep(duration: Duration, on_kill: OnKill) -> Wake {
     if duration.is_zero() {
         yield_now();
-        return Wake::TimedOut;
+        let told = Life::current().and_then(|life| life.check());
+        return told.unwrap_or(Wake::TimedOut);
     }
     let woken = park(&Waiter::new(), Instant::now().checked_add(duration), on_kill);
     if woken != Wake::TimedOut {
@@ -638,6 +410,9 @@ pub fn sleep(duration: Duration, on_kill: OnKill) -> Wake {
 
 /// `gevent.sleep(0)`: lets every other greenlet and what is ready to be read have a turn.
 pub fn yield_now() {
+    if thread::panicking() {
+        return;
+    }
     let hub = hub();
     let waiter = Waiter::new();
     let first = locked(&hub.waits, |waits| {
@@ -645,184 +420,23 @@ pub fn yield_now() {
         waits.soon.len() == 1
     });
     if first {
-        signal(&hub.soon);
+        waiter::ring();
     }
     waiter.park();
 }
 
-/// Runs `f` on a helper OS thread, of which there are ten at most, and parks the greenlet until
-/// it is done: gevent's `threadpool.apply`. A panic in `f` goes on in the caller.
-pub fn offload<R: Send>(f: impl FnOnce() -> R + Send) -> R {
-    if !in_greenlet() {
-        return f();
-    }
-    run_elsewhere(f, Helpers::run)
-}
+/// The epoll set as `may` wants to have it.
+struct Polled(RawFd);
 
-/// As `offload`, on a thread of its own: for what may take as long as another thread likes and
-/// must not keep one of the ten.
-pub fn offload_unbounded<R: Send>(f: impl FnOnce() -> R + Send) -> R {
-    if !in_greenlet() {
-        return f();
-    }
-    run_elsewhere(f, |job| {
-        let job = Arc::new(Mutex::new(Some(job)));
-        let theirs = job.clone();
-        let started = thread::Builder::new().spawn(move || run_once(&theirs));
-        // No thread to be had: the call blocks the hub, as it does unpatched, and is right.
-        if started.is_err() {
-            run_once(&job);
-        }
-    })
-}
-
-type Job = Box<dyn FnOnce() + Send>;
-
-fn run_once(job: &Mutex<Option<Job>>) {
-    if let Some(job) = locked(job, Option::take) {
-        job();
-    }
-}
-
-fn run_elsewhere<R: Send>(f: impl FnOnce() -> R + Send, start: impl FnOnce(Job)) -> R {
-    let waiter = Waiter::new();
-    let result: Mutex<Option<Result<R, Box<dyn Any + Send>>>> = Mutex::new(None);
-    {
-        let (result, waiter) = (&result, waiter.clone());
-        let job = Box::new(move || {
-            let outcome = catch_unwind(AssertUnwindSafe(f));
-            locked(result, |result| *result = Some(outcome));
-            waiter.wake();
-        });
-        let job = outlive(job);
-        uncooperative(|| start(job));
-    }
-    // Whatever `job` borrows stays alive here until it has run: a kill is put off.
-    park(&waiter, None, OnKill::Defer);
-    let outcome = locked(&result, Option::take);
-    match outcome.expect("the waiter is woken after the result is there") {
-        Ok(value) => value,
-        Err(panic) => resume_unwind(panic),
-    }
-}
-
-#[expect(unsafe_code, reason = "a job that borrows from a parked stack")]
-fn outlive<'a>(job: Box<dyn FnOnce() + Send + 'a>) -> Job {
-    // SAFETY: only the lifetime changes. The one caller does not return before the job has run,
-    // whatever happens: it parks with `OnKill::Defer` and cannot be unwound while parked.
-    unsafe { mem::transmute::<Box<dyn FnOnce() + Send + 'a>, Job>(job) }
-}
-
-/// The helper threads: started when there is more to do than threads, and kept.
-#[derive(Default)]
-struct Helpers {
-    jobs: VecDeque<Job>,
-    threads: usize,
-    idle: usize,
-}
-
-static HELPING: Mutex<Helpers> = Mutex::new(Helpers { jobs: VecDeque::new(), threads: 0, idle: 0 });
-static MORE_TO_DO: Condvar = Condvar::new();
-
-impl Helpers {
-    fn run(job: Job) {
-        let mut helpers = lock(&HELPING);
-        helpers.jobs.push_back(job);
-        if helpers.jobs.len() > helpers.idle && helpers.threads < HELPERS {
-            let started = thread::Builder::new().name("helper".into()).spawn(Self::help);
-            helpers.threads += usize::from(started.is_ok());
-        }
-        // No thread to be had: the call blocks the hub, as it does unpatched, and is right.
-        if helpers.threads == 0
-            && let Some(job) = helpers.jobs.pop_front()
-        {
-            drop(helpers);
-            job();
-            return;
-        }
-        MORE_TO_DO.notify_one();
-    }
-
-    fn help() {
-        let mut helpers = lock(&HELPING);
-        loop {
-            if let Some(job) = helpers.jobs.pop_front() {
-                drop(helpers);
-                job();
-                helpers = lock(&HELPING);
-            } else {
-                helpers.idle += 1;
-                helpers = MORE_TO_DO.wait(helpers).unwrap_or_else(PoisonError::into_inner);
-                helpers.idle -= 1;
-            }
-        }
-    }
-}
-
-struct Epoll(RawFd);
-
-impl AsRawFd for Epoll {
+impl AsRawFd for Polled {
     fn as_raw_fd(&self) -> RawFd {
         self.0
     }
 }
 
-fn epoll_create() -> RawFd {
-    #[expect(unsafe_code, reason = "epoll_create1")]
-    // SAFETY: takes no pointer.
-    unsafe {
-        libc::epoll_create1(libc::EPOLL_CLOEXEC)
-    }
-}
-
-fn timer_create() -> RawFd {
-    let flags = libc::TFD_NONBLOCK | libc::TFD_CLOEXEC;
-    #[expect(unsafe_code, reason = "timerfd_create")]
-    // SAFETY: takes no pointer.
-    unsafe {
-        libc::timerfd_create(libc::CLOCK_MONOTONIC, flags)
-    }
-}
-
-fn event_create() -> RawFd {
-    #[expect(unsafe_code, reason = "eventfd")]
-    // SAFETY: takes no pointer.
-    unsafe {
-        libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)
-    }
-}
-
-#[expect(unsafe_code, reason = "owning a descriptor that libc made")]
-fn descriptor(make: impl FnOnce() -> RawFd) -> io::Result<OwnedFd> {
-    let fd = make();
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just made it, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-#[expect(unsafe_code, reason = "timerfd_settime")]
-fn set_timer(timer: &OwnedFd, wait: Duration) {
-    // All zero would switch the timer off.
-    let wait = wait.max(Duration::from_nanos(1));
-    let never = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    let spec = libc::itimerspec {
-        it_interval: never,
-        it_value: libc::timespec {
-            tv_sec: wait.as_secs().try_into().unwrap_or(libc::time_t::MAX),
-            tv_nsec: wait.subsec_nanos().into(),
-        },
-    };
-    // SAFETY: `spec` outlives the call; no old value is asked for.
-    unsafe { libc::timerfd_settime(timer.as_raw_fd(), 0, &raw const spec, ptr::null_mut()) };
-}
-
-/// Reads the count back, so that a level-triggered descriptor is quiet again.
-fn clear(fd: &OwnedFd) {
-    monkey::read_for_real(fd, &mut [0; 8]);
-}
-
-fn signal(fd: &OwnedFd) {
-    monkey::write_for_real(fd, &1_u64.to_ne_bytes());
+/// Tells epoll of a descriptor of somebody who waits for it, which may be one of C's.
+fn with_number(fd: RawFd, tell: impl Fn(BorrowedFd) -> nix::Result<()>) -> nix::Result<()> {
+    #[expect(unsafe_code, reason = "a descriptor that nobody here owns")]
+    // SAFETY: it is not -1. It is borrowed for one call of epoll, which fails on a closed one.
+    tell(unsafe { BorrowedFd::borrow_raw(fd) })
 }

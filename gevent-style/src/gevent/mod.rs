@@ -1,9 +1,31 @@
-//! The machinery, named as gevent's modules are. Each file uses only those above it in this list.
+//! The machinery, named as gevent's modules are where it has them. Each file uses only those
+//! before it in this list.
+
+pub mod sys;
+
+pub mod fork;
+pub mod overflow;
+pub mod worker;
+
+pub mod waiter;
 
 pub mod hub;
 
+pub mod helpers;
+
+pub mod cooperate;
+
 pub mod futex;
+pub mod process;
+pub mod socket;
+
+pub mod pipe;
+
 pub mod monkey;
+
+pub mod timeout;
+
+pub mod line;
 
 #[allow(dead_code, reason = "gevent's names, all of them; the tests use the rest")]
 pub mod event;
@@ -11,5 +33,6 @@ pub mod event;
 pub mod queue;
 
 pub mod greenlet;
+
 #[allow(dead_code, reason = "gevent's names, all of them; the tests use the rest")]
 pub mod pool;

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::iter;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crate::gevent::event::{Waiters, wait_in};
-use crate::gevent::greenlet::{Greenlet, joinall, spawn};
-use crate::gevent::hub::{Life, locked};
+use crate::gevent::greenlet::{Greenlet, spawn};
+use crate::gevent::line::{Waiters, wait_in};
 use crate::gevent::queue::Queue;
+use crate::gevent::waiter::{Life, locked};
 
 /// Greenlets that belong together. Clones share it.
 #[derive(Clone, Default)]
@@ -21,6 +21,8 @@ struct Members {
     /// Each with what is needed to kill it, once it is spawned.
     living: BTreeMap<u64, Option<Arc<Life>>>,
     spawned: u64,
+    /// How many `kill`s are under way: who is spawned meanwhile does not start.
+    killing: usize,
     /// Wait for one to finish.
     waiting: Waiters,
 }
@@ -51,6 +53,9 @@ impl Group {
             if let Some(life) = members.living.get_mut(&number) {
                 *life = Some(greenlet.life());
             }
+            if members.killing > 0 {
+                greenlet.kill();
+            }
         });
         greenlet
     }
@@ -69,9 +74,13 @@ impl Group {
         self.wait_for(|members| members.living.is_empty());
     }
 
-    /// Kills all that live, and waits for their end.
+    /// Kills all that live, and who is spawned meanwhile, and waits for their end.
     pub fn kill(&self) {
-        let living = locked(&self.0, |members| members.living.clone());
+        let living = locked(&self.0, |members| {
+            members.killing += 1;
+            members.living.clone()
+        });
+        let _killing = Killing(self);
         for life in living.into_values().flatten() {
             life.kill();
         }
@@ -81,6 +90,14 @@ impl Group {
     fn wait_for(&self, ready: fn(&Members) -> bool) {
         let ready = |members: &mut Members| ready(members).then_some(());
         wait_in(&self.0, |members| &mut members.waiting, None, ready);
+    }
+}
+
+struct Killing<'a>(&'a Group);
+
+impl Drop for Killing<'_> {
+    fn drop(&mut self) {
+        locked(&self.0.0, |members| members.killing -= 1);
     }
 }
 
@@ -107,10 +124,16 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Room for `size` greenlets, at least one.
+    /// Room for `size` greenlets.
+    ///
+    /// # Panics
+    ///
+    /// When `size` is 0: every spawn would wait forever, as it does in gevent.
+    #[track_caller]
     pub fn new(size: usize) -> Pool {
+        assert!(size > 0, "a pool of 0 has no room for anybody");
         let room = Queue::new();
-        (0..size.max(1)).for_each(|_| room.put(()));
+        (0..size).for_each(|_| room.put(()));
         Pool { group: Group::new(), room }
     }
 
@@ -154,7 +177,9 @@ impl Pool {
         tasks.into_iter().map(Greenlet::join).collect()
     }
 
-    /// Runs `f` on every item and gives the results as they come.
+    /// Runs `f` on every item and gives the results as they come: one for each item, an error for
+    /// whatever panicked, was killed or could not be started. An iterator of items that panics
+    /// gives an error more, and ends the items.
     /// With nobody left to take them, no more are started.
     pub fn imap_unordered<I, T, F>(
         &self,
@@ -170,25 +195,43 @@ impl Pool {
     {
         let (pool, f) = (self.clone(), Arc::new(f));
         let items = items.into_iter();
-        // None says that nothing more will come.
         let results = Queue::new();
         let sink = results.clone();
+        let spawned = Arc::new(AtomicUsize::new(0));
+        let count = spawned.clone();
         let feeder = spawn(move || {
-            let mut tasks = Vec::new();
             for item in items {
                 let (f, sink) = (Arc::clone(&f), sink.clone());
-                tasks.push(pool.spawn(move || {
-                    let result = catch_unwind(AssertUnwindSafe(|| f(item)));
-                    sink.put(Some(result));
-                }));
+                let task = pool.spawn(move || f(item));
+                count.fetch_add(1, Ordering::Relaxed);
+                task.link_result(move |result| sink.put(Some(result)));
             }
-            joinall(&tasks, None);
+        });
+        // None says that nothing more will be spawned.
+        let (sink, count) = (results.clone(), spawned.clone());
+        let life = KillOnDrop(feeder.life());
+        feeder.link_result(move |fed| {
+            if let Err(panic) = fed {
+                count.fetch_add(1, Ordering::Relaxed);
+                sink.put(Some(Err(panic)));
+            }
             sink.put(None);
         });
-        let feeder = KillOnDrop(feeder);
+        let (mut taken, mut all) = (0, None);
         let next = move || {
-            let _feeder = &feeder;
-            results.get()
+            let _feeder = &life;
+            loop {
+                if all == Some(taken) {
+                    return None;
+                }
+                match results.get() {
+                    Some(result) => {
+                        taken += 1;
+                        return Some(result);
+                    }
+                    None => all = Some(spawned.load(Ordering::Relaxed)),
+                }
+            }
         };
         iter::from_fn(next).fuse()
     }
@@ -212,9 +255,9 @@ impl Drop for Place {
     }
 }
 
-struct KillOnDrop<T>(Greenlet<T>);
+struct KillOnDrop(Arc<Life>);
 
-impl<T> Drop for KillOnDrop<T> {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         self.0.kill();
     }
@@ -222,12 +265,12 @@ impl<T> Drop for KillOnDrop<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::panic::resume_unwind;
     use std::time::Duration;
 
     use super::*;
     use crate::gevent::event::Event;
-    use crate::gevent::greenlet::{self, GreenletExit};
+    use crate::gevent::timeout::{self, GreenletExit};
     use crate::tests::greenlets;
 
     #[test]
@@ -237,7 +280,7 @@ mod tests {
             for _ in 0..5 {
                 let done = done.clone();
                 group.spawn(move || {
-                    greenlet::sleep(Duration::from_millis(1));
+                    timeout::sleep(Duration::from_millis(1));
                     done.fetch_add(1, Ordering::SeqCst);
                 });
             }
@@ -253,7 +296,7 @@ mod tests {
         let errors = greenlets(|| {
             let group = Group::new();
             let started = group.spawn(|| Event::new().wait());
-            greenlet::sleep(Duration::ZERO);
+            timeout::sleep(Duration::ZERO);
             let not_started = group.spawn(|| Event::new().wait());
             group.kill();
             assert!(group.is_empty());
@@ -271,7 +314,7 @@ mod tests {
                 let most = most.clone();
                 move |_| {
                     most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                    greenlet::sleep(Duration::ZERO);
+                    timeout::sleep(Duration::ZERO);
                     now.fetch_sub(1, Ordering::SeqCst);
                 }
             };
@@ -287,7 +330,7 @@ mod tests {
         let (good, bad) = greenlets(|| {
             let pool = Pool::new(2);
             let good = pool.map([3, 1, 2], |n| {
-                greenlet::sleep(Duration::from_millis(n));
+                timeout::sleep(Duration::from_millis(n));
                 n
             });
             let quiet_panic = |n| {
@@ -331,10 +374,69 @@ mod tests {
             results.next().unwrap().unwrap();
             drop(results);
             for _ in 0..10 {
-                greenlet::sleep(Duration::ZERO);
+                timeout::sleep(Duration::ZERO);
             }
             started.load(Ordering::SeqCst)
         });
         assert!(started < 10, "{started} were started");
+    }
+
+    #[test]
+    #[should_panic = "no room for anybody"]
+    fn a_pool_of_nobody_is_refused() {
+        let _ = Pool::new(0);
+    }
+
+    #[test]
+    fn an_iterator_that_panics_ends_with_its_error() {
+        let results: Vec<_> = greenlets(|| {
+            let items = (1..).map(|n| if n == 3 { resume_unwind(Box::new("three")) } else { n });
+            Pool::new(2).imap_unordered(items, |n| n).collect()
+        });
+        let (good, bad): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+        assert_eq!(good.into_iter().map(Result::unwrap).sum::<i32>(), 3);
+        let bad: Vec<_> = bad.into_iter().map(Result::unwrap_err).collect();
+        assert_eq!(bad.len(), 1);
+        assert_eq!(bad[0].downcast_ref(), Some(&"three"));
+    }
+
+    #[test]
+    fn each_item_of_a_killed_pool_has_its_result() {
+        let results: Vec<_> = greenlets(|| {
+            let pool = Pool::new(3);
+            let results = pool.imap_unordered(0..5, |_| Event::new().wait());
+            timeout::sleep(Duration::ZERO);
+            pool.kill();
+            // The two for which there was no room then.
+            timeout::sleep(Duration::ZERO);
+            pool.kill();
+            results.collect()
+        });
+        assert_eq!(results.len(), 5);
+        assert!(results.into_iter().all(|result| result.unwrap_err().is::<GreenletExit>()));
+    }
+
+    #[test]
+    fn who_is_spawned_while_a_group_is_killed_is_killed_too() {
+        struct SpawnOnDrop(Group);
+        impl Drop for SpawnOnDrop {
+            fn drop(&mut self) {
+                self.0.spawn(|| Event::new().wait());
+            }
+        }
+        let empty = greenlets(|| {
+            let group = Group::new();
+            let last = SpawnOnDrop(group.clone());
+            group.spawn(move || {
+                let _last = last;
+                Event::new().wait();
+            });
+            timeout::sleep(Duration::ZERO);
+            group.kill();
+            // It is used again afterwards.
+            let alive = group.spawn(|| 7).join().unwrap() == 7;
+            alive && group.is_empty()
+        });
+        assert!(empty);
     }
 }

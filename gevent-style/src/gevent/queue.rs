@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::gevent::event::{Waiters, from_now, wait_in};
-use crate::gevent::hub::locked;
+use crate::gevent::line::{Waiters, wait_in};
+use crate::gevent::timeout::from_now;
+use crate::gevent::waiter::locked;
 
 /// A queue between greenlets (and OS threads). Clones share it.
 pub struct Queue<T>(Arc<Mutex<State<T>>>);
@@ -33,11 +34,12 @@ impl<T> Queue<T> {
         Queue::bounded(usize::MAX)
     }
 
-    /// Holds `bound` items, at least one.
+    /// Holds `bound` items; 0 stands for any number, as in gevent.
     pub fn bounded(bound: usize) -> Queue<T> {
+        let bound = if bound == 0 { usize::MAX } else { bound };
         Queue(Arc::new(Mutex::new(State {
             items: VecDeque::new(),
-            bound: bound.max(1),
+            bound,
             getting: Waiters::default(),
             putting: Waiters::default(),
             unfinished: 0,
@@ -93,13 +95,20 @@ impl<T> Queue<T> {
     }
 
     /// Says that the work on one item that was taken is done: `JoinableQueue.task_done`.
+    ///
+    /// # Panics
+    ///
+    /// When it is called more often than there were items; gevent has a `ValueError` for that.
+    #[track_caller]
     pub fn task_done(&self) {
-        locked(&self.0, |state| {
-            state.unfinished = state.unfinished.saturating_sub(1);
+        let counted = locked(&self.0, |state| {
+            state.unfinished = state.unfinished.checked_sub(1)?;
             if state.unfinished == 0 {
                 state.joining.wake_all();
             }
+            Some(())
         });
+        assert!(counted.is_some(), "task_done was called more often than there were items");
     }
 
     /// Waits until the work on every item is done: `JoinableQueue.join`. A kill unwinds.
@@ -130,7 +139,8 @@ impl<T> State<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gevent::greenlet::{self, GreenletExit, spawn};
+    use crate::gevent::greenlet::spawn;
+    use crate::gevent::timeout::{self, GreenletExit};
     use crate::tests::greenlets;
 
     #[test]
@@ -155,7 +165,7 @@ mod tests {
             let producer = spawn(move || (1..=100).for_each(|item| theirs.put(item)));
             let (mut most, mut sum) = (0, 0);
             for _ in 0..100 {
-                greenlet::sleep(Duration::ZERO);
+                timeout::sleep(Duration::ZERO);
                 most = most.max(queue.len());
                 sum += queue.get();
             }
@@ -216,7 +226,7 @@ mod tests {
             let (mine, theirs) = (queue.clone(), queue.clone());
             let first = spawn(move || mine.get());
             let second = spawn(move || theirs.get());
-            greenlet::sleep(Duration::ZERO);
+            timeout::sleep(Duration::ZERO);
             first.kill();
             queue.put(7);
             (first.join().unwrap_err(), second.join().unwrap())
@@ -234,7 +244,7 @@ mod tests {
             let worker = spawn(move || {
                 let mut done = 0;
                 while let Some(_item) = theirs.try_get() {
-                    greenlet::sleep(Duration::ZERO);
+                    timeout::sleep(Duration::ZERO);
                     done += 1;
                     theirs.task_done();
                 }
@@ -245,5 +255,20 @@ mod tests {
             worker.join().unwrap()
         });
         assert_eq!(done, 10);
+    }
+
+    #[test]
+    fn a_bound_of_0_is_none() {
+        let queue = Queue::bounded(0);
+        assert!((0..1_000).all(|item| queue.try_put(item).is_ok()));
+    }
+
+    #[test]
+    #[should_panic = "more often than there were items"]
+    fn one_task_done_too_many_is_refused() {
+        let queue = Queue::new();
+        queue.put(1);
+        queue.task_done();
+        queue.task_done();
     }
 }

@@ -1,6 +1,7 @@
 //! What happens at the end of what the machine can hold.
 
 use super::*;
+use crate::gevent::pool::Pool;
 
 #[test]
 fn beyond_what_the_machine_can_hold_spawn_says_so() {
@@ -33,6 +34,13 @@ fn as_many_as_possible() {
         // `spawn` says the same when it is joined.
         let late = greenlet::spawn(|| ()).join().unwrap_err();
         assert_eq!(late.downcast_ref::<io::Error>().unwrap().kind(), error.kind());
+        // One place is enough for a pool to say of each item that it could not be started.
+        let last = tasks.pop().unwrap();
+        last.kill();
+        assert!(last.join().is_err());
+        let results: Vec<_> = Pool::new(10).imap_unordered(0..5, |n| n).collect();
+        assert_eq!(results.len(), 5);
+        assert!(results.iter().all(|result| result.as_ref().unwrap_err().is::<io::Error>()));
         gate.set();
         assert!(tasks.into_iter().all(|task| task.join().is_ok()));
         // Whoever has finished makes room.

@@ -7,19 +7,18 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
 use std::panic::resume_unwind;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Condvar, LazyLock, Mutex, Once, PoisonError, RwLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use crate::gevent::event::Event;
-use crate::gevent::greenlet::{
-    self, Greenlet, GreenletExit, Timeout, iwait, joinall, with_timeout,
-};
-use crate::gevent::hub;
-use crate::gevent::monkey;
+use crate::gevent::greenlet::{self, Greenlet, iwait, joinall};
+use crate::gevent::timeout::{self, GreenletExit, Timeout, with_timeout};
+use crate::gevent::{helpers, monkey};
 
 /// A net under a test that would hang: nothing is measured with it.
 pub const NET: Duration = Duration::from_mins(1);
@@ -35,6 +34,29 @@ pub fn greenlets<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T
     });
     assert!(result.recv_timeout(NET) != Err(mpsc::RecvTimeoutError::Timeout), "the greenlets hang");
     main.join().unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// Runs an ignored test of this program in a process of its own.
+fn apart(test: &str) -> Output {
+    let program = std::env::current_exe().unwrap();
+    let arguments = ["--exact", test, "--ignored", "--nocapture"];
+    Command::new(program).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+#[track_caller]
+fn succeeds_apart(test: &str) {
+    let output = apart(test);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The test ends its process, with this sentence.
+#[track_caller]
+fn aborts_apart(test: &str, sentence: &str) {
+    let output = apart(test);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{said}");
+    assert!(said.contains(sentence), "{said}");
 }
 
 /// Who came when.
@@ -137,9 +159,14 @@ fn streams() -> (TcpStream, TcpStream) {
     (near, far)
 }
 
+mod descriptors;
+mod forks;
 mod greenlets;
+mod kills;
 mod limits;
+mod locks;
 mod not_patched;
 mod patched;
 mod readme;
 mod soak;
+mod timeouts;

@@ -164,3 +164,138 @@ fn thread_locals_belong_to_the_worker() {
     });
     assert_eq!(seen, [2, 2]);
 }
+
+#[test]
+fn opening_a_fifo() {
+    let path = std::env::temp_dir().join(format!("gevent-style-{}", std::process::id()));
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let theirs = path.clone();
+    is_not_patched(
+        move || drop(fs::File::open(path).unwrap()),
+        move || {
+            drop(fs::OpenOptions::new().write(true).open(&theirs).unwrap());
+            fs::remove_file(theirs).unwrap();
+        },
+    );
+}
+
+#[test]
+fn file_lock() {
+    let open = || fs::File::open("/proc/self/exe").unwrap();
+    let held = open();
+    held.lock().unwrap();
+    is_not_patched(move || open().lock().unwrap(), move || held.unlock().unwrap());
+}
+
+#[test]
+fn sync_sender_send() {
+    let (send, receive) = mpsc::sync_channel(1);
+    send.send(()).unwrap();
+    is_not_patched(
+        move || send.send(()).unwrap(),
+        move || (0..2).for_each(|_| receive.recv().unwrap()),
+    );
+}
+
+#[test]
+fn closing_a_socket_that_lingers() {
+    let (near, mut far) = streams();
+    near.set_nonblocking(true).unwrap();
+    while { &near }.write(&[0; 1 << 12]).is_ok() {}
+    near.set_nonblocking(false).unwrap();
+    let linger = libc::linger { l_onoff: 1, l_linger: 60 };
+    nix::sys::socket::setsockopt(&near, nix::sys::socket::sockopt::Linger, &linger).unwrap();
+    is_not_patched(move || drop(near), move || drop(io::copy(&mut far, &mut io::sink())));
+}
+
+#[test]
+fn writing_much_to_a_terminal() {
+    let terminal = nix::pty::openpty(None, None).unwrap();
+    let mut near = fs::File::from(terminal.slave);
+    let mut far = fs::File::from(terminal.master);
+    is_not_patched(
+        move || near.write_all(&vec![b'x'; 1 << 17]).unwrap(),
+        move || far.read_exact(&mut vec![0; 1 << 17]).unwrap(),
+    );
+}
+
+#[test]
+#[expect(unsafe_code, reason = "calls of C")]
+fn select_ppoll_and_epoll_wait() {
+    use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+    use nix::sys::select::{FdSet, select};
+    type Call = fn(&io::PipeReader);
+    let selects: Call = |reader| {
+        let mut set = FdSet::new();
+        set.insert(std::os::fd::AsFd::as_fd(reader));
+        assert_eq!(select(None, Some(&mut set), None, None, None), Ok(1));
+    };
+    let ppolls: Call = |reader| {
+        let mut entry = libc::pollfd { fd: reader.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let (none, always) = (std::ptr::null(), std::ptr::null());
+        // SAFETY: one entry, no timeout, no mask.
+        assert_eq!(unsafe { libc::ppoll(&raw mut entry, 1, none, always) }, 1);
+    };
+    let epolls: Call = |reader| {
+        let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
+        epoll.add(reader, EpollEvent::new(EpollFlags::EPOLLIN, 0)).unwrap();
+        assert_eq!(epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::NONE), Ok(1));
+    };
+    for call in [selects, ppolls, epolls] {
+        let (reader, mut writer) = io::pipe().unwrap();
+        is_not_patched(move || call(&reader), move || writer.write_all(b"!").unwrap());
+    }
+}
+
+#[test]
+fn once_cell_of_the_crate() {
+    static CELL: once_cell::sync::OnceCell<u32> = once_cell::sync::OnceCell::new();
+    let (begun, begins) = mpsc::channel();
+    let (go, goes) = mpsc::channel::<()>();
+    let os_thread = thread::spawn(move || {
+        CELL.get_or_init(|| {
+            begun.send(()).unwrap();
+            goes.recv().unwrap();
+            7
+        });
+    });
+    begins.recv().unwrap();
+    is_not_patched(|| assert_eq!(*CELL.get_or_init(|| 8), 7), move || go.send(()).unwrap());
+    os_thread.join().unwrap();
+}
+
+#[test]
+fn a_thread_pool() {
+    let (send, receive) = mpsc::channel::<()>();
+    is_not_patched(
+        move || rayon::scope(move |scope| scope.spawn(move |_| receive.recv().unwrap())),
+        move || send.send(()).unwrap(),
+    );
+}
+
+#[test]
+#[expect(unsafe_code, reason = "calls of C")]
+fn locks_of_c() {
+    // SAFETY: all zero is a place for a semaphore, which the next call makes one.
+    let semaphore: &'static mut libc::sem_t = Box::leak(Box::new(unsafe { std::mem::zeroed() }));
+    let address = std::ptr::from_mut(semaphore).addr();
+    // SAFETY: the place is ours, and stays.
+    assert_eq!(unsafe { libc::sem_init(semaphore, 0, 0) }, 0);
+    is_not_patched(
+        // SAFETY: a semaphore, as above.
+        move || assert_eq!(unsafe { libc::sem_wait(address as *mut libc::sem_t) }, 0),
+        // SAFETY: a semaphore, as above.
+        move || assert_eq!(unsafe { libc::sem_post(address as *mut libc::sem_t) }, 0),
+    );
+}
+
+#[test]
+fn a_child_of_fork() {
+    succeeds_apart("tests::forks::who_runs_in_the_child");
+}
+
+#[test]
+fn thread_spawn_makes_an_os_thread() {
+    let (ours, theirs) = greenlets(|| (thread_id(), thread::spawn(thread_id).join().unwrap()));
+    assert_ne!(ours, theirs);
+}

@@ -201,10 +201,10 @@ fn looking_up_a_name() {
     let order = greenlets(|| {
         // All helpers are kept busy until the second greenlet has run.
         let busy = Arc::new((Mutex::new(true), Condvar::new()));
-        for _ in 0..hub::HELPERS {
+        for _ in 0..helpers::HELPERS {
             let busy = busy.clone();
             greenlet::spawn(move || {
-                hub::offload(|| {
+                helpers::offload(|| {
                     let (flag, changed) = &*busy;
                     drop(changed.wait_while(flag.lock().unwrap(), |busy| *busy).unwrap());
                 });

@@ -142,6 +142,8 @@ fn one_operation(
             let panicking = greenlet::spawn(|| resume_unwind(Box::new("on purpose")));
             assert!(panicking.join().is_err());
         }
+        // An OS thread has nothing that could end its waits.
+        _ if !may::coroutine::is_coroutine() => {}
         _ => {
             let _ = with_timeout(short, || Pool::new(2).map(0..3_u64, greenlet_sleep));
         }
@@ -150,7 +152,7 @@ fn one_operation(
 }
 
 fn greenlet_sleep(tenths: u64) {
-    greenlet::sleep(Duration::from_micros(100 * tenths));
+    timeout::sleep(Duration::from_micros(100 * tenths));
 }
 
 /// What goes in one end comes out of the other.

@@ -1,0 +1,96 @@
+//! What all hooks share: is the caller to be parked, and how a call that would block is made one
+//! that parks. A hook never panics and sets `errno` last.
+
+use std::ffi::c_int;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use libc::ssize_t;
+
+use crate::gevent::hub::{READABLE, WRITABLE, Wait};
+use crate::gevent::sys::{deadline, errno, fail, nonblocking, poll_for_real};
+use crate::gevent::waiter::{Life, OnKill, Waiter, Wake, is_greenlet};
+
+static PATCHED: AtomicBool = AtomicBool::new(false);
+
+/// Part of `monkey::patch_all`: from here on the hooks do more than libc does.
+pub fn patch() {
+    PATCHED.store(true, Ordering::Release);
+}
+
+pub fn is_patched() -> bool {
+    PATCHED.load(Ordering::Relaxed)
+}
+
+/// Is the call of a greenlet, which is to be parked where libc would block?
+pub fn cooperative() -> bool {
+    is_patched() && is_greenlet()
+}
+
+/// Which way data goes through a descriptor: what to wait for, and where its timeout is kept.
+#[derive(Clone, Copy)]
+pub struct Direction {
+    pub mask: u32,
+    pub timeout: c_int,
+}
+
+pub const IN: Direction = Direction { mask: READABLE, timeout: libc::SO_RCVTIMEO };
+pub const OUT: Direction = Direction { mask: WRITABLE, timeout: libc::SO_SNDTIMEO };
+
+/// Parks until one of them may be ready; `Err` is the errno to report instead.
+pub fn park(on: &[(RawFd, u32)], until: Option<Instant>, timed_out: c_int) -> Result<(), c_int> {
+    let wait = Wait { on, until, on_kill: OnKill::Report };
+    match wait.park(&Waiter::new()) {
+        Ok(Wake::Ready) => Ok(()),
+        Ok(Wake::TimedOut) => Err(timed_out),
+        Ok(Wake::OutOfTime) => Err(libc::ETIMEDOUT),
+        Ok(Wake::Killed) => Err(libc::ECANCELED),
+        Err(error) => Err(error.raw_os_error().unwrap_or(libc::EIO)),
+    }
+}
+
+/// The errno of a call that would begin something new in a greenlet that has been told to end.
+pub fn told_to_end() -> Result<(), c_int> {
+    match Life::current().and_then(|life| life.told()) {
+        Some(Wake::Killed) => Err(libc::ECANCELED),
+        Some(_) => Err(libc::ETIMEDOUT),
+        None => Ok(()),
+    }
+}
+
+/// Tries a call that never blocks, and parks while the kernel says that it would.
+pub fn cooperate(fd: RawFd, way: Direction, mut attempt: impl FnMut() -> ssize_t) -> ssize_t {
+    let mut until = None;
+    loop {
+        let n = attempt();
+        if n >= 0 || errno() != libc::EAGAIN {
+            return n;
+        }
+        if nonblocking(fd) {
+            return fail(libc::EAGAIN) as ssize_t;
+        }
+        let until = *until.get_or_insert_with(|| deadline(fd, way.timeout));
+        // EAGAIN is what the kernel answers when a socket's own timeout is over.
+        if let Err(errno) = park(&[(fd, way.mask)], until, libc::EAGAIN) {
+            return fail(errno) as ssize_t;
+        }
+    }
+}
+
+/// Parks until a blocking call on this descriptor would not block; `Err` is the errno to report.
+/// By the time of that call somebody else may have been faster: only for descriptors that have no
+/// call that never blocks.
+pub fn until_ready(fd: RawFd, way: Direction) -> Result<(), c_int> {
+    if nonblocking(fd) {
+        return Ok(());
+    }
+    while !poll_for_real(&[(fd, way.mask)], 0) {
+        match park(&[(fd, way.mask)], None, libc::EAGAIN) {
+            // A regular file cannot be waited for: it never makes anybody wait.
+            Err(libc::EPERM) => return Ok(()),
+            result => result?,
+        }
+    }
+    Ok(())
+}
