@@ -7,7 +7,7 @@ use std::thread;
 use common::workload::cpu_bound::{Count, Counted};
 
 use crate::gevent::greenlet;
-use crate::gevent::hub::offload;
+use crate::gevent::helpers::offload;
 
 pub fn run(counts: Vec<Count>) -> Vec<Counted> {
     let mut tasks = Vec::new();
