@@ -80,7 +80,7 @@ fn alone() -> io::Result<Vec<&'static str>> {
     event_loop.call_later(3 * moment, move || {
         thread::spawn(move || door.call_soon_threadsafe(EventLoop::stop));
     });
-    event_loop.run_forever();
+    event_loop.run_forever().map_err(|error| io::Error::other(error.to_string()))?;
     say("stopped by a thread")();
     Ok(said.take())
 }
@@ -105,6 +105,7 @@ async fn talk(event_loop: EventLoop, address: SocketAddr) -> Result<String, Exce
     socket.write(b"a line ");
     event_loop.sleep(Duration::from_millis(1)).await?;
     socket.write(b"for a protocol\n");
+    socket.drain().await?;
     let (mut line, mut buf) = (Vec::new(), [0; BUFFER]);
     while !line.ends_with(b"\n") {
         let n = socket.read(&mut buf).await?;

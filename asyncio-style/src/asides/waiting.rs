@@ -1,5 +1,5 @@
-//! waiting: asyncio's ways to wait for several, on our own loop: gather, `as_completed`, `wait_for`,
-//! shield, `Queue` and `TaskGroup`. All of them are made of futures and done-callbacks.
+//! waiting: asyncio's ways to wait for several, on our own loop: gather, wait, `as_completed`,
+//! `wait_for`, shield, `Queue` and `TaskGroup`. All are made of futures and done-callbacks.
 //! Run it: cargo run -p asyncio-style -- waiting
 
 use std::cell::RefCell;
@@ -14,7 +14,9 @@ use crate::asyncio::event_loop::EventLoop;
 use crate::asyncio::exceptions::Exception;
 use crate::asyncio::queues::Queue;
 use crate::asyncio::taskgroups::TaskGroup;
-use crate::asyncio::tasks::{Task, as_completed, gather, shield};
+use crate::asyncio::tasks::{
+    ReturnWhen, Task, as_completed, gather, gather_return_exceptions, shield, wait,
+};
 
 pub fn run(_flags: &Flags) -> Section {
     let mut section = Section::default();
@@ -35,6 +37,12 @@ fn acts() -> io::Result<Vec<String>> {
         let mut lines = Vec::new();
         let all = gather(tasks(&acts)).await?;
         lines.push(format!("gather        {}", all.join(" ")));
+        let four = tasks(&acts);
+        four[1].cancel();
+        let all = gather_return_exceptions(four).await?;
+        let all = all.into_iter().map(|one| one.map_or_else(|e| e.to_string(), String::from));
+        lines.push(format!("  exceptions  {}", all.collect::<Vec<_>>().join(" ")));
+        lines.push(format!("wait          {}", waits(&acts).await?.join(", ")));
         let tasks_ = tasks(&acts);
         let mut done = Vec::new();
         let queue = as_completed(&acts, &tasks_);
@@ -77,6 +85,29 @@ fn tasks(event_loop: &EventLoop) -> Vec<Task<&'static str>> {
 }
 
 /// A producer that is quicker than its consumer has to wait for it.
+/// One of three ends, one fails, one does not end: how many are done when `wait` returns.
+async fn waits(event_loop: &EventLoop) -> Result<Vec<String>, Exception> {
+    let mut said = Vec::new();
+    for (name, return_when) in [
+        ("first completed", ReturnWhen::FirstCompleted),
+        ("first exception", ReturnWhen::FirstException),
+        ("all completed", ReturnWhen::AllCompleted),
+    ] {
+        let [ends, fails, never] = [(); 3].map(|()| event_loop.create_future());
+        ends.set_result("ends");
+        let late = fails.clone();
+        if return_when != ReturnWhen::FirstCompleted {
+            event_loop.call_later(ms(1), move || late.set_exception(io::Error::other("fails")));
+        }
+        if return_when == ReturnWhen::AllCompleted {
+            never.cancel();
+        }
+        let (done, pending) = wait(&[ends, fails, never], return_when).await?;
+        said.push(format!("{name} {} of {}", done.len(), done.len() + pending.len()));
+    }
+    Ok(said)
+}
+
 async fn through_a_queue(event_loop: &EventLoop) -> Result<String, Exception> {
     let queue = Queue::new(event_loop, 1);
     let (filled, log) = (queue.clone(), Rc::new(RefCell::new(Vec::new())));
@@ -92,8 +123,11 @@ async fn through_a_queue(event_loop: &EventLoop) -> Result<String, Exception> {
         let n = queue.get().await?;
         log.borrow_mut().push(format!("got {n}"));
         event_loop.sleep(ms(5)).await?;
+        queue.task_done()?;
     }
     producer.await??;
+    queue.join().await?;
+    log.borrow_mut().push("all done".into());
     Ok(log.take().join(", "))
 }
 
@@ -131,27 +165,14 @@ mod tests {
             lines,
             [
                 "gather        30 10 20 40".to_string(),
+                "  exceptions  30 cancelled 20 40".to_string(),
+                "wait          first completed 1 of 3, first exception 2 of 3, all completed 3 of 3".to_string(),
                 "as_completed  10 20 30 40".to_string(),
                 format!("wait_for      {timed_out}"),
                 "shield        cancelled, the inner one went on".to_string(),
-                "Queue(1)      put 1, got 1, put 2, got 2, put 3, got 3".to_string(),
+                "Queue(1)      put 1, got 1, put 2, got 2, put 3, got 3, all done".to_string(),
                 "TaskGroup     one failed, 0 of the other 2 got to the end".to_string(),
             ]
         );
-    }
-
-    #[test]
-    fn a_getter_that_was_cancelled_takes_nothing() {
-        let event_loop = EventLoop::new().expect("descriptors are left");
-        let queue = Queue::new(&event_loop, 1);
-        let (first, second) = (queue.clone(), queue.clone());
-        let cancelled = event_loop.create_task(async move { first.get().await.is_ok() });
-        let waiting = event_loop.create_task(async move { second.get().await.ok() });
-        let victim = cancelled.clone();
-        event_loop.call_later(Duration::ZERO, move || {
-            victim.cancel();
-            queue.put_nowait(7);
-        });
-        assert!(matches!(event_loop.run_until_complete(&waiting), Ok(Some(7))));
     }
 }

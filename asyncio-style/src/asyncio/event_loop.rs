@@ -1,44 +1,68 @@
 //! The loop itself (`asyncio.base_events`): callbacks, timers, and descriptors that are watched.
+//!
+//! Callbacks and their destructors are anybody's code, and may use the loop again. So nothing is
+//! called or dropped while one of the loop's tables is borrowed: it is taken out first.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::task::Waker;
+use std::os::fd::AsFd;
+use std::rc::{Rc, Weak};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use polling::{Event, Events, PollMode, Poller};
+use polling::{Events, Poller};
+
+use super::exceptions::{Exception, RuntimeError};
+use super::selector::{READER, Selector, WRITER};
 
 pub(super) type Call = Box<dyn FnOnce()>;
 type ThreadCall = Box<dyn FnOnce(&EventLoop) + Send>;
 
-/// A handle on the loop (`asyncio.AbstractEventLoop`); a clone is the same loop.
-#[derive(Clone)]
-pub struct EventLoop(pub(super) Rc<Inner>);
+const CLOSED: RuntimeError = RuntimeError("the event loop is closed");
 
-pub(super) struct Inner {
-    poller: Arc<Poller>,
-    ready: RefCell<VecDeque<(Rc<Cell<bool>>, Call)>>,
-    timers: RefCell<BTreeMap<(Instant, u64), Call>>,
-    next: Cell<u64>,
-    sources: RefCell<HashMap<RawFd, Source>>,
-    pub(super) tasks: RefCell<HashMap<u64, Rc<dyn Step>>>,
-    stopping: Cell<bool>,
-    calls: Cell<u64>,
-    pub(super) steps: Cell<u64>,
-    from_threads: Receiver<ThreadCall>,
-    threadsafe: ThreadsafeHandle,
+/// No wait is longer (`MAXIMUM_SELECT_TIMEOUT`); a turn without work follows, and the next wait.
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
+
+/// A delay that is too long for the clock ends after a hundred years instead.
+const FOREVER: Duration = Duration::from_hours(24 * 365 * 100);
+
+thread_local! {
+    /// The loops of this thread, by which a wake-up finds its own.
+    static LOOPS: RefCell<HashMap<*const Mailbox, Weak<Inner>>> = RefCell::default();
+    /// Whether one of them runs.
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What is watched: whoever owns it shares it, so that it stays open while the poller has it.
-struct Source {
-    of: Rc<dyn AsFd>,
-    reader: Option<Rc<dyn Fn()>>,
-    writer: Option<Rc<dyn Fn()>>,
+/// An event loop (`asyncio.AbstractEventLoop`); a clone is the same loop. What `new` has returned
+/// closes the loop when it is dropped; a clone does not.
+pub struct EventLoop {
+    inner: Rc<Inner>,
+    owner: bool,
+}
+
+struct Inner {
+    mailbox: Arc<Mailbox>,
+    ready: RefCell<VecDeque<Handle>>,
+    timers: RefCell<BTreeMap<(Instant, u64), Handle>>,
+    selector: Selector,
+    tasks: RefCell<BTreeMap<u64, Rc<dyn Step>>>,
+    /// What else holds something that has to be freed when the loop is closed.
+    on_close: RefCell<BTreeMap<u64, Call>>,
+    next: Cell<u64>,
+    running: Cell<bool>,
+    stopping: Cell<bool>,
+    closed: Cell<bool>,
+    calls: Cell<u64>,
+    steps: Cell<u64>,
+}
+
+/// A task as the loop knows it.
+pub(super) trait Step {
+    /// Runs it up to its next await.
+    fn step(&self);
+    fn cancel(&self);
 }
 
 impl EventLoop {
@@ -48,60 +72,77 @@ impl EventLoop {
     ///
     /// No descriptor is left.
     pub fn new() -> io::Result<EventLoop> {
-        let poller = Arc::new(Poller::new()?);
-        let (sender, from_threads) = channel();
-        let home = thread::current().id();
-        let threadsafe = ThreadsafeHandle { sender, poller: Arc::clone(&poller), home };
-        Ok(EventLoop(Rc::new(Inner {
-            poller,
+        let selector = Selector::new()?;
+        let mailbox = Arc::new(Mailbox {
+            poller: Arc::clone(&selector.poller),
+            calls: Mutex::new(Some(Vec::new())),
+            home: thread::current().id(),
+        });
+        let inner = Rc::new(Inner {
+            mailbox: Arc::clone(&mailbox),
             ready: RefCell::default(),
             timers: RefCell::default(),
-            next: Cell::new(0),
-            sources: RefCell::default(),
+            selector,
             tasks: RefCell::default(),
+            on_close: RefCell::default(),
+            next: Cell::new(0),
+            running: Cell::new(false),
             stopping: Cell::new(false),
+            closed: Cell::new(false),
             calls: Cell::new(0),
             steps: Cell::new(0),
-            from_threads,
-            threadsafe,
-        })))
+        });
+        let known = Rc::downgrade(&inner);
+        LOOPS.with(|loops| loops.borrow_mut().insert(Arc::as_ptr(&mailbox), known));
+        Ok(EventLoop { inner, owner: true })
     }
 
-    /// Calls `callback` in the next turn of the loop, in the order of these calls.
+    /// Calls `callback` in the next turn of the loop, in the order of these calls. A closed loop
+    /// calls nothing, and drops it.
     pub fn call_soon(&self, callback: impl FnOnce() + 'static) -> Handle {
-        let cancelled = Rc::new(Cell::new(false));
-        self.0.ready.borrow_mut().push_back((Rc::clone(&cancelled), Box::new(callback)));
-        Handle(cancelled)
+        let handle = Handle::new(callback);
+        if self.is_closed() {
+            handle.cancel();
+        } else {
+            self.inner.ready.borrow_mut().push_back(handle.clone());
+        }
+        handle
     }
 
     /// Calls `callback` after `delay`.
     pub fn call_later(&self, delay: Duration, callback: impl FnOnce() + 'static) -> TimerHandle {
-        self.call_at(Instant::now() + delay, callback)
+        let now = Instant::now();
+        self.call_at(now.checked_add(delay).unwrap_or(now + FOREVER), callback)
     }
 
     /// Calls `callback` at `when`; of two at the same time the one asked for first.
     pub fn call_at(&self, when: Instant, callback: impl FnOnce() + 'static) -> TimerHandle {
-        let key = (when, self.number());
-        self.0.timers.borrow_mut().insert(key, Box::new(callback));
-        TimerHandle { event_loop: self.clone(), key }
+        let (key, handle) = ((when, self.number()), Handle::new(callback));
+        if self.is_closed() {
+            handle.cancel();
+        } else {
+            self.inner.timers.borrow_mut().insert(key, handle.clone());
+        }
+        TimerHandle { event_loop: self.clone(), key, handle }
     }
 
     /// What other threads may have of this loop.
     pub fn threadsafe(&self) -> ThreadsafeHandle {
-        self.0.threadsafe.clone()
+        ThreadsafeHandle(Arc::clone(&self.inner.mailbox))
     }
 
     /// Calls `callback` whenever `source` can be read, until it is removed.
     ///
     /// # Errors
     ///
-    /// `source` is nothing one can wait for: a regular file.
+    /// `source` is nothing one can wait for: a regular file. The loop is closed.
     pub fn add_reader(
         &self,
         source: &Rc<impl AsFd + 'static>,
         callback: impl Fn() + 'static,
     ) -> io::Result<()> {
-        self.watch(source, |watched| watched.reader = Some(Rc::new(callback)))
+        self.check_open()?;
+        self.inner.selector.watch(source, READER, Box::new(callback))
     }
 
     /// Calls `callback` whenever `source` can be written, until it is removed.
@@ -114,146 +155,219 @@ impl EventLoop {
         source: &Rc<impl AsFd + 'static>,
         callback: impl Fn() + 'static,
     ) -> io::Result<()> {
-        self.watch(source, |watched| watched.writer = Some(Rc::new(callback)))
+        self.check_open()?;
+        self.inner.selector.watch(source, WRITER, Box::new(callback))
     }
 
     /// Watches `source` for reading no more.
     pub fn remove_reader(&self, source: &impl AsFd) {
-        self.unwatch(source.as_fd(), |watched| watched.reader = None);
+        self.inner.selector.unwatch(source.as_fd(), READER);
     }
 
     /// Watches `source` for writing no more.
     pub fn remove_writer(&self, source: &impl AsFd) {
-        self.unwatch(source.as_fd(), |watched| watched.writer = None);
+        self.inner.selector.unwatch(source.as_fd(), WRITER);
     }
 
-    /// Waits and calls back until [`EventLoop::stop`].
-    pub fn run_forever(&self) {
-        let mut events = Events::new();
-        while !self.0.stopping.replace(false) {
-            self.turn(&mut events);
-        }
+    /// Waits and calls back until [`EventLoop::stop`]. What is in line by then is still called.
+    ///
+    /// # Errors
+    ///
+    /// The loop runs already, or another one in this thread does; it is closed.
+    pub fn run_forever(&self) -> Result<(), Exception> {
+        let _running = self.begin_running()?;
+        self.run()
     }
 
-    /// Has the loop end after the present turn.
+    /// Has the loop end after the present turn; before it runs, after its first.
     pub fn stop(&self) {
-        self.0.stopping.set(true);
+        self.inner.stopping.set(true);
+    }
+
+    /// Ends the loop for good: cancels the tasks that are pending, drops all callbacks, and
+    /// closes what is open on it (`loop.close`, and before it what `asyncio.run` cancels).
+    ///
+    /// # Errors
+    ///
+    /// The loop runs.
+    pub fn close(&self) -> Result<(), RuntimeError> {
+        let inner = &self.inner;
+        if inner.running.get() {
+            return Err(RuntimeError("cannot close a running event loop"));
+        }
+        inner.closed.set(true);
+        for task in inner.tasks.take().into_values() {
+            task.cancel();
+        }
+        for (_, free) in inner.on_close.take() {
+            free();
+        }
+        inner.selector.clear();
+        drop((inner.ready.take(), inner.timers.take(), inner.mailbox.take(true)));
+        Ok(())
+    }
+
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        self.inner.closed.get()
     }
 
     /// How many callbacks have been called, and how many of them were a task's next step.
     pub fn counts(&self) -> (u64, u64) {
-        (self.0.calls.get(), self.0.steps.get())
+        (self.inner.calls.get(), self.inner.steps.get())
+    }
+
+    fn check_open(&self) -> io::Result<()> {
+        if self.is_closed() { Err(io::Error::other(CLOSED)) } else { Ok(()) }
+    }
+
+    pub(super) fn begin_running(&self) -> Result<Running<'_>, RuntimeError> {
+        if self.is_closed() {
+            return Err(CLOSED);
+        }
+        if self.inner.running.get() {
+            return Err(RuntimeError("this event loop is already running"));
+        }
+        if RUNNING.replace(true) {
+            return Err(RuntimeError("cannot run the event loop while another loop is running"));
+        }
+        self.inner.running.set(true);
+        Ok(Running(&self.inner))
+    }
+
+    pub(super) fn run(&self) -> Result<(), Exception> {
+        let mut events = Events::new();
+        loop {
+            self.turn(&mut events)?;
+            if self.inner.stopping.get() {
+                return Ok(());
+            }
+        }
     }
 
     /// One turn (`BaseEventLoop._run_once`): wait, find what is due, then call what was ready
-    /// when the turn began. What those calls ask for comes in the next turn.
-    fn turn(&self, events: &mut Events) {
-        self.take_calls();
-        let timeout = if self.0.ready.borrow().is_empty() && !self.0.stopping.get() {
-            let first = self.0.timers.borrow().first_key_value().map(|((when, _), _)| *when);
-            first.map(|when| when.saturating_duration_since(Instant::now()))
+    /// when that was done. What those calls ask for comes in the next turn.
+    fn turn(&self, events: &mut Events) -> io::Result<()> {
+        let inner = &self.inner;
+        let timeout = if inner.ready.borrow().is_empty() && !inner.stopping.get() {
+            let first = inner.timers.borrow().first_key_value().map(|((when, _), _)| *when);
+            first.map(|when| when.saturating_duration_since(Instant::now()).min(LONGEST_WAIT))
         } else {
             Some(Duration::ZERO)
         };
-        events.clear();
-        self.0.poller.wait(events, timeout).expect("epoll_wait fails for bad arguments only");
-        self.take_calls();
-        for event in events.iter() {
-            let sources = self.0.sources.borrow();
-            let Some(source) = sources.get(&(event.key as RawFd)) else { continue };
-            let reader = source.reader.clone().filter(|_| event.readable);
-            let writer = source.writer.clone().filter(|_| event.writable);
-            drop(sources);
-            for callback in [reader, writer].into_iter().flatten() {
-                self.call_soon(move || callback());
-            }
-        }
-        let now = Instant::now();
-        while let Some(timer) = self.0.timers.borrow_mut().first_entry() {
-            if timer.key().0 > now {
-                break;
-            }
-            self.0.ready.borrow_mut().push_back((Rc::default(), timer.remove()));
-        }
-        let turn = self.0.ready.borrow().len();
-        for _ in 0..turn {
-            let next = self.0.ready.borrow_mut().pop_front();
-            if let Some((cancelled, callback)) = next
-                && !cancelled.get()
-            {
-                self.0.calls.set(self.0.calls.get() + 1);
-                callback();
-            }
-        }
-    }
-
-    /// Puts in line what other threads, and wake-ups, have asked for.
-    fn take_calls(&self) {
-        while let Ok(call) = self.0.from_threads.try_recv() {
+        let watchers = inner.selector.select(events, timeout)?;
+        for call in inner.mailbox.take(false) {
             let event_loop = self.clone();
             self.call_soon(move || call(&event_loop));
         }
+        for watcher in watchers {
+            self.call_soon(move || watcher.call());
+        }
+        let now = Instant::now();
+        while let Some(timer) = inner.timers.borrow_mut().first_entry() {
+            if timer.key().0 > now {
+                break;
+            }
+            inner.ready.borrow_mut().push_back(timer.remove());
+        }
+        let in_line = inner.ready.borrow().len();
+        for _ in 0..in_line {
+            let next = inner.ready.borrow_mut().pop_front();
+            if let Some(callback) = next.and_then(|handle| handle.0.take()) {
+                inner.calls.set(inner.calls.get() + 1);
+                callback();
+            }
+        }
+        Ok(())
     }
 
+    /// Numbers grow: what is asked for later has a higher one.
     pub(super) fn number(&self) -> u64 {
-        self.0.next.replace(self.0.next.get() + 1)
+        self.inner.next.replace(self.inner.next.get() + 1)
     }
 
-    fn watch(
-        &self,
-        source: &Rc<impl AsFd + 'static>,
-        set: impl FnOnce(&mut Source),
-    ) -> io::Result<()> {
-        let fd = source.as_fd().as_raw_fd();
-        let mut sources = self.0.sources.borrow_mut();
-        let new = !sources.contains_key(&fd);
-        let source = Rc::clone(source);
-        let watched =
-            sources.entry(fd).or_insert(Source { of: source, reader: None, writer: None });
-        set(watched);
-        let event = watched.event(fd);
-        if new {
-            let added = add(&self.0.poller, watched.of.as_fd(), event);
-            return added.inspect_err(|_| drop(sources.remove(&fd)));
-        }
-        self.0.poller.modify_with_mode(watched.of.as_fd(), event, PollMode::Level)
+    /// How many timers wait.
+    #[cfg(test)]
+    pub(super) fn timers(&self) -> usize {
+        self.inner.timers.borrow().len()
     }
 
-    fn unwatch(&self, source: BorrowedFd<'_>, unset: impl FnOnce(&mut Source)) {
-        let fd = source.as_raw_fd();
-        let mut sources = self.0.sources.borrow_mut();
-        let Some(watched) = sources.get_mut(&fd) else { return };
-        unset(watched);
-        // Both succeed: what is in the table is open, and in the poller.
-        if watched.reader.is_none() && watched.writer.is_none() {
-            let _ = self.0.poller.delete(source);
-            sources.remove(&fd);
-        } else {
-            let _ = self.0.poller.modify_with_mode(source, watched.event(fd), PollMode::Level);
+    pub(super) fn add_task(&self, number: u64, task: Rc<dyn Step>) {
+        self.inner.tasks.borrow_mut().insert(number, task);
+    }
+
+    pub(super) fn remove_task(&self, number: u64) {
+        let task = self.inner.tasks.borrow_mut().remove(&number);
+        drop(task);
+    }
+
+    /// Steps a task, unless it has ended in the meantime.
+    pub(super) fn step(&self, number: u64) {
+        let task = self.inner.tasks.borrow().get(&number).cloned();
+        if let Some(task) = task {
+            self.inner.steps.set(self.inner.steps.get() + 1);
+            task.step();
         }
     }
-}
 
-#[expect(unsafe_code, reason = "the poller must forget a source before it is closed")]
-fn add(poller: &Poller, source: BorrowedFd<'_>, event: Event) -> io::Result<()> {
-    // SAFETY: the loop's table keeps the source open until `unwatch` has deleted it; when the
-    // loop itself goes, its poller goes with it.
-    unsafe { poller.add_with_mode(source.as_raw_fd(), event, PollMode::Level) }
-}
+    /// Has `free` called when the loop is closed; the number is for `forget`.
+    pub(super) fn on_close(&self, free: impl FnOnce() + 'static) -> u64 {
+        let number = self.number();
+        self.inner.on_close.borrow_mut().insert(number, Box::new(free));
+        number
+    }
 
-impl Source {
-    fn event(&self, fd: RawFd) -> Event {
-        Event::new(fd as usize, self.reader.is_some(), self.writer.is_some())
+    pub(super) fn forget(&self, number: u64) {
+        let free = self.inner.on_close.borrow_mut().remove(&number);
+        drop(free);
     }
 }
 
-/// A call that is to come (`asyncio.Handle`).
-pub struct Handle(Rc<Cell<bool>>);
+impl Clone for EventLoop {
+    fn clone(&self) -> EventLoop {
+        EventLoop { inner: Rc::clone(&self.inner), owner: false }
+    }
+}
+
+impl Drop for EventLoop {
+    fn drop(&mut self) {
+        if self.owner {
+            // Refused only inside one of its own callbacks, which a clone runs.
+            let _ = self.close();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // An error: the thread ends, and its table is gone already.
+        let _ = LOOPS.try_with(|loops| loops.borrow_mut().remove(&Arc::as_ptr(&self.mailbox)));
+    }
+}
+
+/// While this lives the loop runs; a panic in a callback ends it too.
+pub(super) struct Running<'a>(&'a Inner);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.stopping.set(false);
+        self.0.running.set(false);
+        RUNNING.set(false);
+    }
+}
+
+/// A call that is to come (`asyncio.Handle`); empty when it was called or cancelled.
+#[derive(Clone)]
+pub struct Handle(Rc<RefCell<Option<Call>>>);
 
 impl Handle {
-    /// Calls it off; too late, that does nothing.
+    fn new(callback: impl FnOnce() + 'static) -> Handle {
+        Handle(Rc::new(RefCell::new(Some(Box::new(callback)))))
+    }
+
+    /// Has it not called, and drops it; too late, that does nothing.
     pub fn cancel(&self) {
-        self.0.set(true);
+        drop(self.0.take());
     }
 }
 
@@ -261,33 +375,68 @@ impl Handle {
 pub struct TimerHandle {
     event_loop: EventLoop,
     key: (Instant, u64),
+    handle: Handle,
 }
 
 impl TimerHandle {
-    /// Calls it off; too late, that does nothing.
+    /// Has it not called, and drops it; too late, that does nothing.
     pub fn cancel(&self) {
-        drop(self.event_loop.0.timers.borrow_mut().remove(&self.key));
+        self.event_loop.inner.timers.borrow_mut().remove(&self.key);
+        self.handle.cancel();
     }
 }
 
-/// The only door into the loop from other threads.
+/// The one way into the loop from other threads.
 #[derive(Clone)]
-pub struct ThreadsafeHandle {
-    pub(super) sender: Sender<ThreadCall>,
-    pub(super) poller: Arc<Poller>,
-    pub(super) home: ThreadId,
+pub struct ThreadsafeHandle(Arc<Mailbox>);
+
+struct Mailbox {
+    poller: Arc<Poller>,
+    /// What other threads have asked for since the last turn; nothing once the loop is closed.
+    calls: Mutex<Option<Vec<ThreadCall>>>,
+    home: ThreadId,
+}
+
+impl Mailbox {
+    /// All that is there now: who goes on asking waits for the next turn.
+    fn take(&self, close: bool) -> Vec<ThreadCall> {
+        let mut calls = self.calls.lock().expect("nobody panics inside");
+        let empty = if close { None } else { Some(Vec::new()) };
+        std::mem::replace(&mut *calls, empty).unwrap_or_default()
+    }
 }
 
 impl ThreadsafeHandle {
     /// Calls `callback` in the loop's thread, which is woken up for it.
-    pub fn call_soon_threadsafe(&self, callback: impl FnOnce(&EventLoop) + Send + 'static) {
-        // Both fail only when the loop is gone, and its callbacks with it.
-        let _ = self.sender.send(Box::new(callback));
-        let _ = self.poller.notify();
+    ///
+    /// # Errors
+    ///
+    /// The loop is closed.
+    pub fn call_soon_threadsafe(
+        &self,
+        callback: impl FnOnce(&EventLoop) + Send + 'static,
+    ) -> Result<(), RuntimeError> {
+        if let Some(event_loop) = self.at_home() {
+            let handed = event_loop.clone();
+            event_loop.call_soon(move || callback(&handed));
+            return if event_loop.is_closed() { Err(CLOSED) } else { Ok(()) };
+        }
+        let mut calls = self.0.calls.lock().expect("nobody panics inside");
+        let Some(waiting) = calls.as_mut() else { return Err(CLOSED) };
+        waiting.push(Box::new(callback));
+        drop(calls);
+        // It fails only when the loop is gone, and its callbacks with it.
+        let _ = self.0.poller.notify();
+        Ok(())
     }
-}
 
-/// A task as the loop knows it.
-pub(super) trait Step {
-    fn step(self: Rc<Self>, waker: &Waker);
+    /// The loop, in its own thread.
+    fn at_home(&self) -> Option<EventLoop> {
+        if thread::current().id() != self.0.home {
+            return None;
+        }
+        let known = LOOPS.try_with(|loops| loops.borrow().get(&Arc::as_ptr(&self.0)).cloned());
+        let inner = known.ok()??.upgrade()?;
+        Some(EventLoop { inner, owner: false })
+    }
 }

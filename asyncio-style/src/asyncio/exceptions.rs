@@ -1,5 +1,6 @@
 //! Why a future has no result (`asyncio.exceptions`).
 
+use std::error::Error;
 use std::fmt;
 use std::rc::Rc;
 
@@ -9,7 +10,7 @@ pub enum Exception {
     /// It was cancelled (`CancelledError`).
     Cancelled,
     /// What was raised; several may look at it.
-    Raised(Rc<dyn std::error::Error>),
+    Raised(Rc<dyn Error>),
 }
 
 impl fmt::Display for Exception {
@@ -21,8 +22,20 @@ impl fmt::Display for Exception {
     }
 }
 
-impl<E: std::error::Error + 'static> From<E> for Exception {
+impl<E: Error + 'static> From<E> for Exception {
     fn from(error: E) -> Exception {
         Exception::Raised(Rc::new(error))
     }
 }
+
+/// The loop, or one of its parts, was used in a way that cannot work (`RuntimeError`).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RuntimeError(pub &'static str);
+
+impl fmt::Display for RuntimeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl Error for RuntimeError {}

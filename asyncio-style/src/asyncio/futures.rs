@@ -1,33 +1,45 @@
 //! A result that is to come (`asyncio.futures`).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
 
 use super::event_loop::{Call, EventLoop};
-use super::exceptions::Exception;
+use super::exceptions::{Exception, RuntimeError};
 
-/// A result that is to come (`asyncio.Future`): callbacks can be added, and it can be awaited.
-pub struct Future<T>(pub(super) Rc<Pending<T>>);
+/// A result that is to come (`asyncio.Future`): callbacks can be added, and it can be awaited. A
+/// clone is the same future.
+///
+/// Cancellation goes down: whoever is dropped while awaiting a future cancels it, as in asyncio
+/// the cancelled task cancels what it waits for. A handle that was never awaited does not.
+pub struct Future<T: 'static> {
+    state: Rc<State<T>>,
+    /// The number among the callbacks under which this handle is awaited.
+    awaited: Option<u64>,
+}
+
+pub(super) struct State<T: 'static> {
+    event_loop: EventLoop,
+    result: RefCell<Option<Result<T, Exception>>>,
+    callbacks: RefCell<BTreeMap<u64, Callback<T>>>,
+    /// Frees what works for this future.
+    canceller: RefCell<Option<Call>>,
+    /// Whether awaiting it is refused just now: it is the task that runs.
+    is_running: Cell<bool>,
+    /// What has to be begun when somebody first waits for it.
+    begin: RefCell<Option<Call>>,
+}
 
 type DoneCallback<T> = Box<dyn FnOnce(&Future<T>)>;
 
-pub(super) struct Pending<T> {
-    pub(super) event_loop: EventLoop,
-    result: RefCell<Option<Result<T, Exception>>>,
-    callbacks: RefCell<Vec<DoneCallback<T>>>,
-    /// What is to be called off with it.
-    canceller: RefCell<Option<Call>>,
+enum Callback<T: 'static> {
+    Call(DoneCallback<T>),
+    Wake(Waker),
 }
 
-impl<T> Clone for Future<T> {
-    fn clone(&self) -> Future<T> {
-        Future(Rc::clone(&self.0))
-    }
-}
-
-impl<T: Clone + 'static> Future<T> {
+impl<T> Future<T> {
     /// Ends it with a result; a second end does nothing (asyncio raises `InvalidStateError`).
     pub fn set_result(&self, value: T) {
         self.finish(Ok(value));
@@ -38,79 +50,175 @@ impl<T: Clone + 'static> Future<T> {
         self.finish(Err(error.into()));
     }
 
-    /// Ends it as cancelled, and calls off what it waits for. Whether it was not too late.
+    /// Ends it as cancelled, and what works for it with it: a task's coroutine is dropped where
+    /// it awaits, and so cancels what it awaits. False: it was too late.
     pub fn cancel(&self) -> bool {
-        let in_time = !self.done();
-        let canceller = self.0.canceller.take();
-        if in_time {
-            if let Some(call_off) = canceller {
-                call_off();
-            }
-            self.finish(Err(Exception::Cancelled));
+        if self.done() {
+            return false;
         }
-        in_time
+        call(&self.state.canceller);
+        self.finish(Err(Exception::Cancelled));
+        true
     }
 
     /// Whether it has ended.
     pub fn done(&self) -> bool {
-        self.0.result.borrow().is_some()
-    }
-
-    /// How it ended, if it has.
-    pub fn result(&self) -> Option<Result<T, Exception>> {
-        self.0.result.borrow().clone()
+        self.state.result.borrow().is_some()
     }
 
     /// Calls `callback` in a turn of the loop once this has ended; never from inside this call.
     pub fn add_done_callback(&self, callback: impl FnOnce(&Future<T>) + 'static) {
-        self.0.callbacks.borrow_mut().push(Box::new(callback));
+        self.add_callback(callback);
+    }
+
+    pub(super) fn event_loop(&self) -> &EventLoop {
+        &self.state.event_loop
+    }
+
+    /// As `add_done_callback`, until the returned guard is dropped (`remove_done_callback`).
+    pub(super) fn watch(&self, callback: impl FnOnce(&Future<T>) + 'static) -> Watch<T> {
+        let number = self.add_callback(callback);
+        Watch { state: Rc::downgrade(&self.state), number }
+    }
+
+    /// Has `begin` called when somebody first waits for this.
+    pub(super) fn on_first_wait(&self, begin: impl FnOnce(&Future<T>) + 'static) {
+        let state = Rc::downgrade(&self.state);
+        *self.state.begin.borrow_mut() = Some(Box::new(move || {
+            let state = state.upgrade().expect("somebody waits for it");
+            begin(&Future { state, awaited: None });
+        }));
+    }
+
+    /// Has `free` called if this is cancelled, or nobody takes its result.
+    pub(super) fn on_cancel(&self, free: impl FnOnce() + 'static) {
+        *self.state.canceller.borrow_mut() = Some(Box::new(free));
+    }
+
+    /// Whether it is the task that runs, which cannot wait for itself.
+    pub(super) fn set_running(&self, running: bool) {
+        self.state.is_running.set(running);
+    }
+
+    /// How many wait for it.
+    #[cfg(test)]
+    pub(super) fn callbacks(&self) -> usize {
+        self.state.callbacks.borrow().len()
+    }
+
+    fn add_callback(&self, callback: impl FnOnce(&Future<T>) + 'static) -> u64 {
+        let number = self.state.event_loop.number();
+        let callback = Callback::Call(Box::new(callback));
+        self.state.callbacks.borrow_mut().insert(number, callback);
+        call(&self.state.begin);
         if self.done() {
             self.schedule_callbacks();
         }
-    }
-
-    pub(super) fn on_cancel(&self, call_off: impl FnOnce() + 'static) {
-        *self.0.canceller.borrow_mut() = Some(Box::new(call_off));
+        number
     }
 
     fn finish(&self, result: Result<T, Exception>) {
         if !self.done() {
-            *self.0.result.borrow_mut() = Some(result);
+            *self.state.result.borrow_mut() = Some(result);
             self.schedule_callbacks();
         }
     }
 
+    /// In the order in which they were added; a wake-up is one of them.
     fn schedule_callbacks(&self) {
-        for callback in self.0.callbacks.take() {
-            let future = self.clone();
-            self.0.event_loop.call_soon(move || callback(&future));
+        for callback in self.state.callbacks.take().into_values() {
+            match callback {
+                Callback::Wake(waker) => waker.wake(),
+                Callback::Call(callback) => {
+                    let future = self.clone();
+                    self.state.event_loop.call_soon(move || callback(&future));
+                }
+            }
         }
+    }
+}
+
+impl<T: Clone> Future<T> {
+    /// How it ended, if it has.
+    pub fn result(&self) -> Option<Result<T, Exception>> {
+        self.state.result.borrow().clone()
+    }
+}
+
+impl<T> Clone for Future<T> {
+    fn clone(&self) -> Future<T> {
+        Future { state: Rc::clone(&self.state), awaited: None }
+    }
+}
+
+/// Awaiting a future: ask to be called when it is done, then be stepped again. This is all that
+/// an `await` is (`Future.__await__`).
+impl<T: Clone> std::future::Future for Future<T> {
+    type Output = Result<T, Exception>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.state.is_running.get() {
+            return Poll::Ready(Err(RuntimeError("a task cannot await itself").into()));
+        }
+        if let Some(result) = self.result() {
+            self.awaited = None;
+            return Poll::Ready(result);
+        }
+        let number = self.awaited.unwrap_or_else(|| self.state.event_loop.number());
+        self.awaited = Some(number);
+        let wake = Callback::Wake(context.waker().clone());
+        let replaced = self.state.callbacks.borrow_mut().insert(number, wake);
+        drop(replaced);
+        call(&self.state.begin);
+        Poll::Pending
+    }
+}
+
+impl<T> Drop for Future<T> {
+    fn drop(&mut self) {
+        let Some(number) = self.awaited.take() else { return };
+        let wake = self.state.callbacks.borrow_mut().remove(&number);
+        drop(wake);
+        // The result may be there already: then nobody takes it, if nobody else has this future.
+        if !self.cancel() && Rc::strong_count(&self.state) == 1 {
+            call(&self.state.canceller);
+        }
+    }
+}
+
+/// Calls it, if it is still to be called.
+fn call(hook: &RefCell<Option<Call>>) {
+    let hook = hook.take();
+    if let Some(hook) = hook {
+        hook();
+    }
+}
+
+/// A done-callback that is removed when this is dropped.
+pub(super) struct Watch<T: 'static> {
+    state: Weak<State<T>>,
+    number: u64,
+}
+
+impl<T> Drop for Watch<T> {
+    fn drop(&mut self) {
+        let Some(state) = self.state.upgrade() else { return };
+        let callback = state.callbacks.borrow_mut().remove(&self.number);
+        drop(callback);
     }
 }
 
 impl EventLoop {
     /// A future of this loop (`loop.create_future`).
     pub fn create_future<T>(&self) -> Future<T> {
-        Future(Rc::new(Pending {
+        let state = State {
             event_loop: self.clone(),
             result: RefCell::new(None),
             callbacks: RefCell::default(),
             canceller: RefCell::new(None),
-        }))
-    }
-}
-
-/// Awaiting a future: ask to be called when it is done, then be stepped again. This is all that
-/// an `await` is (`Future.__await__`).
-impl<T: Clone + 'static> std::future::Future for Future<T> {
-    type Output = Result<T, Exception>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(result) = self.result() {
-            return Poll::Ready(result);
-        }
-        let waker = context.waker().clone();
-        self.add_done_callback(move |_| waker.wake());
-        Poll::Pending
+            is_running: Cell::new(false),
+            begin: RefCell::new(None),
+        };
+        Future { state: Rc::new(state), awaited: None }
     }
 }

@@ -1,6 +1,6 @@
 //! asyncio itself, on an event loop of our own (PEP 3156): callbacks below, coroutines on top of
 //! them. Each file is named after the module of asyncio that it mirrors, and uses only those
-//! that stand before it here: `exceptions`, `event_loop`, `futures`, `queues`, `tasks`,
+//! that stand before it here: `exceptions`, `selector`, `event_loop`, `futures`, `queues`, `tasks`,
 //! `taskgroups`, `transports`, `streams`.
 //!
 //! The lower half (`event_loop`, `transports`) knows callbacks only: `call_soon`, `call_later`,
@@ -15,6 +15,7 @@ pub mod event_loop;
 pub mod exceptions;
 pub mod futures;
 pub mod queues;
+mod selector;
 pub mod streams;
 pub mod taskgroups;
 pub mod tasks;

@@ -1,24 +1,29 @@
 //! A queue between tasks (`asyncio.queues`).
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use super::event_loop::EventLoop;
-use super::exceptions::Exception;
+use super::exceptions::{Exception, RuntimeError};
 use super::futures::Future;
 
 /// A queue that makes who puts wait when it is full, and who gets when it is empty
 /// (`asyncio.Queue(maxsize)`). A clone is the same queue.
-pub struct Queue<T>(Rc<Line<T>>);
+pub struct Queue<T>(Rc<State<T>>);
 
-struct Line<T> {
+struct State<T> {
     event_loop: EventLoop,
     maxsize: usize,
     items: RefCell<VecDeque<T>>,
-    getters: RefCell<VecDeque<Future<()>>>,
-    putters: RefCell<VecDeque<Future<()>>>,
+    unfinished: Cell<usize>,
+    getters: Waiters,
+    putters: Waiters,
+    joiners: Waiters,
 }
+
+/// Who waits, by arrival: whoever has to wait once more keeps the place.
+type Waiters = RefCell<BTreeMap<u64, Future<()>>>;
 
 impl<T> Clone for Queue<T> {
     fn clone(&self) -> Queue<T> {
@@ -27,34 +32,54 @@ impl<T> Clone for Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// A queue for `maxsize` items at most.
+    /// A queue for `maxsize` items at most; 0: for any number.
     pub fn new(event_loop: &EventLoop, maxsize: usize) -> Queue<T> {
-        Queue(Rc::new(Line {
+        Queue(Rc::new(State {
             event_loop: event_loop.clone(),
             maxsize,
             items: RefCell::default(),
+            unfinished: Cell::new(0),
             getters: RefCell::default(),
             putters: RefCell::default(),
+            joiners: RefCell::default(),
         }))
     }
 
-    /// Waits until there is room, then adds an item.
+    /// How many items are in it.
+    pub fn qsize(&self) -> usize {
+        self.0.items.borrow().len()
+    }
+
+    /// Whether `put` has to wait.
+    pub fn full(&self) -> bool {
+        self.0.maxsize > 0 && self.qsize() >= self.0.maxsize
+    }
+
+    /// Waits until there is a free slot, then adds an item.
     ///
     /// # Errors
     ///
     /// The wait was cancelled.
     pub async fn put(&self, item: T) -> Result<(), Exception> {
-        while self.0.items.borrow().len() >= self.0.maxsize {
-            self.wait_in(&self.0.putters).await?;
+        let number = self.0.event_loop.number();
+        while self.full() {
+            self.wait_among(&self.0.putters, number).await?;
         }
-        self.put_nowait(item);
+        self.add(item);
         Ok(())
     }
 
-    /// Adds an item, whether there is room or not.
-    pub fn put_nowait(&self, item: T) {
-        self.0.items.borrow_mut().push_back(item);
-        wake_next(&self.0.getters);
+    /// Adds an item, if there is a free slot.
+    ///
+    /// # Errors
+    ///
+    /// It is full: the item, back (`QueueFull`).
+    pub fn put_nowait(&self, item: T) -> Result<(), T> {
+        if self.full() {
+            return Err(item);
+        }
+        self.add(item);
+        Ok(())
     }
 
     /// Waits for an item and takes it.
@@ -63,49 +88,99 @@ impl<T> Queue<T> {
     ///
     /// The wait was cancelled.
     pub async fn get(&self) -> Result<T, Exception> {
+        let number = self.0.event_loop.number();
         loop {
-            let item = self.0.items.borrow_mut().pop_front();
-            if let Some(item) = item {
-                wake_next(&self.0.putters);
+            if let Some(item) = self.get_nowait() {
                 return Ok(item);
             }
-            self.wait_in(&self.0.getters).await?;
+            self.wait_among(&self.0.getters, number).await?;
         }
     }
 
-    async fn wait_in(&self, line: &RefCell<VecDeque<Future<()>>>) -> Result<(), Exception> {
+    /// Takes an item; none: it is empty (`QueueEmpty`).
+    pub fn get_nowait(&self) -> Option<T> {
+        let item = self.0.items.borrow_mut().pop_front()?;
+        wake_next(&self.0.putters);
+        Some(item)
+    }
+
+    /// Says that an item that was taken is done with.
+    ///
+    /// # Errors
+    ///
+    /// It was said more often than items were put.
+    pub fn task_done(&self) -> Result<(), RuntimeError> {
+        let Some(left) = self.0.unfinished.get().checked_sub(1) else {
+            return Err(RuntimeError("task_done() called too many times"));
+        };
+        self.0.unfinished.set(left);
+        if left == 0 {
+            while wake_next(&self.0.joiners) {}
+        }
+        Ok(())
+    }
+
+    /// Waits until all items that were put are done with.
+    ///
+    /// # Errors
+    ///
+    /// The wait was cancelled.
+    pub async fn join(&self) -> Result<(), Exception> {
+        if self.0.unfinished.get() > 0 {
+            self.wait_among(&self.0.joiners, self.0.event_loop.number()).await?;
+        }
+        Ok(())
+    }
+
+    /// How many wait at it.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        [&self.0.getters, &self.0.putters, &self.0.joiners]
+            .map(|all| all.borrow().len())
+            .iter()
+            .sum()
+    }
+
+    fn add(&self, item: T) {
+        self.0.items.borrow_mut().push_back(item);
+        self.0.unfinished.set(self.0.unfinished.get() + 1);
+        wake_next(&self.0.getters);
+    }
+
+    async fn wait_among(&self, waiters: &Waiters, number: u64) -> Result<(), Exception> {
         let future = self.0.event_loop.create_future();
-        line.borrow_mut().push_back(future.clone());
-        let mut turn = Turn { future, line, taken: false };
-        let woken = turn.future.clone().await;
-        turn.taken = true;
+        waiters.borrow_mut().insert(number, future.clone());
+        let mut place = Place { waiters, number, kept: true };
+        let woken = future.await;
+        place.kept = false;
         woken
     }
 }
 
-/// A place in a line. Whoever is cancelled while waiting, or between being woken and taking the
-/// turn, leaves it to the next.
-struct Turn<'a> {
-    future: Future<()>,
-    line: &'a RefCell<VecDeque<Future<()>>>,
-    taken: bool,
+/// A place among those who wait. Whoever is cancelled while waiting, or between being woken and
+/// going on, leaves it to the next.
+struct Place<'a> {
+    waiters: &'a Waiters,
+    number: u64,
+    kept: bool,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
-        if !self.taken && !self.future.cancel() {
-            wake_next(self.line);
+        let waiting = self.waiters.borrow_mut().remove(&self.number);
+        if self.kept && waiting.is_none() {
+            wake_next(self.waiters);
         }
     }
 }
 
-/// Wakes the first in line who still waits: one who was cancelled passes it on.
-fn wake_next(line: &RefCell<VecDeque<Future<()>>>) {
+/// Wakes the first who waits; whether there was one.
+fn wake_next(waiters: &Waiters) -> bool {
     loop {
-        let Some(turn) = line.borrow_mut().pop_front() else { return };
-        if !turn.done() {
-            turn.set_result(());
-            return;
+        let Some((_, waiting)) = waiters.borrow_mut().pop_first() else { return false };
+        if !waiting.done() {
+            waiting.set_result(());
+            return true;
         }
     }
 }

@@ -3,15 +3,16 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
 
 use common::limits::BUFFER;
+use common::workload::server::{REST, is_exhausted};
 
-use super::event_loop::EventLoop;
+use super::event_loop::{EventLoop, TimerHandle};
 use super::futures::Future;
 
 /// Who is called on a connection (`asyncio.Protocol`).
@@ -24,16 +25,22 @@ pub trait Protocol: 'static {
     fn eof_received(&mut self) -> bool {
         false
     }
-    /// The transport's buffer is over its limit.
+    /// The transport's buffer is over [`HIGH_WATER`].
     fn pause_writing(&mut self) {}
-    /// It is empty again.
+    /// It is at [`LOW_WATER`] or below again.
     fn resume_writing(&mut self) {}
     /// The connection is over: called once, and last. No error: one of the two sides closed it.
     fn connection_lost(&mut self, error: Option<io::Error>);
 }
 
 /// Beyond so many bytes that wait to be sent, a protocol is asked to pause.
-const HIGH_WATER: usize = 64 * 1024;
+pub const HIGH_WATER: usize = 64 * 1024;
+
+/// With so many or fewer it is told to go on.
+pub const LOW_WATER: usize = HIGH_WATER / 4;
+
+/// So many connections are accepted in one turn (asyncio's `backlog`).
+const ACCEPTED_AT_ONCE: usize = 100;
 
 /// A connected socket and its buffer (`asyncio.Transport`).
 #[derive(Clone)]
@@ -41,74 +48,97 @@ pub struct Transport(Rc<Channel>);
 
 struct Channel {
     event_loop: EventLoop,
-    socket: Rc<TcpStream>,
-    protocol: RefCell<Box<dyn Protocol>>,
+    /// Empty once the connection is lost: then the socket is closed.
+    socket: RefCell<Option<Rc<TcpStream>>>,
+    /// Empty once it was told so: it may own what owns this.
+    protocol: RefCell<Option<Box<dyn Protocol>>>,
     buffer: RefCell<VecDeque<u8>>,
-    paused: Cell<bool>,
+    /// The number under which the loop closes it when it is closed itself.
+    on_close: Cell<u64>,
+    reading_paused: Cell<bool>,
+    eof: Cell<bool>,
+    writing_paused: Cell<bool>,
     closing: Cell<bool>,
     lost: Cell<bool>,
 }
 
 impl Transport {
+    /// Tells the protocol in the next turn, and then whoever waits for the connection. If nobody
+    /// does any more, closes it instead.
     fn start(
         event_loop: &EventLoop,
         socket: Rc<TcpStream>,
         protocol: Box<dyn Protocol>,
+        waiter: Option<Future<Transport>>,
     ) -> Transport {
         let transport = Transport(Rc::new(Channel {
             event_loop: event_loop.clone(),
-            socket,
-            protocol: RefCell::new(protocol),
+            socket: RefCell::new(Some(socket)),
+            protocol: RefCell::new(Some(protocol)),
             buffer: RefCell::default(),
-            paused: Cell::new(false),
+            on_close: Cell::new(0),
+            reading_paused: Cell::new(false),
+            eof: Cell::new(false),
+            writing_paused: Cell::new(false),
             closing: Cell::new(false),
             lost: Cell::new(false),
         }));
+        let freed = transport.clone();
+        transport.0.on_close.set(event_loop.on_close(move || freed.free()));
         let made = transport.clone();
         event_loop.call_soon(move || {
-            made.0.protocol.borrow_mut().connection_made(&made);
-            made.resume_reading();
+            if waiter.as_ref().is_some_and(Future::done) {
+                return made.free();
+            }
+            made.tell(|protocol| protocol.connection_made(&made));
+            made.start_reading();
+            if let Some(waiter) = waiter {
+                waiter.set_result(made);
+            }
         });
         transport
     }
 
-    /// Sends `data`, now or when the peer takes it.
+    /// Sends `data`, now or when the peer takes it. Once the transport closes, it is dropped.
     pub fn write(&self, data: &[u8]) {
-        if self.is_closing() {
-            return;
-        }
+        let Some(socket) = self.socket().filter(|_| !self.is_closing()) else { return };
+        let waiting = !self.0.buffer.borrow().is_empty();
         self.0.buffer.borrow_mut().extend(data);
-        let again = self.clone();
-        let watched = self.0.event_loop.add_writer(&self.0.socket, move || again.ready_to_write());
-        if let Err(error) = watched {
-            self.lose(Some(error));
-        } else if self.0.buffer.borrow().len() > HIGH_WATER && !self.0.paused.replace(true) {
-            let told = self.clone();
-            self.0.event_loop.call_soon(move || told.0.protocol.borrow_mut().pause_writing());
+        if !waiting && !data.is_empty() {
+            let again = self.clone();
+            let event_loop = &self.0.event_loop;
+            if let Err(error) = event_loop.add_writer(&socket, move || again.ready_to_write()) {
+                return self.lose(Some(error));
+            }
         }
+        // Told in a turn of its own, as everything is: the protocol may be who writes here.
+        if self.get_write_buffer_size() > HIGH_WATER && !self.0.writing_paused.replace(true) {
+            self.tell_soon(Protocol::pause_writing);
+        }
+    }
+
+    /// How many bytes wait to be sent.
+    pub fn get_write_buffer_size(&self) -> usize {
+        self.0.buffer.borrow().len()
     }
 
     /// Has `data_received` called no more for now.
     pub fn pause_reading(&self) {
-        self.0.event_loop.remove_reader(&*self.0.socket);
+        self.0.reading_paused.set(true);
+        self.stop_reading();
     }
 
     /// Has it called again.
     pub fn resume_reading(&self) {
-        if self.is_closing() {
-            return;
-        }
-        let again = self.clone();
-        let watched = self.0.event_loop.add_reader(&self.0.socket, move || again.ready_to_read());
-        if let Err(error) = watched {
-            self.lose(Some(error));
+        if self.0.reading_paused.replace(false) {
+            self.start_reading();
         }
     }
 
     /// Closes the connection when what was written has been sent.
     pub fn close(&self) {
         if !self.0.closing.replace(true) {
-            self.pause_reading();
+            self.stop_reading();
             if self.0.buffer.borrow().is_empty() {
                 self.lose(None);
             }
@@ -120,45 +150,69 @@ impl Transport {
         self.0.closing.get() || self.0.lost.get()
     }
 
+    fn socket(&self) -> Option<Rc<TcpStream>> {
+        self.0.socket.borrow().clone()
+    }
+
+    /// The protocol is called inside no other call of it: every one comes from the loop.
+    fn tell<R>(&self, what: impl FnOnce(&mut dyn Protocol) -> R) -> Option<R> {
+        self.0.protocol.borrow_mut().as_deref_mut().map(what)
+    }
+
+    fn tell_soon(&self, what: impl FnOnce(&mut dyn Protocol) + 'static) {
+        let told = self.clone();
+        self.0.event_loop.call_soon(move || _ = told.tell(what));
+    }
+
+    fn start_reading(&self) {
+        let wanted = !self.is_closing() && !self.0.reading_paused.get() && !self.0.eof.get();
+        let Some(socket) = self.socket().filter(|_| wanted) else { return };
+        let again = self.clone();
+        if let Err(error) = self.0.event_loop.add_reader(&socket, move || again.ready_to_read()) {
+            self.lose(Some(error));
+        }
+    }
+
+    fn stop_reading(&self) {
+        if let Some(socket) = self.socket() {
+            self.0.event_loop.remove_reader(&*socket);
+        }
+    }
+
     fn ready_to_read(&self) {
+        let Some(socket) = self.socket() else { return };
         let mut data = [0; BUFFER];
-        let read = (&*self.0.socket).read(&mut data);
-        // The protocol is called inside no other call of it: every one comes from the loop.
-        match read {
-            _ if self.is_closing() => {}
+        match (&*socket).read(&mut data) {
             Ok(0) => {
-                if self.0.protocol.borrow_mut().eof_received() {
-                    self.pause_reading();
-                } else {
+                self.0.eof.set(true);
+                self.stop_reading();
+                if self.tell(Protocol::eof_received) != Some(true) {
                     self.close();
                 }
             }
-            Ok(n) => self.0.protocol.borrow_mut().data_received(&data[..n]),
+            Ok(n) => _ = self.tell(|protocol| protocol.data_received(&data[..n])),
             Err(error) if again(&error) => {}
             Err(error) => self.lose(Some(error)),
         }
     }
 
     fn ready_to_write(&self) {
-        let mut buffer = self.0.buffer.borrow_mut();
-        let sent = (&*self.0.socket).write(buffer.as_slices().0);
+        let Some(socket) = self.socket() else { return };
+        let sent = (&*socket).write(self.0.buffer.borrow().as_slices().0);
         match sent {
-            Ok(n) => drop(buffer.drain(..n)),
+            Ok(n) => drop(self.0.buffer.borrow_mut().drain(..n)),
             Err(error) if again(&error) => {}
-            Err(error) => {
-                drop(buffer);
-                return self.lose(Some(error));
-            }
+            Err(error) => return self.lose(Some(error)),
         }
-        if buffer.is_empty() {
-            drop(buffer);
-            self.0.event_loop.remove_writer(&*self.0.socket);
+        let left = self.get_write_buffer_size();
+        if left == 0 {
+            self.0.event_loop.remove_writer(&*socket);
             if self.0.closing.get() {
                 return self.lose(None);
             }
-            if self.0.paused.replace(false) {
-                self.0.protocol.borrow_mut().resume_writing();
-            }
+        }
+        if left <= LOW_WATER && self.0.writing_paused.replace(false) {
+            self.tell_soon(Protocol::resume_writing);
         }
     }
 
@@ -166,14 +220,28 @@ impl Transport {
         if self.0.lost.replace(true) {
             return;
         }
-        self.0.event_loop.remove_reader(&*self.0.socket);
-        self.0.event_loop.remove_writer(&*self.0.socket);
+        self.stop_watching();
         let lost = self.clone();
         self.0.event_loop.call_soon(move || {
-            // The peer may have closed it already.
-            let _ = lost.0.socket.shutdown(Shutdown::Both);
-            lost.0.protocol.borrow_mut().connection_lost(error);
+            lost.tell(|protocol| protocol.connection_lost(error));
+            lost.free();
         });
+    }
+
+    fn stop_watching(&self) {
+        self.stop_reading();
+        if let Some(socket) = self.socket() {
+            self.0.event_loop.remove_writer(&*socket);
+        }
+    }
+
+    /// Closes the socket, and drops the protocol, which may own this transport.
+    fn free(&self) {
+        self.0.lost.set(true);
+        self.stop_watching();
+        self.0.event_loop.forget(self.0.on_close.get());
+        let freed = (self.0.socket.take(), self.0.protocol.take(), self.0.buffer.take());
+        drop(freed);
     }
 }
 
@@ -183,14 +251,13 @@ fn again(error: &io::Error) -> bool {
 
 impl EventLoop {
     /// Connects, then has `protocol` called (`loop.create_connection`). The future is the
-    /// transport.
+    /// transport; cancelled, it leaves no connection.
     pub fn create_connection(
         &self,
         address: SocketAddr,
         protocol: impl Protocol,
     ) -> Future<Transport> {
         let future = self.create_future();
-        let (done, event_loop) = (future.clone(), self.clone());
         let socket = match begin_connecting(address) {
             Ok(socket) => Rc::new(socket),
             Err(error) => {
@@ -199,28 +266,33 @@ impl EventLoop {
             }
         };
         let protocol = Cell::new(Some(Box::new(protocol) as Box<dyn Protocol>));
-        let connecting = Rc::clone(&socket);
+        let started = Rc::new(RefCell::new(None::<Transport>));
+        let (waiter, event_loop) = (future.clone(), self.clone());
+        let (connecting, starts) = (Rc::clone(&socket), Rc::clone(&started));
         let watched = self.add_writer(&socket, move || {
             event_loop.remove_writer(&*connecting);
             match (connecting.take_error(), protocol.take()) {
                 (Ok(None), Some(protocol)) => {
-                    done.set_result(Transport::start(
-                        &event_loop,
-                        Rc::clone(&connecting),
-                        protocol,
-                    ));
+                    let (socket, waiter) = (Rc::clone(&connecting), Some(waiter.clone()));
+                    let transport = Transport::start(&event_loop, socket, protocol, waiter);
+                    *starts.borrow_mut() = Some(transport);
                 }
-                (Ok(Some(error)) | Err(error), _) => done.set_exception(error),
+                (Ok(Some(error)) | Err(error), _) => waiter.set_exception(error),
                 (Ok(None), None) => {}
             }
         });
-        match watched {
-            Ok(()) => {
-                let event_loop = self.clone();
-                future.on_cancel(move || event_loop.remove_writer(&*socket));
-            }
-            Err(error) => future.set_exception(error),
+        if let Err(error) = watched {
+            future.set_exception(error);
         }
+        // Whoever keeps the future keeps no socket open with it.
+        let (socket, event_loop) = (Rc::downgrade(&socket), self.clone());
+        future.on_cancel(move || {
+            if let Some(transport) = started.take() {
+                transport.close();
+            } else if let Some(socket) = socket.upgrade() {
+                event_loop.remove_writer(&*socket);
+            }
+        });
         future
     }
 
@@ -236,30 +308,14 @@ impl EventLoop {
         factory: impl Fn() -> P + 'static,
     ) -> io::Result<Server> {
         listener.set_nonblocking(true)?;
-        let listener = Rc::new(listener);
-        let (accepting, event_loop) = (Rc::clone(&listener), self.clone());
-        self.add_reader(&listener, move || {
-            // An error belongs to the connection that nobody got; the next turn tries again.
-            while let Ok((socket, _)) = accepting.accept() {
-                if socket.set_nonblocking(true).is_ok() {
-                    Transport::start(&event_loop, Rc::new(socket), Box::new(factory()));
-                }
-            }
-        })?;
-        Ok(Server { event_loop: self.clone(), listener })
-    }
-}
-
-/// A listener that is watched (`asyncio.Server`).
-pub struct Server {
-    event_loop: EventLoop,
-    listener: Rc<TcpListener>,
-}
-
-impl Server {
-    /// Accepts no more.
-    pub fn close(self) {
-        self.event_loop.remove_reader(&*self.listener);
+        let serving = Rc::new(Serving {
+            event_loop: self.clone(),
+            listener: Rc::new(listener),
+            factory: Box::new(move || Box::new(factory())),
+            retry: RefCell::new(None),
+        });
+        serving.start()?;
+        Ok(Server(serving))
     }
 }
 
@@ -270,5 +326,61 @@ fn begin_connecting(address: SocketAddr) -> io::Result<TcpStream> {
     match connect(fd.as_raw_fd(), &SockaddrStorage::from(address)) {
         Ok(()) | Err(nix::errno::Errno::EINPROGRESS) => Ok(TcpStream::from(fd)),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// A listener that is watched (`asyncio.Server`). It goes on when this is dropped.
+pub struct Server(Rc<Serving>);
+
+struct Serving {
+    event_loop: EventLoop,
+    listener: Rc<TcpListener>,
+    factory: Box<dyn Fn() -> Box<dyn Protocol>>,
+    retry: RefCell<Option<TimerHandle>>,
+}
+
+impl Server {
+    /// Accepts no more. The connections that there are go on.
+    pub fn close(self) {
+        self.0.event_loop.remove_reader(&*self.0.listener);
+        let retry = self.0.retry.take();
+        if let Some(retry) = retry {
+            retry.cancel();
+        }
+    }
+}
+
+impl Serving {
+    fn start(self: &Rc<Self>) -> io::Result<()> {
+        let accepting = Rc::clone(self);
+        self.event_loop.add_reader(&self.listener, move || accepting.accept())
+    }
+
+    fn accept(self: &Rc<Self>) {
+        for _ in 0..ACCEPTED_AT_ONCE {
+            match self.listener.accept() {
+                Ok((socket, _)) => {
+                    if socket.set_nonblocking(true).is_ok() {
+                        let (socket, protocol) = (Rc::new(socket), (self.factory)());
+                        Transport::start(&self.event_loop, socket, protocol, None);
+                    }
+                }
+                Err(error) if again(&error) => return,
+                Err(error) if is_exhausted(&error) => return self.back_off(),
+                Err(_) => {} // it belongs to the connection that nobody got
+            }
+        }
+    }
+
+    /// No descriptor is left, and the listener remains ready: looks away for a while.
+    fn back_off(self: &Rc<Self>) {
+        self.event_loop.remove_reader(&*self.listener);
+        let waiting = Rc::clone(self);
+        let retry = self.event_loop.call_later(REST, move || {
+            waiting.retry.take();
+            // What was watched before can be watched again.
+            let _ = waiting.start();
+        });
+        *self.retry.borrow_mut() = Some(retry);
     }
 }
