@@ -16,7 +16,7 @@ use common::registry::Flags;
 use common::report::section::Section;
 use common::report::verdict::Verdict;
 use common::workload::io_bound::{Job, Outcome};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::asyncio::event_loop::EventLoop;
 use crate::asyncio::exceptions::Exception;
@@ -42,7 +42,7 @@ fn both(section: &mut Section) -> io::Result<()> {
     for (name, half) in [("callbacks", with_callbacks as Half), ("coroutines", with_coroutines)] {
         site.reset()?;
         let event_loop = EventLoop::new()?;
-        let outcomes = half(&event_loop, jobs(&site));
+        let outcomes = half(&event_loop, jobs(site.address()));
         let (calls, steps) = event_loop.counts();
         let most_open = site.stats()?.most_open;
         section.answer.push(format!("with {name}:"));
@@ -141,11 +141,11 @@ impl Protocol for Upper {
 
 type Half = fn(&EventLoop, Vec<Job>) -> Vec<Outcome>;
 
-fn jobs(site: &Site) -> Vec<Job> {
+fn jobs(address: SocketAddr) -> Vec<Job> {
     let job = |task| Job {
         task,
-        url: format!("http://{}/page/{task}?delay=50", site.address()),
-        address: site.address(),
+        url: format!("http://{address}/page/{task}?delay=50"),
+        address,
         page: format!("/page/{task}"),
         timeout: Duration::from_secs(10),
     };
@@ -157,10 +157,17 @@ fn jobs(site: &Site) -> Vec<Job> {
 fn with_callbacks(event_loop: &EventLoop, jobs: Vec<Job>) -> Vec<Outcome> {
     let mut tasks = Vec::new();
     for job in jobs {
-        let done = event_loop.create_future();
-        let page = Page { exchange: Some((Get::new(job), done.clone())), transport: None };
-        let address = page.exchange.as_ref().expect("it was just made").0.address();
-        event_loop.create_connection(address, page);
+        let (get, done) = (Get::new(job), event_loop.create_future());
+        let address = get.address();
+        let exchange = Rc::new(RefCell::new(Some((get, done.clone()))));
+        let page = Page { exchange: Rc::clone(&exchange), transport: None };
+        let connection = event_loop.create_connection(address, page);
+        connection.add_done_callback(move |connection| {
+            // Without a connection the protocol is never called.
+            if let Some(Err(error)) = connection.result() {
+                finish(&exchange, Err(io::Error::other(error.to_string())));
+            }
+        });
         tasks.push(done);
     }
     let mut outcomes = Vec::new();
@@ -171,42 +178,53 @@ fn with_callbacks(event_loop: &EventLoop, jobs: Vec<Job>) -> Vec<Outcome> {
     outcomes
 }
 
-/// A page on its way, and the future to tell.
+/// A page on its way and the future to tell, until it is told.
+type Exchange = RefCell<Option<(Get, Future<Rc<Outcome>>)>>;
+
+fn finish(exchange: &Exchange, result: io::Result<()>) {
+    if let Some((get, done)) = exchange.take() {
+        done.set_result(Rc::new(get.outcome(result)));
+    }
+}
+
 struct Page {
-    exchange: Option<(Get, Future<Rc<Outcome>>)>,
+    exchange: Rc<Exchange>,
     transport: Option<Transport>,
 }
 
 impl Protocol for Page {
     fn connection_made(&mut self, transport: &Transport) {
-        if let Some((get, _)) = &self.exchange {
+        if let Some((get, _)) = &*self.exchange.borrow() {
             transport.write(get.request());
         }
         self.transport = Some(transport.clone());
     }
 
     fn data_received(&mut self, data: &[u8]) {
-        let Some((get, _)) = &mut self.exchange else { return };
-        let result = get.received(data);
-        if result.is_err() || !get.wants_more() {
-            self.finish(result);
-        }
+        self.received(data);
     }
 
     fn connection_lost(&mut self, error: Option<io::Error>) {
-        let Some((get, _)) = &mut self.exchange else { return };
-        let result = error.map_or_else(|| get.received(&[]), Err);
-        self.finish(result);
+        match error {
+            Some(error) => finish(&self.exchange, Err(error)),
+            None => self.received(&[]),
+        }
     }
 }
 
 impl Page {
-    fn finish(&mut self, result: io::Result<()>) {
-        if let Some((get, done)) = self.exchange.take() {
-            done.set_result(Rc::new(get.outcome(result)));
-        }
-        if let Some(transport) = &self.transport {
-            transport.close();
+    fn received(&mut self, data: &[u8]) {
+        let Some((result, more)) = self.exchange.borrow_mut().as_mut().map(|(get, _)| {
+            let result = get.received(data);
+            (result, get.wants_more())
+        }) else {
+            return;
+        };
+        if result.is_err() || !more {
+            finish(&self.exchange, result);
+            if let Some(transport) = &self.transport {
+                transport.close();
+            }
         }
     }
 }
@@ -244,7 +262,8 @@ async fn exchange(event_loop: &EventLoop, get: &mut Get) -> Result<(), Exception
 }
 
 fn figure(section: &Section, half: &str, name: &str) -> u64 {
-    section.measured[half][name].as_u64().unwrap_or(0)
+    let half = section.measured.get(half).and_then(|half| half.get(name));
+    half.and_then(Value::as_u64).unwrap_or(0)
 }
 
 /// S1: a callback API.
@@ -263,4 +282,29 @@ pub fn coroutines_are_callbacks(section: &Section) -> Verdict {
     let said =
         format!("{open} pages open at once; {steps} of the loop's {calls} callbacks were steps");
     if open > 1 && steps > 0 && steps < calls { Verdict::Holds(said) } else { Verdict::Fails(said) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_connection_is_an_error_of_its_page_with_both() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        for half in [with_callbacks as Half, with_coroutines] {
+            let event_loop = EventLoop::new().unwrap();
+            let outcomes = half(&event_loop, jobs(address));
+            assert_eq!(outcomes.len(), PAGES);
+            assert!(outcomes.iter().all(|outcome| outcome.result.is_err()));
+        }
+    }
+
+    #[test]
+    fn nothing_measured_is_no_panic() {
+        let section = Section::default();
+        assert!(matches!(callbacks_suffice(&section), Verdict::Fails(_)));
+        assert!(matches!(coroutines_are_callbacks(&section), Verdict::Fails(_)));
+    }
 }

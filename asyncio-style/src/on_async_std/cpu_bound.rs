@@ -2,9 +2,9 @@
 //! One task per count, all on one thread: no faster, and no other runs until a task yields.
 //! Run it: cargo run -p asyncio-style -- --loop async-std cpu-bound
 
-use async_std::task;
-
 use common::workload::cpu_bound::{Count, Counted};
+
+use super::task;
 
 pub async fn run(counts: Vec<Count>) -> Vec<Counted> {
     let mut tasks = Vec::new();

@@ -5,11 +5,11 @@
 use std::time::{Duration, Instant};
 
 use async_std::future::timeout;
-use async_std::task;
 
 use common::workload::io_bound::{Job, Outcome};
 
 use super::io_bound::fetch;
+use super::task;
 
 pub async fn run(jobs: Vec<Job>, limit: Duration) -> Vec<Outcome> {
     let deadline = Instant::now() + limit;

@@ -3,12 +3,12 @@
 //! Run it: cargo run -p asyncio-style -- --loop async-std early-results
 
 use async_std::channel::{Sender, unbounded};
-use async_std::task;
 
 use common::workload::early_results::Arrivals;
 use common::workload::io_bound::{Job, Outcome};
 
 use super::io_bound::fetch;
+use super::task;
 
 pub async fn run(jobs: Vec<Job>, arrivals: &mut Arrivals) {
     let (sender, outcomes) = unbounded();

@@ -2,10 +2,10 @@
 //! All on one thread: as long as a task does not await, the loop cannot wake another.
 //! Run it: cargo run -p asyncio-style -- --loop async-std interactivity
 
-use async_std::task::{self, sleep};
-
 use common::workload::cpu_bound::{Count, Counted};
 use common::workload::interactivity::{Beats, Heart};
+
+use super::task::{self, sleep};
 
 /// Blocks the loop: an `async` around a call does not make the call await.
 pub async fn careless(count: Count, heart: Heart) -> Beats {

@@ -10,11 +10,12 @@ use std::vec::IntoIter;
 
 use async_std::io::{ReadExt, WriteExt, timeout};
 use async_std::net::TcpStream;
-use async_std::task;
 
 use common::http::get::Get;
 use common::limits::BUFFER;
 use common::workload::io_bound::{Job, Outcome};
+
+use super::task;
 
 pub async fn run(jobs: Vec<Job>) -> Vec<Outcome> {
     let mut tasks = Vec::new();

@@ -12,7 +12,85 @@ pub mod resources;
 pub mod server;
 pub mod shared_state;
 
-/// Runs the loop until `main` is done, as `asyncio.run(main)` does: one thread, this one.
+/// Runs the loop until `main` is done, as `asyncio.run(main)` does: one thread, this one. What is
+/// pending then is cancelled.
 pub fn run<T>(main: impl Future<Output = T>) -> T {
+    let before = task::PENDING.take();
+    let _running = Running(before);
     async_std::task::block_on(main)
+}
+
+/// The tasks of the loop that ran before, which goes on when this is dropped.
+struct Running(task::Pending);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        for task in task::PENDING.take().into_values() {
+            task.cancel();
+        }
+        task::PENDING.set(std::mem::take(&mut self.0));
+    }
+}
+
+/// async-std's own tasks, but for one thing: it keeps those that are pending for the next loop of
+/// the thread, and has no way to cancel them all. So whoever spawns one notes it here.
+pub mod task {
+    use std::cell::{Cell, RefCell};
+    use std::collections::BTreeMap;
+    use std::future::poll_fn;
+    use std::pin::Pin;
+    use std::rc::Rc;
+    use std::task::Poll;
+
+    use async_std::task::JoinHandle;
+    pub use async_std::task::{sleep, spawn_blocking, yield_now};
+
+    pub(super) type Pending = BTreeMap<u64, Rc<dyn Cancel>>;
+
+    thread_local! {
+        pub(super) static PENDING: RefCell<Pending> = const { RefCell::new(BTreeMap::new()) };
+        static NEXT: Cell<u64> = const { Cell::new(0) };
+    }
+
+    pub(super) trait Cancel {
+        fn cancel(&self);
+    }
+
+    type Body<T> = RefCell<Option<Pin<Box<dyn Future<Output = T>>>>>;
+
+    impl<T> Cancel for Body<T> {
+        fn cancel(&self) {
+            drop(self.take());
+        }
+    }
+
+    /// Removes a task that has ended, or was cancelled.
+    struct Ended(u64);
+
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            // An error: the thread ends, and its table is gone already.
+            let task = PENDING.try_with(|pending| pending.borrow_mut().remove(&self.0));
+            drop(task);
+        }
+    }
+
+    /// Starts a task on this thread (`asyncio.create_task`).
+    pub fn spawn_local<T: 'static>(task: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+        let number = NEXT.replace(NEXT.get() + 1);
+        let body: Rc<Body<T>> = Rc::new(RefCell::new(Some(Box::pin(task))));
+        let noted = Rc::clone(&body) as Rc<dyn Cancel>;
+        PENDING.with_borrow_mut(|pending| pending.insert(number, noted));
+        let ended = Ended(number);
+        async_std::task::spawn_local(poll_fn(move |context| {
+            let _ = &ended;
+            // Nothing: it was cancelled, and nobody waits for it.
+            let Some(mut task) = body.take() else { return Poll::Pending };
+            let polled = task.as_mut().poll(context);
+            if polled.is_pending() {
+                *body.borrow_mut() = Some(task);
+            }
+            polled
+        }))
+    }
 }

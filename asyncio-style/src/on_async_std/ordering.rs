@@ -5,9 +5,9 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use async_std::task;
-
 use common::workload::ordering::Steps;
+
+use super::task;
 
 pub async fn run(all: Vec<Steps>) -> String {
     let log = Rc::new(RefCell::new(String::new()));

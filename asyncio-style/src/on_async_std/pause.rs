@@ -6,9 +6,10 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use async_std::channel::{Receiver, Sender, unbounded};
-use async_std::task::{self, sleep};
 
 use common::workload::pause::{Counter, Paused};
+
+use super::task::{self, sleep};
 
 pub async fn run(counter: Counter) -> Paused {
     let mut seen = Paused::default();

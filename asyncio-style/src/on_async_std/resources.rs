@@ -7,9 +7,10 @@ use std::rc::Rc;
 
 use async_std::channel::{Receiver, Sender, unbounded};
 use async_std::sync::RwLock;
-use async_std::task;
 
 use common::workload::resources::Meter;
+
+use super::task;
 
 pub async fn idle(n: usize, meter: &mut Meter) {
     let gate = Rc::new(RwLock::new(()));

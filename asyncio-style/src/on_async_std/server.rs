@@ -15,12 +15,13 @@ use async_std::io::{ReadExt, WriteExt};
 use async_std::net::{TcpListener, TcpStream};
 use async_std::os::unix::net::UnixStream;
 use async_std::prelude::FutureExt;
-use async_std::task::{self, sleep};
 
 use common::http::conn::{Conn, Wants};
 use common::limits::BUFFER;
 use common::limits::max_connections::OTHERS;
 use common::workload::server::{REST, Served, Visit, is_exhausted};
+
+use super::task::{self, sleep};
 
 pub async fn run(listener: net::TcpListener, stop: unix::net::UnixStream) -> io::Result<Served> {
     let listener = TcpListener::from(listener);

@@ -6,9 +6,10 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use async_std::sync::Mutex;
-use async_std::task;
 
 use common::workload::shared_state::{Bank, Totals, Transfer, think};
+
+use super::task;
 
 struct Accounts {
     balances: Vec<Cell<i64>>,

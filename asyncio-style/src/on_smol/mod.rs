@@ -1,6 +1,8 @@
 //! The workloads on smol, whose executor is small enough to be read in an evening.
 
+use std::cell::RefCell;
 use std::io;
+use std::rc::Rc;
 use std::time::Instant;
 
 use smol::{LocalExecutor, Task, Timer};
@@ -17,25 +19,46 @@ pub mod server;
 pub mod shared_state;
 
 thread_local! {
-    // smol's executor is a value, not a place: one for this thread takes the part that the
-    // running loop has in asyncio.
-    static EXECUTOR: LocalExecutor<'static> = const { LocalExecutor::new() };
+    // smol's executor is a value, not a place: the one of the loop that runs has this place.
+    static RUNNING: RefCell<Option<Rc<LocalExecutor<'static>>>> = const { RefCell::new(None) };
 }
 
-/// Runs the loop until `main` is done, as `asyncio.run(main)` does: one thread, this one.
+/// Runs the loop until `main` is done, as `asyncio.run(main)` does: one thread, this one. What is
+/// pending then is cancelled.
 pub fn run<T>(main: impl Future<Output = T>) -> T {
-    EXECUTOR.with(|executor| smol::block_on(executor.run(main)))
+    let executor = Rc::new(LocalExecutor::new());
+    let running = Running(RUNNING.replace(Some(Rc::clone(&executor))));
+    let result = smol::block_on(executor.run(main));
+    drop((executor, running));
+    result
+}
+
+/// The loop that ran before, which goes on when this is dropped.
+struct Running(Option<Rc<LocalExecutor<'static>>>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // An executor that is dropped cancels its tasks; what their destructors spawn comes to
+        // the next one, which does not run.
+        drop(RUNNING.replace(Some(Rc::default())));
+        drop(RUNNING.replace(self.0.take()));
+    }
 }
 
 /// What tokio and async-std have under this name.
-mod task {
-    pub(super) use super::spawn_local;
-    pub(super) use smol::future::yield_now;
-}
+pub mod task {
+    use super::{RUNNING, Task};
+    pub use smol::future::yield_now;
 
-/// Starts a task on this thread's executor (`asyncio.create_task`).
-pub fn spawn_local<T: 'static>(task: impl Future<Output = T> + 'static) -> Task<T> {
-    EXECUTOR.with(|executor| executor.spawn(task))
+    /// Starts a task on the loop that runs (`asyncio.create_task`).
+    ///
+    /// # Panics
+    ///
+    /// No loop runs.
+    pub fn spawn_local<T: 'static>(task: impl Future<Output = T> + 'static) -> Task<T> {
+        let executor = RUNNING.with_borrow(Clone::clone);
+        executor.expect("a loop runs").spawn(task)
+    }
 }
 
 /// Loses every race until the deadline, and wins with an error then.

@@ -22,7 +22,7 @@ use common::limits::BUFFER;
 use common::limits::max_connections::OTHERS;
 use common::workload::server::{REST, Served, Visit, is_exhausted};
 
-use super::spawn_local;
+use super::task::spawn_local;
 
 pub async fn run(listener: net::TcpListener, stop: unix::net::UnixStream) -> io::Result<Served> {
     let listener = TcpListener::try_from(listener)?;
