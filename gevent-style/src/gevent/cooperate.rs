@@ -4,7 +4,7 @@
 use std::ffi::c_int;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use libc::ssize_t;
 
@@ -59,9 +59,23 @@ pub fn told_to_end() -> Result<(), c_int> {
     }
 }
 
+/// Parks for a moment, where the kernel has no event for what is waited for; `Err` is the errno to
+/// report: EAGAIN when the time is up.
+pub fn pause(until: Option<Instant>) -> Result<(), c_int> {
+    let soon = Instant::now() + Duration::from_millis(1);
+    if until.is_some_and(|until| until <= soon) {
+        return Err(libc::EAGAIN);
+    }
+    match park(&[], Some(soon), 0) {
+        Err(0) => Ok(()),
+        result => result,
+    }
+}
+
 /// Tries a call that never blocks, and parks while the kernel says that it would.
 pub fn cooperate(fd: RawFd, way: Direction, mut attempt: impl FnMut() -> ssize_t) -> ssize_t {
     let mut until = None;
+    let mut in_vain = 0;
     loop {
         let n = attempt();
         if n >= 0 || errno() != libc::EAGAIN {
@@ -71,8 +85,15 @@ pub fn cooperate(fd: RawFd, way: Direction, mut attempt: impl FnMut() -> ssize_t
             return fail(libc::EAGAIN) as ssize_t;
         }
         let until = *until.get_or_insert_with(|| deadline(fd, way.timeout));
+        in_vain += 1;
         // EAGAIN is what the kernel answers when a socket's own timeout is over.
-        if let Err(errno) = park(&[(fd, way.mask)], until, libc::EAGAIN) {
+        let parked = if in_vain % 10 == 0 {
+            // Said to be ready again and again: a datagram for a Unix socket that has no room.
+            pause(until)
+        } else {
+            park(&[(fd, way.mask)], until, libc::EAGAIN)
+        };
+        if let Err(errno) = parked {
             return fail(errno) as ssize_t;
         }
     }

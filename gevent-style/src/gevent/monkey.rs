@@ -31,8 +31,7 @@ fn silence_std() {
     panic::set_hook(Box::new(move |info| {
         let place = info.location().map_or("", |location| location.file());
         let of_command = place.contains("library/std/src/") && place.contains("process");
-        let told = || Life::current().is_some_and(|life| life.note_panic_of_std());
-        if !(of_command && told()) {
+        if !Life::current().is_some_and(|life| life.note_panic(of_command)) {
             before(info);
         }
     }));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use libc::{msghdr, nfds_t, pollfd, size_t, sockaddr, socklen_t, ssize_t};
 
 use crate::gevent::cooperate::{
-    Direction, IN, OUT, cooperate, cooperative, is_patched, park, told_to_end,
+    Direction, IN, OUT, cooperate, cooperative, is_patched, park, pause, told_to_end,
 };
 use crate::gevent::sys::{
     array, deadline, errno, fail, libc_own, nonblocking, poll_for_real, set_errno, set_nonblocking,
@@ -73,9 +73,6 @@ fn refused_meanwhile(fd: RawFd, way: Direction) -> bool {
     meanwhile
 }
 
-/// How long to wait for a place in the backlog of a Unix socket: the kernel has no event for it.
-const BACKLOG_FULL: Duration = Duration::from_millis(1);
-
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "the signature is libc's")]
 unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int {
@@ -94,13 +91,8 @@ unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, len: socklen_t
         match without_blocking(fd, call) {
             // A Unix socket whose listener has no room: it connects at once or not at all.
             (-1, libc::EAGAIN) => {
-                let soon = Instant::now() + BACKLOG_FULL;
-                if until.is_some_and(|until| until <= soon) {
-                    return fail(libc::EAGAIN);
-                }
-                match park(&[], Some(soon), 0) {
-                    Err(0) | Ok(()) => {}
-                    Err(errno) => return fail(errno),
+                if let Err(errno) = pause(until) {
+                    return fail(errno);
                 }
             }
             (-1, libc::EINPROGRESS | libc::EALREADY) => break,

@@ -252,11 +252,11 @@ impl Life {
         });
     }
 
-    /// std is about to panic: over the error of a wait that was ended early?
-    pub fn note_panic_of_std(&self) -> bool {
-        let told = self.told().is_some();
-        locked(&self.0, |state| state.std_panicked = told);
-        told
+    /// A panic begins, in std's `Command` or elsewhere: is it over a wait that was ended early?
+    pub fn note_panic(&self, of_command: bool) -> bool {
+        let over_a_wait = of_command && self.told().is_some();
+        locked(&self.0, |state| state.std_panicked = over_a_wait);
+        over_a_wait
     }
 
     /// Was the panic that has just been caught std's own, over a wait that was ended early? Why?

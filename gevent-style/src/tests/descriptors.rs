@@ -1,7 +1,7 @@
 //! Descriptors that are shared, reused, full, or not there at all.
 
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 
 use super::*;
 
@@ -158,4 +158,21 @@ fn calls_without_buffers_do_what_libc_does() {
     });
     assert_eq!(results, [0, 0, -1, -1, -1]);
     assert_eq!(left, b"kept");
+}
+
+#[test]
+fn a_unix_socket_that_has_no_room_for_a_datagram_is_waited_for() {
+    const MANY: usize = 500;
+    let name = format!("gevent-style-datagrams-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(name).unwrap();
+    let near = UnixDatagram::bind_addr(&address).unwrap();
+    let far = UnixDatagram::unbound().unwrap();
+    is_patched(
+        move || {
+            for _ in 0..MANY {
+                assert_eq!(far.send_to_addr(b"hi", &address).unwrap(), 2);
+            }
+        },
+        move || (0..MANY).for_each(|_| assert_eq!(near.recv(&mut [0; 8]).unwrap(), 2)),
+    );
 }
