@@ -18,6 +18,7 @@ use common::report::verdict::Verdict;
 use common::workload::io_bound::{Job, Outcome};
 use serde_json::{Value, json};
 
+use super::check_descriptors;
 use crate::asyncio::event_loop::EventLoop;
 use crate::asyncio::exceptions::Exception;
 use crate::asyncio::futures::Future;
@@ -36,6 +37,7 @@ pub fn run(_flags: &Flags) -> Section {
 }
 
 fn both(section: &mut Section) -> io::Result<()> {
+    check_descriptors()?;
     section.answer.push(format!("the loop alone: {}", alone()?.join(", ")));
     section.answer.push(format!("both in one program: {}", together()?));
     let mut site = Site::start()?;
@@ -157,16 +159,20 @@ fn jobs(address: SocketAddr) -> Vec<Job> {
 fn with_callbacks(event_loop: &EventLoop, jobs: Vec<Job>) -> Vec<Outcome> {
     let mut tasks = Vec::new();
     for job in jobs {
-        let (get, done) = (Get::new(job), event_loop.create_future());
+        let (timeout, get, done) = (job.timeout, Get::new(job), event_loop.create_future());
         let address = get.address();
         let exchange = Rc::new(RefCell::new(Some((get, done.clone()))));
         let page = Page { exchange: Rc::clone(&exchange), transport: None };
+        let late = Rc::clone(&exchange);
         let connection = event_loop.create_connection(address, page);
         connection.add_done_callback(move |connection| {
             // Without a connection the protocol is never called.
             if let Some(Err(error)) = connection.result() {
                 finish(&exchange, Err(io::Error::other(error.to_string())));
             }
+        });
+        event_loop.call_later(timeout, move || {
+            finish(&late, Err(io::ErrorKind::TimedOut.into()));
         });
         tasks.push(done);
     }
@@ -234,7 +240,11 @@ impl Page {
 fn with_coroutines(event_loop: &EventLoop, jobs: Vec<Job>) -> Vec<Outcome> {
     let mut tasks = Vec::new();
     for job in jobs {
-        tasks.push(event_loop.create_task(fetch(event_loop.clone(), job)));
+        let timeout = job.timeout;
+        let task = event_loop.create_task(fetch(event_loop.clone(), job));
+        let late = task.clone();
+        event_loop.call_later(timeout, move || _ = late.cancel());
+        tasks.push(task);
     }
     let mut outcomes = Vec::new();
     for task in tasks {

@@ -4,7 +4,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::future::ready;
 use std::io;
 use std::panic::{self, AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -19,6 +19,7 @@ use common::workload::io_bound::{Job, Outcome};
 use serde_json::{Value, json};
 use smol::future::{FutureExt, block_on};
 
+use super::check_descriptors;
 use crate::{on_async_std, on_smol, on_tokio};
 
 /// One loop's answers to the same questions.
@@ -166,13 +167,6 @@ fn compare(section: &mut Section) -> io::Result<()> {
     section.measure("same", json!(same));
     section.measure("threads", json!(threads));
     Ok(())
-}
-
-/// The loops need some descriptors, and say nothing if they have none: smol's and async-std's
-/// common reactor waits for ever.
-fn check_descriptors() -> io::Result<()> {
-    let free: io::Result<Vec<File>> = (0..32).map(|_| File::open("/dev/null")).collect();
-    free.map(drop)
 }
 
 fn jobs(site: &Site) -> Vec<Job> {
