@@ -19,6 +19,7 @@
 //! | [`measure`] | flags, runs, pictures and judges, one file for each workload |
 //! | [`registry`] | the table of workloads |
 //! | [`cli`], [`program`] | the command line, and the `main` of every program |
+//! | [`exercise`] | what the checks of the exercises say, and how they end |
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 compile_error!("This project runs on Linux with glibc; the README says how to use a container.");
@@ -26,6 +27,7 @@ compile_error!("This project runs on Linux with glibc; the README says how to us
 pub mod claims;
 pub mod cli;
 pub mod error;
+pub mod exercise;
 pub mod http;
 pub mod limits;
 pub mod machine;
