@@ -62,6 +62,10 @@ impl Meeting {
         let alone = |arrived: &mut usize| *arrived < 2;
         let _ = self.changed.wait_timeout_while(arrived, Self::LIMIT, alone);
     }
+
+    fn both_came(self) -> bool {
+        self.arrived.into_inner().expect("no holder panics") >= 2
+    }
 }
 
 /// On a busy machine one of two threads may be late for a meeting, but not every time.
@@ -69,35 +73,38 @@ const ROUNDS: usize = 3;
 
 fn check_lost_update(add: fn(&AtomicI64, i64, &dyn Fn())) -> Result<(), Sentence> {
     for _ in 0..ROUNDS {
-        let balance = within(LIMIT, "two additions should both end", move || {
+        let (balance, thought) = within(LIMIT, "two additions should both end", move || {
             let (balance, meeting) = (AtomicI64::new(0), Meeting::default());
             thread::scope(|scope| {
                 scope.spawn(|| add(&balance, 1, &|| meeting.wait()));
                 scope.spawn(|| add(&balance, 10, &|| meeting.wait()));
             });
-            balance.load(Relaxed)
+            (balance.load(Relaxed), meeting.both_came())
         })?;
         let sentence = format!("two threads add 1 and 10 to 0: it should be 11, not {balance}");
         should(balance == 11, sentence)?;
+        should(thought, "both additions should still think")?;
     }
     Ok(())
 }
 
-fn check_two_locks(
-    transfer: fn(&[Mutex<i64>], usize, usize, i64, &dyn Fn()),
-) -> Result<(), Sentence> {
+type Transfer = fn(&[Mutex<i64>], usize, usize, i64, &dyn Fn());
+
+fn check_two_locks(transfer: Transfer) -> Result<(), Sentence> {
     for _ in 0..ROUNDS {
         let wait = "two transfers in opposite directions should both end, not wait for each other";
-        let balances = within(LIMIT, wait, move || {
+        let (balances, thought) = within(LIMIT, wait, move || {
             let (accounts, meeting) = ([0, 0].map(Mutex::new), Meeting::default());
             thread::scope(|scope| {
                 scope.spawn(|| transfer(&accounts, 0, 1, 1, &|| meeting.wait()));
                 scope.spawn(|| transfer(&accounts, 1, 0, 10, &|| meeting.wait()));
             });
-            accounts.map(|account| account.into_inner().expect("no holder panics"))
+            let balances = accounts.map(|account| account.into_inner().expect("no holder panics"));
+            (balances, meeting.both_came())
         })?;
         let sentence = format!("1 there and 10 back: it should be [9, -9], not {balances:?}");
         should(balances == [9, -9], sentence)?;
+        should(thought, "both transfers should still think")?;
     }
     Ok(())
 }

@@ -2,8 +2,9 @@
 //! peer sends: also when it drips one byte after the other.
 //! Hint: when does the timeout of a read start? How much of the page's time is left by then?
 //! `io_bound::exchange` asks before every read.
-//! The bug: "slowloris" against clients; CPython's `socket.settimeout` has the same limit.
-//! Try it: cargo test -p threads dripping_peer -- --ignored
+//! The bug: `sock.settimeout` of Python, and with it `timeout` of requests, whose documentation
+//! says that it is no limit on the whole response.
+//! Try it: `cargo test -p threads dripping_peer -- --ignored`
 
 use std::io::{self, Read};
 use std::net::TcpStream;

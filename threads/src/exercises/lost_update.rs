@@ -3,7 +3,7 @@
 //! Hint: what is `before` worth after `think`? Look for the method of `AtomicI64` that reads
 //! and writes in one step.
 //! Claim T11, slide 15: threads that share state lose updates.
-//! Try it: cargo test -p threads lost_update -- --ignored
+//! Try it: `cargo test -p threads lost_update -- --ignored`
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 

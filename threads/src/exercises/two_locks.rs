@@ -3,7 +3,7 @@
 //! Hint: who waits for whom when each holds its first lock? Any order of the locks does, if
 //! all transfers keep to it.
 //! Slide 15: shared state can cause difficulties; `cargo run -p threads -- deadlock` shows this.
-//! Try it: cargo test -p threads two_locks -- --ignored
+//! Try it: `cargo test -p threads two_locks -- --ignored`
 
 use std::sync::Mutex;
 

@@ -1,7 +1,8 @@
 //! `fetch` reads a page to its end and should take at most `timeout` for it, however the
 //! peer sends: also when it drips one byte after the other.
 //! What was wrong: the timeout of a read starts anew with every read, and so with every byte.
-//! The bug: "slowloris" against clients; CPython's `socket.settimeout` has the same limit.
+//! The bug: `sock.settimeout` of Python, and with it `timeout` of requests, whose documentation
+//! says that it is no limit on the whole response.
 
 use std::io::{self, ErrorKind, Read};
 use std::net::TcpStream;
