@@ -44,7 +44,7 @@ const ON_TOKIO: Style = Style {
     idle_tasks: 10_000,
     resources_idle: |n, meter| on_tokio::run(on_tokio::resources::idle(n, meter)),
     resources_ring: |n, laps| on_tokio::run(on_tokio::resources::ring(n, laps)),
-    server: |door, stop| on_tokio::run(on_tokio::server::run(door, stop)),
+    server: |listener, stop, limits| on_tokio::run(on_tokio::server::run(listener, stop, limits)),
     max_connections: max_connections::OTHERS,
     also: &[
         Also::CpuBound("thread-pool", |counts| {
@@ -78,7 +78,9 @@ const ON_ASYNC_STD: Style = Style {
     pause: |counter| on_async_std::run(on_async_std::pause::run(counter)),
     resources_idle: |n, meter| on_async_std::run(on_async_std::resources::idle(n, meter)),
     resources_ring: |n, laps| on_async_std::run(on_async_std::resources::ring(n, laps)),
-    server: |door, stop| on_async_std::run(on_async_std::server::run(door, stop)),
+    server: |listener, stop, limits| {
+        on_async_std::run(on_async_std::server::run(listener, stop, limits))
+    },
     also: &[
         Also::CpuBound("thread-pool", |counts| {
             on_async_std::run(on_async_std::cpu_bound::thread_pool(counts))
@@ -112,7 +114,7 @@ const ON_SMOL: Style = Style {
     pause: |counter| on_smol::run(on_smol::pause::run(counter)),
     resources_idle: |n, meter| on_smol::run(on_smol::resources::idle(n, meter)),
     resources_ring: |n, laps| on_smol::run(on_smol::resources::ring(n, laps)),
-    server: |door, stop| on_smol::run(on_smol::server::run(door, stop)),
+    server: |listener, stop, limits| on_smol::run(on_smol::server::run(listener, stop, limits)),
     also: &[
         Also::CpuBound("thread-pool", |counts| {
             on_smol::run(on_smol::cpu_bound::thread_pool(counts))

@@ -6,6 +6,7 @@ use clap::{Arg, ArgMatches, FromArgMatches as _};
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::measure::resources::MeasureMemory;
+use crate::measure::server::ServeArgs;
 use crate::partner::load::Load;
 use crate::registry::{Aside, Flags, Shared, WORKLOADS, Workload};
 use crate::style::Style;
@@ -26,9 +27,7 @@ pub enum Command {
     /// One run of `resources`, as a child.
     MeasureMemory(MeasureMemory),
     /// The style's server, until a signal ends it.
-    Serve {
-        port: u16,
-    },
+    Serve(ServeArgs),
 }
 
 /// The flags of all commands; some commands take only some of them.
@@ -92,7 +91,7 @@ fn read(matches: &ArgMatches, asides: &'static [Aside]) -> Result<(Flags, Comman
     let command = match name {
         "list" => Command::List,
         "site" => Command::Site { port },
-        "serve" => Command::Serve { port: port.expect("it has a default") },
+        "serve" => Command::Serve(ServeArgs::from_arg_matches(given)?),
         "load" => Command::Load(Load::from_arg_matches(given)?),
         "measure-memory" => Command::MeasureMemory(MeasureMemory::from_arg_matches(given)?),
         name => match WORKLOADS.iter().find(|workload| workload.name == name) {
@@ -142,12 +141,11 @@ fn clap_command(styles: &[Style], asides: &[Aside]) -> clap::Command {
         let sub = clap::Command::new(aside.name).about(aside.about);
         clap = clap.subcommand(if aside.listens { sub.arg(port.clone()) } else { sub });
     }
-    let own_port = port.clone().default_value("8000");
-    let serve = clap::Command::new("serve").about("Serve pages until Ctrl-C").arg(own_port);
+    let serve = clap::Command::new("serve").about("Serve pages until Ctrl-C");
     let load = clap::Command::new("load").about("Clients that try a server").hide(true);
     let memory = clap::Command::new("measure-memory").about("One run of resources").hide(true);
     clap.subcommand(clap::Command::new("list").about("Say what there is, a line each"))
-        .subcommand(serve)
+        .subcommand(ServeArgs::augment_args(serve))
         .subcommand(clap::Command::new("site").about("The web site").hide(true).arg(port))
         .subcommand(Load::augment_args(load))
         .subcommand(MeasureMemory::augment_args(memory))

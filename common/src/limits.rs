@@ -1,4 +1,6 @@
-//! How much and how many: what clients and servers of all styles hold to.
+//! How much, how many and how long: what clients and servers of all styles keep to.
+
+use std::time::Duration;
 
 /// How many bytes every style reads at once.
 pub const BUFFER: usize = 4096;
@@ -15,4 +17,33 @@ pub mod max_connections {
     pub const PROCESSES: usize = 200;
     /// All on one thread.
     pub const OTHERS: usize = 12_000;
+}
+
+/// What a server allows its peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How many connections are open at once.
+    pub max_connections: usize,
+    /// How long a connection is kept on which nothing is asked.
+    pub idle: Duration,
+    /// How long a request may take from its first byte to its last.
+    pub request: Duration,
+    /// How long a peer may take to receive a piece of its answer, 16 KiB.
+    pub write: Duration,
+    /// How long the peer has to close after its last answer, and how long a server that shuts down
+    /// still answers.
+    pub grace: Duration,
+}
+
+impl Limits {
+    /// What every style allows, and so many connections.
+    pub const fn new(max_connections: usize) -> Limits {
+        Limits {
+            max_connections,
+            idle: Duration::from_secs(5),
+            request: Duration::from_secs(10),
+            write: Duration::from_secs(10),
+            grace: Duration::from_secs(1),
+        }
+    }
 }

@@ -48,10 +48,10 @@ impl Program<'_> {
             Command::Site { port } => Ok(crate::partner::site::program::main(*port)),
             Command::Load(load) => Ok(crate::partner::load::main(load)),
             Command::MeasureMemory(run) => Ok(resources::measure_memory(self.style, run)),
-            Command::Serve { port } => {
+            Command::Serve(args) => {
                 let mut machine = machine;
                 flags.shared.cores.map_or(Ok(()), |cores| machine.use_cores(cores as usize))?;
-                server::serve(self.style, *port, flags.shared.quiet)
+                server::serve(self.style, args, flags.shared.quiet)
             }
             Command::All => self.run_all(&WORKLOADS, self.asides, flags, machine),
             Command::Workload(workload) => {

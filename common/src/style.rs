@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::limits::Limits;
 use crate::workload::cpu_bound::{Count, Counted};
 use crate::workload::early_results::Arrivals;
 use crate::workload::interactivity::{Beats, Heart};
@@ -14,7 +15,7 @@ use crate::workload::io_bound::{Job, Outcome};
 use crate::workload::ordering::Steps;
 use crate::workload::pause::{Counter, Paused};
 use crate::workload::resources::Meter;
-use crate::workload::server::Served;
+use crate::workload::server::ServerStats;
 use crate::workload::shared_state::{Bank, Leaves, Totals};
 
 /// What a task is made of.
@@ -62,7 +63,7 @@ pub struct Style {
     pub resources_idle: fn(usize, &mut Meter),
     pub resources_ring: fn(usize, usize) -> usize,
     /// Serves until the second argument is at its end.
-    pub server: fn(TcpListener, UnixStream) -> io::Result<Served>,
+    pub server: fn(TcpListener, UnixStream, Limits) -> io::Result<ServerStats>,
     /// How many connections the server holds at once.
     pub max_connections: usize,
     /// Second functions of a workload, run by `--way NAME`.

@@ -50,7 +50,7 @@ const COROUTINES: Style = Style {
     idle_tasks: 10_000,
     resources_idle: |n, meter| scheduler::run(|| resources::idle(n, meter)),
     resources_ring: |n, laps| scheduler::run(|| resources::ring(n, laps)),
-    server: |door, stop| scheduler::run(|| server::run(door, stop)),
+    server: |listener, stop, limits| scheduler::run(|| server::run(listener, stop, limits)),
     max_connections: max_connections::OTHERS,
     also: &[Also::SharedState(
         "locked",

@@ -1,141 +1,117 @@
 //! server: answer every connection at the same time.
-//! One greenlet a connection, all on one thread: before each call that would block, it waits.
+//! One greenlet per connection, all on one thread: before a call that would block, it waits.
 //! Run it: cargo run -p coroutines -- server
 
-use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use common::http::conn::{Conn, Wants};
-use common::limits::BUFFER;
-use common::limits::max_connections::OTHERS;
-use common::workload::server::{REST, Served, Visit, is_exhausted};
+use common::limits::{BUFFER, Limits};
+use common::workload::server::{ACCEPT_BACKOFF, ConnectionStats, ServerStats, is_exhausted};
 
-use crate::coroutine::scheduler;
+use crate::coroutine::scheduler::{self, Task};
 use crate::coroutine::source::Source;
 use crate::coroutine::sync::Event;
-use crate::coroutine::wait::{readable, wait, wait_any, writable};
+use crate::coroutine::wait::{readable, wait_any, writable};
 
-pub fn run(listener: TcpListener, stop: UnixStream) -> io::Result<Served> {
+pub fn run(listener: TcpListener, stop: UnixStream, limits: Limits) -> io::Result<ServerStats> {
     listener.set_nonblocking(true)?;
-    let room = Rc::new(Room::default());
+    let shutdown = Rc::new(Event::new());
+    let mut connections = Connections::default();
     while wait_any(&[readable(&stop), readable(&listener)], None)? == 1 {
-        let begun = listener.accept().and_then(|(socket, _)| {
-            let guest = Room::enter(&room, socket);
-            scheduler::try_spawn(move || serve(guest))
-        });
-        match begun {
-            Ok(task) => drop(task), // it goes on: the room knows when it ends
-            Err(error) if is_exhausted(&error) => scheduler::sleep(REST),
-            Err(_) => {} // whoever it was has gone again
+        let accepted = listener.accept();
+        match accepted.and_then(|(socket, _)| connections.start(socket, &shutdown, limits)) {
+            Err(error) if is_exhausted(&error) => scheduler::sleep(ACCEPT_BACKOFF),
+            Ok(()) | Err(_) => {} // an error: the client has already disconnected
         }
     }
     drop(listener);
-    room.close()?;
-    Ok(room.served.take())
+    // The connections close within the grace.
+    shutdown.set();
+    Ok(connections.join())
 }
 
-fn serve(mut guest: Guest) {
-    let Guest { socket, conn, room } = &mut guest;
-    loop {
-        if room.closing.is_set() {
-            conn.finish();
-        }
-        if conn.wants() == Wants::Close {
-            return;
-        }
-        let result = exchange(socket, conn, room);
+fn serve(socket: &TcpStream, mut conn: Conn, shutdown: &Event) -> ConnectionStats {
+    conn.done(socket.set_nonblocking(true));
+    while conn.wants() != Wants::Close {
+        let result = exchange(socket, &mut conn, shutdown);
         conn.done(result);
     }
+    ConnectionStats::of(&conn)
 }
 
 /// Does what the connection wants next.
-fn exchange(socket: &mut TcpStream, conn: &mut Conn, room: &Room) -> io::Result<()> {
+fn exchange(mut socket: &TcpStream, conn: &mut Conn, shutdown: &Event) -> io::Result<()> {
     let mut buf = [0; BUFFER];
-    if conn.wants() == Wants::Drain {
-        socket.shutdown(Shutdown::Write)?;
-    }
     match conn.wants() {
-        Wants::Read | Wants::Drain => {
-            room.wait(readable(socket), conn.patience())?;
+        Wants::Read => {
+            wait(Some(readable(&socket)), conn, shutdown)?;
             let n = socket.read(&mut buf)?;
             conn.received(&buf[..n]);
         }
-        Wants::Write => {
-            room.wait(writable(socket), conn.patience())?;
-            let n = socket.write(conn.output())?;
-            conn.sent(n);
+        // Most writes do not block, so this one is tried before it waits.
+        Wants::Write => match socket.write(conn.output()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                wait(Some(writable(&socket)), conn, shutdown)?;
+            }
+            written => {
+                conn.sent(written?);
+                scheduler::yield_now(); // a peer that reads fast must not keep out the others
+            }
+        },
+        Wants::ShutdownWrite => {
+            socket.shutdown(Shutdown::Write)?;
+            conn.write_shut();
         }
-        Wants::Wait(pause) => room.rest(pause),
+        Wants::Wait => wait(None, conn, shutdown)?,
         Wants::Close => {}
     }
     Ok(())
 }
 
-/// Who is in, and how they learn that they have to leave.
+/// Waits for the socket. The shutdown ends the wait too, once, and the connection is told.
+fn wait(socket: Option<Source>, conn: &mut Conn, shutdown: &Event) -> io::Result<()> {
+    let end = (!conn.is_shutting_down()).then_some(Source::Event(shutdown));
+    let sources: Vec<Source> = socket.into_iter().chain(end).collect();
+    wait_any(&sources, Instant::now() + conn.time_left())?;
+    if shutdown.is_set() {
+        conn.shutdown_requested();
+    }
+    Ok(())
+}
+
+/// The open connections, one greenlet each.
 #[derive(Default)]
-struct Room {
-    served: RefCell<Served>,
-    closing: Event,
-    empty: Event,
+struct Connections {
+    tasks: Vec<Task<ConnectionStats>>,
+    stats: ServerStats,
 }
 
-/// One connection, from its beginning until this is dropped.
-struct Guest {
-    socket: TcpStream,
-    conn: Conn,
-    room: Rc<Room>,
-}
-
-impl Room {
-    fn enter(room: &Rc<Room>, socket: TcpStream) -> Guest {
-        let mut served = room.served.borrow_mut();
-        let full = served.open >= OTHERS;
-        served.begin();
-        let conn = if full { Conn::too_many() } else { Conn::new() };
-        Guest { socket, conn, room: Rc::clone(room) }
-    }
-
-    /// Waits for a socket; or, once, until the room begins to close.
-    fn wait(&self, socket: Source, patience: Duration) -> io::Result<()> {
-        let deadline = Instant::now() + patience;
-        if self.closing.is_set() {
-            return wait(socket, deadline);
-        }
-        match wait_any(&[socket, Source::Event(&self.closing)], deadline)? {
-            0 => Ok(()),
-            _ => Err(io::ErrorKind::Interrupted.into()),
-        }
-    }
-
-    /// Waits so long, or until the room begins to close.
-    fn rest(&self, pause: Duration) {
-        if self.closing.is_set() {
-            return scheduler::sleep(pause);
-        }
-        let _ = wait(Source::Event(&self.closing), Instant::now() + pause);
-    }
-
-    /// Has everybody leave, which they do within the grace, and waits for it.
-    fn close(&self) -> io::Result<()> {
-        self.closing.set();
-        if self.served.borrow().open > 0 {
-            self.empty.clear();
-            self.empty.wait()?;
-        }
+impl Connections {
+    fn start(&mut self, socket: TcpStream, shutdown: &Rc<Event>, limits: Limits) -> io::Result<()> {
+        self.join_finished();
+        let full = self.tasks.len() >= limits.max_connections;
+        let conn = if full { Conn::too_many(limits) } else { Conn::new(limits) };
+        let shutdown = Rc::clone(shutdown);
+        self.tasks.push(scheduler::try_spawn(move || serve(&socket, conn, &shutdown))?);
+        self.stats.begin();
         Ok(())
     }
-}
 
-impl Drop for Guest {
-    fn drop(&mut self) {
-        let mut served = self.room.served.borrow_mut();
-        served.end(Visit::of(&self.conn));
-        if served.open == 0 {
-            self.room.empty.set();
+    fn join_finished(&mut self) {
+        for task in self.tasks.extract_if(.., |task| task.is_finished()) {
+            // An error is a panic: it has been printed, and ended this connection only.
+            self.stats.end(task.join().unwrap_or_default());
         }
+    }
+
+    fn join(mut self) -> ServerStats {
+        for task in self.tasks {
+            self.stats.end(task.join().unwrap_or_default());
+        }
+        self.stats
     }
 }

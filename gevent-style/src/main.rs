@@ -53,7 +53,7 @@ const GEVENT_STYLE: Style = Style {
     idle_tasks: 10_000,
     resources_idle: |n, meter| greenlet::run(|| resources::idle(n, meter)),
     resources_ring: |n, laps| greenlet::run(|| resources::ring(n, laps)),
-    server: |door, stop| greenlet::run(|| server::run(door, stop)),
+    server: |listener, stop, limits| greenlet::run(|| server::run(listener, stop, limits)),
     max_connections: max_connections::OTHERS,
     also: &[
         Also::CpuBound("thread-pool", |counts| greenlet::run(|| cpu_bound::thread_pool(counts))),

@@ -1,173 +1,154 @@
 //! server: answer every connection at the same time.
-//! One greenlet a connection: the call that would block is patched, and switches to the hub.
+//! One greenlet per connection: the call that would block is patched, and switches to the hub.
 //! Run it: cargo run -p gevent-style -- server
 
-use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use common::http::conn::{Conn, GRACE, Wants};
-use common::limits::BUFFER;
-use common::limits::max_connections::OTHERS;
-use common::workload::server::{REST, Served, Visit, is_exhausted};
+use common::http::conn::{Conn, Wants};
+use common::limits::{BUFFER, Limits};
+use common::workload::server::{ACCEPT_BACKOFF, ConnectionStats, ServerStats, is_exhausted};
 
 use crate::gevent::greenlet::{self, Greenlet};
 
-pub fn run(listener: TcpListener, stop: UnixStream) -> io::Result<Served> {
-    let room = Arc::new(Room::default());
-    let (door, theirs) = (listener.try_clone()?, Arc::clone(&room));
-    let closing = greenlet::spawn(move || theirs.close(stop, door));
-    let mut tasks = Vec::new();
-    while room.has_space() {
-        let begun = listener.accept().and_then(|(socket, _)| {
-            let guest = Room::enter(&room, socket);
-            greenlet::try_spawn(move || serve(guest))
-        });
-        match begun {
-            Ok(task) => tasks.push(task),
-            Err(error) if is_exhausted(&error) => room.rest(REST),
-            Err(_) => {} // whoever it was has gone again
+pub fn run(listener: TcpListener, stop: UnixStream, limits: Limits) -> io::Result<ServerStats> {
+    let shared = listener.try_clone()?;
+    let stopping = greenlet::spawn(move || shut_down(stop, shared));
+    let mut connections = Connections::default();
+    while !stopping.ready() {
+        connections.join_finished();
+        if connections.tasks.len() >= limits.max_connections {
+            thread::sleep(ACCEPT_BACKOFF); // the next one waits in the listener
+            continue;
         }
-        // Now and then: a server that runs for a year keeps no list of all it ever did.
-        if tasks.len() > 2 * room.lock().served.open + 100 {
-            tasks.extract_if(.., |task| task.ready()).for_each(join);
+        let accepted = listener.accept();
+        match accepted.and_then(|(socket, _)| connections.start(socket, limits)) {
+            Err(error) if is_exhausted(&error) => thread::sleep(ACCEPT_BACKOFF),
+            Ok(()) | Err(_) => {} // an error: the client has already disconnected
         }
     }
-    tasks.into_iter().for_each(join);
-    join(closing);
-    Ok(room.lock().served.clone())
+    stopping.join().expect("it catches its errors");
+    Ok(connections.shut_down(limits.grace))
 }
 
-fn join(task: Greenlet<()>) {
-    // An error is a panic: it has been printed, and was the end of one connection only.
-    let _ = task.join();
+/// Waits for the end of `stop`, then shuts the listener down, which ends a wait in `accept`.
+fn shut_down(mut stop: UnixStream, listener: TcpListener) {
+    let _ = io::copy(&mut stop, &mut io::sink());
+    let _ = TcpStream::from(OwnedFd::from(listener)).shutdown(Shutdown::Both);
 }
 
-fn serve(mut guest: Guest) {
-    let Guest { socket, conn, room } = &mut guest;
+fn serve(connection: &Connection, limits: Limits) -> ConnectionStats {
+    let mut conn = Conn::new(limits);
+    // Set once: the time of a write begins with the write. A read has what is left of its time.
+    conn.done(connection.socket.set_write_timeout(Some(limits.write)));
     loop {
-        if room.is_closing(socket, conn.is_idle()) {
-            conn.finish();
+        if connection.is_shutting_down(conn.is_idle()) {
+            conn.shutdown_requested();
         }
         if conn.wants() == Wants::Close {
-            return;
+            return ConnectionStats::of(&conn);
         }
-        let result = exchange(socket, conn, room);
+        let result = exchange(connection, &mut conn);
         conn.done(result);
     }
 }
 
 /// Does what the connection wants next.
-fn exchange(mut socket: &TcpStream, conn: &mut Conn, room: &Room) -> io::Result<()> {
+fn exchange(connection: &Connection, conn: &mut Conn) -> io::Result<()> {
+    let mut socket = &connection.socket;
     let mut buf = [0; BUFFER];
-    if conn.wants() == Wants::Drain {
-        socket.shutdown(Shutdown::Write)?;
-    }
     match conn.wants() {
-        Wants::Read | Wants::Drain => {
-            socket.set_read_timeout(Some(conn.patience()))?;
+        Wants::Read => {
+            socket.set_read_timeout(Some(conn.time_left()))?;
             let n = socket.read(&mut buf)?;
             conn.received(&buf[..n]);
         }
         Wants::Write => {
-            socket.set_write_timeout(Some(conn.patience()))?;
             let n = socket.write(conn.output())?;
             conn.sent(n);
         }
-        Wants::Wait(pause) => room.rest(pause),
+        Wants::ShutdownWrite => {
+            socket.shutdown(Shutdown::Write)?;
+            conn.write_shut();
+        }
+        Wants::Wait => {
+            let shutdown = connection.shutdown.lock().expect("nobody panics with the lock");
+            let waits = |shutdown: &mut bool| *shutdown == conn.is_shutting_down();
+            let _ = connection.changed.wait_timeout_while(shutdown, conn.time_left(), waits);
+        }
         Wants::Close => {}
     }
     Ok(())
 }
 
-/// Who is in. A greenlet that waits for its socket is woken only by what happens to the socket, so
-/// whoever closes the room must have that in reach.
-#[derive(Default)]
-struct Room {
-    book: Mutex<Book>,
-    closes: Condvar,
-    leaves: Condvar,
+/// An open connection. Its own greenlet waits for it, and `run` shuts it down.
+struct Connection {
+    socket: TcpStream,
+    idle: AtomicBool,
+    shutdown: Mutex<bool>,
+    changed: Condvar,
 }
 
-#[derive(Default)]
-struct Book {
-    /// By descriptor: the socket, and whether nothing is asked on it.
-    guests: HashMap<RawFd, (Arc<TcpStream>, bool)>,
-    closing: bool,
-    served: Served,
-}
-
-/// One connection, from its beginning until this is dropped.
-struct Guest {
-    socket: Arc<TcpStream>,
-    conn: Conn,
-    room: Arc<Room>,
-}
-
-impl Room {
-    fn lock(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().expect("nobody panics with the lock")
+impl Connection {
+    /// Whether to shut down. An idle connection may be closed from now on.
+    fn is_shutting_down(&self, idle: bool) -> bool {
+        let shutdown = self.shutdown.lock().expect("nobody panics with the lock");
+        self.idle.store(idle, Ordering::Relaxed);
+        *shutdown
     }
 
-    /// Waits for a place; the next connection waits in the listener meanwhile. False at the end.
-    fn has_space(&self) -> bool {
-        let full = |book: &mut Book| book.served.open >= OTHERS && !book.closing;
-        let book = self.leaves.wait_while(self.lock(), full);
-        !book.expect("nobody panics with the lock").closing
-    }
-
-    /// Waits so long, or until the room begins to close.
-    fn rest(&self, pause: Duration) {
-        let book = self.lock();
-        let closing = book.closing;
-        let _ = self.closes.wait_timeout_while(book, pause, |book| book.closing == closing);
-    }
-
-    fn enter(room: &Arc<Room>, socket: TcpStream) -> Guest {
-        let (socket, mut book) = (Arc::new(socket), room.lock());
-        book.guests.insert(socket.as_raw_fd(), (Arc::clone(&socket), true));
-        book.served.begin();
-        Guest { socket, conn: Conn::new(), room: Arc::clone(room) }
-    }
-
-    /// Whether guests have to leave; one who asks for nothing may be shown out from now on.
-    fn is_closing(&self, socket: &TcpStream, idle: bool) -> bool {
-        let mut book = self.lock();
-        book.guests.entry(socket.as_raw_fd()).and_modify(|guest| guest.1 = idle);
-        book.closing
-    }
-
-    /// Waits for the end of `stop`. Then everybody leaves: at once who asks for nothing, after the
-    /// grace all the others.
-    fn close(&self, mut stop: UnixStream, door: TcpListener) {
-        let _ = io::copy(&mut stop, &mut io::sink());
-        let mut book = self.lock();
-        book.closing = true;
-        self.closes.notify_all();
-        self.leaves.notify_all();
-        // A listener is a socket too: whoever waits in accept is woken.
-        let _ = TcpStream::from(OwnedFd::from(door)).shutdown(Shutdown::Both);
-        for (socket, _) in book.guests.values().filter(|(_, idle)| *idle) {
-            let _ = socket.shutdown(Shutdown::Read);
-        }
-        let inside = |book: &mut Book| !book.guests.is_empty();
-        let waited = self.leaves.wait_timeout_while(book, GRACE, inside);
-        let (book, _) = waited.expect("nobody panics with the lock");
-        for (socket, _) in book.guests.values() {
-            let _ = socket.shutdown(Shutdown::Both);
+    /// A greenlet that waits for its socket is woken only by what happens to the socket.
+    fn shut_down(&self, late: bool) {
+        let mut shutdown = self.shutdown.lock().expect("nobody panics with the lock");
+        *shutdown = true;
+        self.changed.notify_one();
+        if late || self.idle.load(Ordering::Relaxed) {
+            let _ = self.socket.shutdown(if late { Shutdown::Both } else { Shutdown::Read });
         }
     }
 }
 
-impl Drop for Guest {
-    fn drop(&mut self) {
-        let mut book = self.room.lock();
-        book.guests.remove(&self.socket.as_raw_fd());
-        book.served.end(Visit::of(&self.conn));
-        self.room.leaves.notify_all();
+/// The greenlets of the connections. Each owns its connection, and so closes it when it ends.
+#[derive(Default)]
+struct Connections {
+    tasks: Vec<(Weak<Connection>, Greenlet<ConnectionStats>)>,
+    stats: ServerStats,
+}
+
+impl Connections {
+    fn start(&mut self, socket: TcpStream, limits: Limits) -> io::Result<()> {
+        let (idle, shutdown, changed) = (true.into(), false.into(), Condvar::new());
+        let connection = Arc::new(Connection { socket, idle, shutdown, changed });
+        let shared = Arc::downgrade(&connection);
+        let task = greenlet::try_spawn(move || serve(&connection, limits))?;
+        self.tasks.push((shared, task));
+        self.stats.begin();
+        Ok(())
+    }
+
+    fn join_finished(&mut self) {
+        for (_, task) in self.tasks.extract_if(.., |(_, task)| task.ready()) {
+            // An error is a panic: it has been printed, and ended this connection only.
+            self.stats.end(task.join().unwrap_or_default());
+        }
+    }
+
+    /// Idle connections close at once, the others when they have answered, all within the grace.
+    fn shut_down(mut self, grace: Duration) -> ServerStats {
+        let deadline = Instant::now() + grace;
+        while !self.tasks.is_empty() {
+            let late = Instant::now() >= deadline;
+            let connections = self.tasks.iter().filter_map(|(connection, _)| connection.upgrade());
+            connections.for_each(|connection| connection.shut_down(late));
+            thread::sleep(Duration::from_millis(10)); // a join has no timeout
+            self.join_finished();
+        }
+        self.stats
     }
 }

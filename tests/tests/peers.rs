@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use common::http::conn::{Conn, REQUEST_PATIENCE, Wants};
+use common::http::conn::{Conn, Wants};
+use common::limits::Limits;
 use common::partner::site::listener::listen;
 use tests::peers::{self, Full};
 
@@ -40,7 +41,8 @@ fn start(fault: Fault, room: usize) -> SocketAddr {
     thread::spawn(move || {
         for socket in listener.incoming().flatten() {
             let too_many = open.fetch_add(1, Ordering::SeqCst) >= room;
-            let conn = if too_many { Conn::too_many() } else { Conn::new() };
+            let limits = Limits::new(room);
+            let conn = if too_many { Conn::too_many(limits) } else { Conn::new(limits) };
             let open = open.clone();
             let connection = thread::spawn(move || {
                 let result = serve(socket, conn, fault);
@@ -61,13 +63,13 @@ fn start(fault: Fault, room: usize) -> SocketAddr {
 fn serve(mut socket: TcpStream, mut conn: Conn, fault: Fault) -> io::Result<()> {
     let mut buf = [0; 4096];
     loop {
-        let patience = match fault {
+        let timeout = match fault {
             Fault::Patient => None,
-            Fault::Forgetful => Some(REQUEST_PATIENCE),
-            _ => Some(conn.patience()),
+            Fault::Forgetful => Some(Limits::new(1).request),
+            _ => Some(conn.time_left()),
         };
-        socket.set_read_timeout(patience)?;
-        socket.set_write_timeout(patience)?;
+        socket.set_read_timeout(timeout)?;
+        socket.set_write_timeout(timeout)?;
         let refusal = conn.output().starts_with(b"HTTP/1.1 4");
         let result = match conn.wants() {
             Wants::Read => socket.read(&mut buf).map(|n| {
@@ -82,19 +84,20 @@ fn serve(mut socket: TcpStream, mut conn: Conn, fault: Fault) -> io::Result<()> 
             }),
             Wants::Write if refusal && fault == Fault::RefusesInSilence => return Ok(()),
             Wants::Write => socket.write(conn.output()).map(|n| conn.sent(n)),
-            Wants::Wait(pause) => {
-                thread::sleep(pause);
+            Wants::Wait => {
+                thread::sleep(conn.time_left());
                 Ok(())
             }
-            Wants::Drain if fault == Fault::DoesNotDrain => return Ok(()),
-            Wants::Drain => {
+            Wants::ShutdownWrite if fault == Fault::DoesNotDrain => return Ok(()),
+            Wants::ShutdownWrite => {
                 let _ = socket.shutdown(Shutdown::Write);
-                socket.read(&mut buf).map(|n| conn.received(&buf[..n]))
+                conn.write_shut();
+                Ok(())
             }
             Wants::Close => return Ok(()),
         };
         match result {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => conn.timed_out(),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => conn.done(Err(error)),
             result => result?,
         }
     }

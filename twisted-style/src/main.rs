@@ -53,7 +53,9 @@ const TWISTED_STYLE: Style = Style {
     idle_tasks: 10_000,
     resources_idle: |n, meter| twisted::run(|reactor| resources::idle(reactor, n, meter)),
     resources_ring: |n, laps| twisted::run(|reactor| resources::ring(reactor, n, laps)),
-    server: |listener, stop| twisted::run(|reactor| server::run(reactor, listener, stop)),
+    server: |listener, stop, limits| {
+        twisted::run(|reactor| server::run(reactor, listener, stop, limits))
+    },
     max_connections: max_connections::OTHERS,
     also: &[Also::SharedState(
         "locked",

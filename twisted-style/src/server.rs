@@ -1,5 +1,5 @@
 //! server: answer every connection at the same time.
-//! One protocol a connection, all on one thread: the reactor calls it when something has happened.
+//! One protocol per connection, all on one thread: the reactor calls it when something has happened.
 //! Run it: cargo run -p twisted-style -- server
 
 use std::cell::{Cell, RefCell};
@@ -10,86 +10,98 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
 use common::http::conn::{Conn, Wants};
-use common::limits::max_connections::OTHERS;
-use common::workload::server::{Served, Visit};
+use common::limits::Limits;
+use common::workload::server::{ConnectionStats, ServerStats};
 
 use crate::twisted::defer::{Deferred, Resolver, succeed};
 use crate::twisted::protocol::{Factory, Protocol};
 use crate::twisted::reactor::{Reactor, SystemEvent};
 use crate::twisted::transport::Transport;
 
-pub fn run(reactor: &Reactor, listener: TcpListener, stop: UnixStream) -> io::Result<Served> {
-    let room = Rc::new(Room::default());
-    let port = reactor.listen_tcp(listener, Pages(Rc::clone(&room)))?;
-    let (stopping, closing) = (reactor.clone(), Rc::clone(&room));
+pub fn run(
+    reactor: &Reactor,
+    listener: TcpListener,
+    stop: UnixStream,
+    limits: Limits,
+) -> io::Result<ServerStats> {
+    let connections = Rc::new(Connections::new(limits));
+    let port = reactor.listen_tcp(listener, Pages(Rc::clone(&connections)))?;
+    let (stopping, closing) = (reactor.clone(), Rc::clone(&connections));
     let end = reactor.add_reader(stop, move || stopping.stop())?;
     reactor.add_system_event_trigger(SystemEvent::BeforeShutdown, move || {
         end.remove();
         port.stop_listening();
-        closing.close()
+        closing.shut_down()
     });
     reactor.run();
-    Ok(room.served.take())
+    Ok(connections.stats.take())
 }
 
 /// Makes a protocol for each connection.
-struct Pages(Rc<Room>);
+struct Pages(Rc<Connections>);
 
 impl Factory for Pages {
-    type Protocol = Guest;
+    type Protocol = HttpChannel;
 
-    fn build_protocol(&mut self, _peer: SocketAddr) -> Option<Guest> {
+    fn build_protocol(&mut self, _peer: SocketAddr) -> Option<HttpChannel> {
         Some(serve(&self.0))
     }
 }
 
-fn serve(room: &Rc<Room>) -> Guest {
-    let mut served = room.served.borrow_mut();
-    let full = served.open >= OTHERS;
-    served.begin();
-    let conn = if full { Conn::too_many() } else { Conn::new() };
+fn serve(connections: &Rc<Connections>) -> HttpChannel {
+    let mut stats = connections.stats.borrow_mut();
+    let limits = connections.limits;
+    let full = stats.open >= limits.max_connections;
+    stats.begin();
+    let conn = if full { Conn::too_many(limits) } else { Conn::new(limits) };
     let (conn, socket) = (RefCell::new(conn), RefCell::new(None));
-    let line = Rc::new(Line { conn, socket, written: Cell::new(0) });
-    let number = room.next.replace(room.next.get() + 1);
-    room.lines.borrow_mut().insert(number, Rc::clone(&line));
-    Guest { number, line, room: Rc::clone(room) }
+    let connection = Rc::new(Connection { conn, socket, written: Cell::new(0) });
+    let number = connections.next.replace(connections.next.get() + 1);
+    connections.open.borrow_mut().insert(number, Rc::clone(&connection));
+    HttpChannel { number, connection, connections: Rc::clone(connections) }
 }
 
-impl Protocol for Guest {
+/// The protocol of one connection.
+struct HttpChannel {
+    number: u64,
+    connection: Rc<Connection>,
+    connections: Rc<Connections>,
+}
+
+impl Protocol for HttpChannel {
     fn connection_made(&mut self, socket: &Transport) {
         socket.pull_producing();
-        self.line.socket.replace(Some(socket.clone()));
-        exchange(&self.line);
+        self.connection.socket.replace(Some(socket.clone()));
+        exchange(&self.connection);
     }
 
     fn data_received(&mut self, _socket: &Transport, buf: &[u8]) {
-        self.line.conn.borrow_mut().received(buf);
-        exchange(&self.line);
+        self.connection.conn.borrow_mut().received(buf);
+        exchange(&self.connection);
     }
 
     fn read_connection_lost(&mut self, _socket: &Transport) {
-        self.line.conn.borrow_mut().received(&[]);
-        exchange(&self.line);
+        self.connection.conn.borrow_mut().received(&[]);
+        exchange(&self.connection);
     }
 
     fn resume_producing(&mut self, _socket: &Transport) {
-        exchange(&self.line);
+        exchange(&self.connection);
     }
 
     fn timeout_connection(&mut self, _socket: &Transport) {
         let late = io::ErrorKind::TimedOut.into();
-        self.line.conn.borrow_mut().done(Err(late));
-        exchange(&self.line);
+        self.connection.conn.borrow_mut().done(Err(late));
+        exchange(&self.connection);
     }
 
     fn connection_lost(&mut self, _reason: io::Result<()>) {
-        self.room.leave(self);
+        self.connections.remove(self);
     }
 }
 
-/// What a connection wants, and what it is done with. The room has it as well: whoever closes
-/// that tells everybody.
-struct Line {
+/// An open connection: its protocol calls it, and so does the shutdown.
+struct Connection {
     conn: RefCell<Conn>,
     socket: RefCell<Option<Transport>>,
     /// How many bytes the socket has taken that it may not have sent yet.
@@ -97,77 +109,73 @@ struct Line {
 }
 
 /// Does what the connection wants next. Says what it waits for, and returns.
-fn exchange(line: &Line) {
-    let socket = line.socket.borrow();
+fn exchange(connection: &Connection) {
+    let socket = connection.socket.borrow();
     let Some(socket) = &*socket else { return };
-    let mut conn = line.conn.borrow_mut();
-    let n = line.written.replace(socket.buffered()) - socket.buffered();
+    let mut conn = connection.conn.borrow_mut();
+    let n = connection.written.replace(socket.buffered()) - socket.buffered();
     conn.sent(n);
     match conn.wants() {
         Wants::Read => socket.resume_producing(),
-        Wants::Write if line.written.get() > 0 => {}
+        Wants::Write if connection.written.get() > 0 => {}
         Wants::Write => {
             // No more is read until this is sent: then `resume_producing` is called.
             socket.pause_producing();
             socket.write(conn.output());
-            line.written.set(conn.output().len());
+            connection.written.set(conn.output().len());
         }
-        Wants::Wait(pause) => {
-            socket.pause_producing();
-            return socket.set_timeout(Some(pause));
-        }
-        Wants::Drain => {
+        Wants::ShutdownWrite => {
             socket.lose_write_connection();
+            conn.write_shut();
             socket.resume_producing();
         }
+        Wants::Wait => socket.pause_producing(),
         Wants::Close if socket.buffered() == 0 => socket.lose_connection(),
         Wants::Close => socket.abort_connection(), // the answer is not whole: an error says so
     }
-    socket.set_timeout(Some(conn.patience()));
+    socket.set_timeout(Some(conn.time_left()));
 }
 
-/// Who is in.
-#[derive(Default)]
-struct Room {
-    /// By the number of their connection.
-    lines: RefCell<HashMap<u64, Rc<Line>>>,
+/// The open connections.
+struct Connections {
+    limits: Limits,
+    /// By their number.
+    open: RefCell<HashMap<u64, Rc<Connection>>>,
     next: Cell<u64>,
-    served: RefCell<Served>,
-    /// To be fired when the last has left.
-    empty: Cell<Option<Resolver<()>>>,
+    stats: RefCell<ServerStats>,
+    /// Fires when the last one has closed.
+    closed: Cell<Option<Resolver<()>>>,
 }
 
-/// One connection, from its beginning to its end.
-struct Guest {
-    number: u64,
-    line: Rc<Line>,
-    room: Rc<Room>,
-}
+impl Connections {
+    fn new(limits: Limits) -> Connections {
+        let (open, next) = (RefCell::default(), Cell::new(0));
+        Connections { limits, open, next, stats: RefCell::default(), closed: Cell::new(None) }
+    }
 
-impl Room {
-    fn leave(&self, guest: &Guest) {
-        self.lines.borrow_mut().remove(&guest.number);
-        let mut served = self.served.borrow_mut();
-        served.end(Visit::of(&guest.line.conn.borrow()));
-        if served.open == 0
-            && let Some(empty) = self.empty.take()
+    fn remove(&self, channel: &HttpChannel) {
+        self.open.borrow_mut().remove(&channel.number);
+        let mut stats = self.stats.borrow_mut();
+        stats.end(ConnectionStats::of(&channel.connection.conn.borrow()));
+        if stats.open == 0
+            && let Some(closed) = self.closed.take()
         {
-            drop(served);
-            empty.callback(());
+            drop(stats);
+            closed.callback(());
         }
     }
 
-    /// Has everybody leave, which they do within the grace, and fires when they have.
-    fn close(&self) -> Deferred<()> {
-        if self.served.borrow().open == 0 {
+    /// Idle connections close at once, the others when they have answered, all within the grace.
+    fn shut_down(&self) -> Deferred<()> {
+        if self.stats.borrow().open == 0 {
             return succeed(());
         }
-        for line in self.lines.borrow().values() {
-            line.conn.borrow_mut().finish();
-            exchange(line);
+        for connection in self.open.borrow().values() {
+            connection.conn.borrow_mut().shutdown_requested();
+            exchange(connection);
         }
-        let (empty, left) = Deferred::new();
-        self.empty.set(Some(empty));
-        left
+        let (closed, all_closed) = Deferred::new();
+        self.closed.set(Some(closed));
+        all_closed
     }
 }

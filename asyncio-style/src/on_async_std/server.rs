@@ -1,78 +1,69 @@
 //! server: answer every connection at the same time.
-//! One task a connection, all on one thread: `.await` hands the thread back to the loop.
+//! One task per connection, all on one thread: `.await` hands the thread back to the loop.
 //! Run it: cargo run -p asyncio-style -- --loop async-std server
 
-use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::io;
 use std::net::{self, Shutdown};
 use std::os::unix;
-use std::rc::Rc;
-use std::time::Duration;
 
-use async_std::channel::{Receiver, Sender, bounded};
-use async_std::io::{ReadExt, WriteExt};
+use async_std::channel::{Receiver, Sender, bounded, unbounded};
+use async_std::io::{ReadExt, WriteExt, timeout};
 use async_std::net::{TcpListener, TcpStream};
 use async_std::os::unix::net::UnixStream;
 use async_std::prelude::FutureExt;
 
 use common::http::conn::{Conn, Wants};
-use common::limits::BUFFER;
-use common::limits::max_connections::OTHERS;
-use common::workload::server::{REST, Served, Visit, is_exhausted};
+use common::limits::{BUFFER, Limits};
+use common::workload::server::{ACCEPT_BACKOFF, ConnectionStats, ServerStats, is_exhausted};
 
 use super::task::{self, sleep};
 
-pub async fn run(listener: net::TcpListener, stop: unix::net::UnixStream) -> io::Result<Served> {
+pub async fn run(
+    listener: net::TcpListener,
+    stop: unix::net::UnixStream,
+    limits: Limits,
+) -> io::Result<ServerStats> {
     let listener = TcpListener::from(listener);
-    let stop = UnixStream::from(stop);
-    let room = Rc::new(Room::new());
-    let closing = task::spawn_local(Room::close(Rc::clone(&room), stop));
-    while !room.closing.get() {
-        let accepted = listener.accept().race(room.closes()).await;
-        match accepted {
-            Ok((socket, _)) => {
-                let guest = Room::enter(&room, socket);
-                task::spawn_local(serve(guest)); // the room knows when it ends
-            }
-            Err(error) if is_exhausted(&error) => sleep(REST).await,
-            Err(_) => {} // whoever it was has gone again
-        }
-    }
-    drop(listener);
-    closing.await;
-    Ok(room.served.take())
+    let mut stop = UnixStream::from(stop);
+    let (shutdown, stopped) = bounded(1);
+    let mut connections = Connections::new(limits, stopped);
+    accept(&listener, &mut connections).race(async { drop(stop.read(&mut [0]).await) }).await;
+    drop((listener, shutdown)); // the connections are told, and close within the grace
+    Ok(connections.join().await)
 }
 
-async fn serve(mut guest: Guest) {
-    let Guest { socket, conn, room } = &mut guest;
+async fn accept(listener: &TcpListener, connections: &mut Connections) {
     loop {
-        if room.closing.get() {
-            conn.finish();
+        match listener.accept().await {
+            Ok((socket, _)) => connections.start(socket),
+            Err(error) if is_exhausted(&error) => sleep(ACCEPT_BACKOFF).await,
+            Err(_) => {} // the client has already disconnected
         }
-        if conn.wants() == Wants::Close {
-            return;
-        }
-        let patience = conn.patience();
-        let result = exchange(socket, conn);
-        let result = result.race(late(patience)).race(room.closes()).await;
+    }
+}
+
+async fn serve(mut socket: TcpStream, mut conn: Conn, stop: Receiver<()>) -> ConnectionStats {
+    let stopped = async { stop.recv().await.unwrap_or_default() };
+    answer(&mut socket, &mut conn).race(stopped).await;
+    // If that was the shutdown, what has been asked is still answered.
+    conn.shutdown_requested();
+    answer(&mut socket, &mut conn).await;
+    ConnectionStats::of(&conn)
+}
+
+async fn answer(socket: &mut TcpStream, conn: &mut Conn) {
+    while conn.wants() != Wants::Close {
+        let result = timeout(conn.time_left(), exchange(socket, conn)).await;
         conn.done(result);
     }
-}
-
-async fn late(patience: Duration) -> io::Result<()> {
-    sleep(patience).await;
-    Err(io::ErrorKind::TimedOut.into())
 }
 
 /// Does what the connection wants next.
 async fn exchange(socket: &mut TcpStream, conn: &mut Conn) -> io::Result<()> {
     let mut buf = [0; BUFFER];
-    if conn.wants() == Wants::Drain {
-        socket.shutdown(Shutdown::Write)?;
-    }
     match conn.wants() {
-        Wants::Read | Wants::Drain => {
+        Wants::Read => {
             let n = socket.read(&mut buf).await?;
             conn.received(&buf[..n]);
         }
@@ -80,64 +71,48 @@ async fn exchange(socket: &mut TcpStream, conn: &mut Conn) -> io::Result<()> {
             let n = socket.write(conn.output()).await?;
             conn.sent(n);
         }
-        Wants::Wait(pause) => sleep(pause).await,
+        Wants::ShutdownWrite => {
+            socket.shutdown(Shutdown::Write)?;
+            conn.write_shut();
+        }
+        Wants::Wait => pending().await,
         Wants::Close => {}
     }
     Ok(())
 }
 
-/// Who is in, and how they learn that they have to leave.
-struct Room {
-    served: RefCell<Served>,
-    closing: Cell<bool>,
-    bell: (Sender<()>, Receiver<()>),
-    left: (Sender<()>, Receiver<()>),
+/// The open connections, one task each.
+struct Connections {
+    limits: Limits,
+    stop: Receiver<()>,
+    ended: Sender<ConnectionStats>,
+    ends: Receiver<ConnectionStats>,
+    stats: ServerStats,
 }
 
-/// One connection, from its beginning until this is dropped.
-struct Guest {
-    socket: TcpStream,
-    conn: Conn,
-    room: Rc<Room>,
-}
-
-impl Room {
-    fn new() -> Room {
-        let (served, closing) = (RefCell::default(), Cell::new(false));
-        Room { served, closing, bell: bounded(1), left: bounded(1) }
+impl Connections {
+    fn new(limits: Limits, stop: Receiver<()>) -> Connections {
+        let (ended, ends) = unbounded();
+        Connections { limits, stop, ended, ends, stats: ServerStats::default() }
     }
 
-    fn enter(room: &Rc<Room>, socket: TcpStream) -> Guest {
-        let mut served = room.served.borrow_mut();
-        let full = served.open >= OTHERS;
-        served.begin();
-        let conn = if full { Conn::too_many() } else { Conn::new() };
-        Guest { socket, conn, room: Rc::clone(room) }
-    }
-
-    /// Interrupts whoever waits, once: when the room begins to close.
-    async fn closes<T>(&self) -> io::Result<T> {
-        if self.closing.get() {
-            return pending().await;
+    fn start(&mut self, socket: TcpStream) {
+        while let Ok(stats) = self.ends.try_recv() {
+            self.stats.end(stats);
         }
-        let _ = self.bell.1.recv().await;
-        Err(io::ErrorKind::Interrupted.into())
+        let full = self.stats.open >= self.limits.max_connections;
+        let conn = if full { Conn::too_many(self.limits) } else { Conn::new(self.limits) };
+        let (stop, ended) = (self.stop.clone(), self.ended.clone());
+        let task = async move { ended.send(serve(socket, conn, stop).await).await };
+        task::spawn_local(task);
+        self.stats.begin();
     }
 
-    /// Waits for the end of `stop`. Then everybody leaves, within the grace.
-    async fn close(room: Rc<Room>, mut stop: UnixStream) {
-        let _ = stop.read(&mut [0]).await;
-        room.closing.set(true);
-        room.bell.0.close();
-        while room.served.borrow().open > 0 {
-            let _ = room.left.1.recv().await;
+    async fn join(mut self) -> ServerStats {
+        drop(self.ended);
+        while let Ok(stats) = self.ends.recv().await {
+            self.stats.end(stats);
         }
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        self.room.served.borrow_mut().end(Visit::of(&self.conn));
-        let _ = self.room.left.0.try_send(());
+        self.stats
     }
 }

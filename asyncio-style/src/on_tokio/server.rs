@@ -1,86 +1,76 @@
 //! server: answer every connection at the same time.
-//! One task a connection, all on one thread: `.await` hands the thread back to the loop.
+//! One task per connection, all on one thread: `.await` hands the thread back to the loop.
 //! Run it: cargo run -p asyncio-style -- --loop tokio server
 
-use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::io;
 use std::net;
 use std::os::unix;
-use std::rc::Rc;
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::select;
-use tokio::sync::Notify;
-use tokio::task;
-use tokio::time::sleep;
+use tokio::sync::watch::{Receiver, channel};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 use common::http::conn::{Conn, Wants};
-use common::limits::BUFFER;
-use common::limits::max_connections::OTHERS;
-use common::workload::server::{REST, Served, Visit, is_exhausted};
+use common::limits::{BUFFER, Limits};
+use common::workload::server::{ACCEPT_BACKOFF, ConnectionStats, ServerStats, is_exhausted};
 
-pub async fn run(listener: net::TcpListener, stop: unix::net::UnixStream) -> io::Result<Served> {
+pub async fn run(
+    listener: net::TcpListener,
+    stop: unix::net::UnixStream,
+    limits: Limits,
+) -> io::Result<ServerStats> {
     listener.set_nonblocking(true)?;
     stop.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     let stop = UnixStream::from_std(stop)?;
-    let room = Rc::new(Room::default());
-    let closing = task::spawn_local(Room::close(Rc::clone(&room), stop));
-    while !room.closing.get() {
-        let accepted = select! {
-            accepted = listener.accept() => accepted,
-            accepted = room.closes() => accepted,
-        };
-        match accepted {
-            Ok((socket, _)) => {
-                let guest = Room::enter(&room, socket);
-                task::spawn_local(serve(guest)); // the room knows when it ends
-            }
-            Err(error) if is_exhausted(&error) => sleep(REST).await,
-            Err(_) => {} // whoever it was has gone again
-        }
+    let (shutdown, stopped) = channel(());
+    let mut connections = Connections::new(limits, stopped);
+    select! {
+        () = accept(&listener, &mut connections) => {}
+        _ = stop.readable() => {}
     }
-    drop(listener);
-    closing.await?;
-    Ok(room.served.take())
+    drop((listener, shutdown)); // the connections are told, and close within the grace
+    Ok(connections.join().await)
 }
 
-async fn serve(mut guest: Guest) {
-    let Guest { socket, conn, room } = &mut guest;
+async fn accept(listener: &TcpListener, connections: &mut Connections) {
     loop {
-        if room.closing.get() {
-            conn.finish();
+        match listener.accept().await {
+            Ok((socket, _)) => connections.start(socket),
+            Err(error) if is_exhausted(&error) => sleep(ACCEPT_BACKOFF).await,
+            Err(_) => {} // the client has already disconnected
         }
-        if conn.wants() == Wants::Close {
-            return;
-        }
-        let patience = conn.patience();
-        let result = select! {
-            biased;
-            result = exchange(socket, conn) => result,
-            result = late(patience) => result,
-            result = room.closes() => result,
-        };
+    }
+}
+
+async fn serve(mut socket: TcpStream, mut conn: Conn, mut stop: Receiver<()>) -> ConnectionStats {
+    select! {
+        () = answer(&mut socket, &mut conn) => {}
+        _ = stop.changed() => {}
+    }
+    // If that was the shutdown, what has been asked is still answered.
+    conn.shutdown_requested();
+    answer(&mut socket, &mut conn).await;
+    ConnectionStats::of(&conn)
+}
+
+async fn answer(socket: &mut TcpStream, conn: &mut Conn) {
+    while conn.wants() != Wants::Close {
+        let result = timeout(conn.time_left(), exchange(socket, conn)).await;
+        let result = result.unwrap_or_else(|late| Err(late.into()));
         conn.done(result);
     }
-}
-
-async fn late(patience: Duration) -> io::Result<()> {
-    sleep(patience).await;
-    Err(io::ErrorKind::TimedOut.into())
 }
 
 /// Does what the connection wants next.
 async fn exchange(socket: &mut TcpStream, conn: &mut Conn) -> io::Result<()> {
     let mut buf = [0; BUFFER];
-    if conn.wants() == Wants::Drain {
-        socket.shutdown().await?;
-    }
     match conn.wants() {
-        Wants::Read | Wants::Drain => {
+        Wants::Read => {
             let n = socket.read(&mut buf).await?;
             conn.received(&buf[..n]);
         }
@@ -88,60 +78,44 @@ async fn exchange(socket: &mut TcpStream, conn: &mut Conn) -> io::Result<()> {
             let n = socket.write(conn.output()).await?;
             conn.sent(n);
         }
-        Wants::Wait(pause) => sleep(pause).await,
+        Wants::ShutdownWrite => {
+            socket.shutdown().await?;
+            conn.write_shut();
+        }
+        Wants::Wait => pending().await,
         Wants::Close => {}
     }
     Ok(())
 }
 
-/// Who is in, and how they learn that they have to leave.
-#[derive(Default)]
-struct Room {
-    served: RefCell<Served>,
-    closing: Cell<bool>,
-    bell: Notify,
-    left: Notify,
+/// The open connections, one task each.
+struct Connections {
+    limits: Limits,
+    stop: Receiver<()>,
+    tasks: JoinSet<ConnectionStats>,
+    stats: ServerStats,
 }
 
-/// One connection, from its beginning until this is dropped.
-struct Guest {
-    socket: TcpStream,
-    conn: Conn,
-    room: Rc<Room>,
-}
-
-impl Room {
-    fn enter(room: &Rc<Room>, socket: TcpStream) -> Guest {
-        let mut served = room.served.borrow_mut();
-        let full = served.open >= OTHERS;
-        served.begin();
-        let conn = if full { Conn::too_many() } else { Conn::new() };
-        Guest { socket, conn, room: Rc::clone(room) }
+impl Connections {
+    fn new(limits: Limits, stop: Receiver<()>) -> Connections {
+        Connections { limits, stop, tasks: JoinSet::new(), stats: ServerStats::default() }
     }
 
-    /// Interrupts whoever waits, once: when the room begins to close.
-    async fn closes<T>(&self) -> io::Result<T> {
-        if self.closing.get() {
-            return pending().await;
+    fn start(&mut self, socket: TcpStream) {
+        while let Some(stats) = self.tasks.try_join_next() {
+            // An error is a panic: it has been printed, and ended this connection only.
+            self.stats.end(stats.unwrap_or_default());
         }
-        self.bell.notified().await;
-        Err(io::ErrorKind::Interrupted.into())
+        let full = self.stats.open >= self.limits.max_connections;
+        let conn = if full { Conn::too_many(self.limits) } else { Conn::new(self.limits) };
+        self.tasks.spawn_local(serve(socket, conn, self.stop.clone()));
+        self.stats.begin();
     }
 
-    /// Waits for the end of `stop`. Then everybody leaves, within the grace.
-    async fn close(room: Rc<Room>, mut stop: UnixStream) {
-        let _ = stop.read(&mut [0]).await;
-        room.closing.set(true);
-        room.bell.notify_waiters();
-        while room.served.borrow().open > 0 {
-            room.left.notified().await;
+    async fn join(mut self) -> ServerStats {
+        while let Some(stats) = self.tasks.join_next().await {
+            self.stats.end(stats.unwrap_or_default());
         }
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        self.room.served.borrow_mut().end(Visit::of(&self.conn));
-        self.room.left.notify_one();
+        self.stats
     }
 }

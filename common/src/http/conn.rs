@@ -1,21 +1,21 @@
 //! One server connection without IO. It says what it wants next; a style's server does just that:
 //!
 //! ```text
-//! let mut conn = Conn::new();
+//! let mut conn = Conn::new(limits);
 //! loop {
 //!     match conn.wants() {
 //!         Wants::Read => read, then conn.received(&buf[..n])
 //!         Wants::Write => write conn.output(), then conn.sent(n)
-//!         Wants::Wait(pause) => wait that long
-//!         Wants::Drain => shut down for writing, read, then conn.received(&buf[..n])
+//!         Wants::Wait => wait for conn.time_left()
+//!         Wants::ShutdownWrite => shut down for writing, then conn.write_shut()
 //!         Wants::Close => return
 //!     }
 //! }
 //! ```
 //!
-//! No wait may take longer than [`Conn::patience`]; if it does, [`Conn::timed_out`] decides what
-//! that means. [`Conn::done`] takes what came of a step, errors and timeouts. The requests are parsed by `ureq-proto`; what a server must add is written here:
-//! limits, which heads are refused, the answers, and an end that lets the peer see them.
+//! No wait may take longer than [`Conn::time_left`]. [`Conn::done`] takes how each step ended, and
+//! decides what errors and timeouts mean. These verbs read the clock; the functions behind them
+//! take the time as `now`, so that tests need not wait.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -24,23 +24,17 @@ use ureq_proto::http::StatusCode;
 
 use crate::http::page::Page;
 use crate::http::request::{Head, KEPT, Next, Refusal, Request, Requests, number};
+use crate::limits::Limits;
 
 /// How many bytes a peer may still send after its last answer.
 pub const MAX_DRAIN: usize = 64 * 1024;
-/// How long a request may take from its first byte to its last.
-pub const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
-/// How long a peer may take no byte of its answer.
-pub const WRITE_PATIENCE: Duration = Duration::from_secs(10);
-/// How long a connection is kept on which nothing is asked.
-pub const IDLE_PATIENCE: Duration = Duration::from_secs(5);
-/// How long draining takes at most, and how long a stopping server still answers.
-pub const GRACE: Duration = Duration::from_secs(1);
 
-/// How much of a page is made at a time.
+/// How much of an answer is made at a time.
 const PIECE: usize = 16 * 1024;
 
 const INDEX: &str = "<!doctype html>\n<title>pages</title>\n<ul>\n\
-    <li><a href=\"/page/1\">/page/1</a>: a page; page N is N bytes long, at least 1024\n\
+    <li><a href=\"/page/1\">/page/1</a>: a page; page N is N bytes long,\n\
+    but at least 1024 and at most 16777216\n\
     <li><a href=\"/page/100000\">/page/100000</a>: a longer one\n\
     <li><a href=\"/page/1?delay=1000\">/page/1?delay=1000</a>: one that takes a second\n\
     </ul>\n";
@@ -52,11 +46,11 @@ pub enum Wants {
     Read,
     /// The peer to take [`Conn::output`].
     Write,
-    /// That this much time goes by: the page was asked for with a delay.
-    Wait(Duration),
-    /// The socket shut down for writing, then bytes from the peer until it closes. A socket that
-    /// is closed with unread bytes in it resets the connection, and the peer never sees the answer.
-    Drain,
+    /// That [`Conn::time_left`] goes by: the page was asked for with a delay.
+    Wait,
+    /// The socket shut down for writing. Then it reads until the peer closes: a socket that is
+    /// closed with unread bytes in it resets the connection, and the peer never sees the answer.
+    ShutdownWrite,
     /// The end.
     Close,
 }
@@ -71,13 +65,16 @@ enum State {
     Answering {
         ready: Instant,
     },
-    /// The last answer is out; the peer has yet to close.
+    /// The last answer is out; the socket has yet to be shut down for writing.
+    ShuttingDown,
+    /// The peer has yet to close.
     Draining,
     Closed,
 }
 
 /// One server connection without IO.
 pub struct Conn {
+    limits: Limits,
     state: State,
     requests: Requests,
     out: Vec<u8>,
@@ -95,20 +92,93 @@ pub struct Conn {
     served: u64,
     /// When the present want has taken too long.
     deadline: Instant,
-    /// Set when the server stops: when its grace is over.
-    stop: Option<Instant>,
-}
-
-impl Default for Conn {
-    fn default() -> Conn {
-        Conn::new()
-    }
+    /// Set when the server shuts down: when its grace is over.
+    end: Option<Instant>,
 }
 
 impl Conn {
     /// A connection that has just been accepted.
-    pub fn new() -> Conn {
+    pub fn new(limits: Limits) -> Conn {
+        Conn::new_at(limits, Instant::now())
+    }
+
+    /// A connection too many: it is told so (503) and closed, whatever it asks.
+    pub fn too_many(limits: Limits) -> Conn {
+        let now = Instant::now();
+        let mut conn = Conn::new_at(limits, now);
+        let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many connections");
+        conn.refuse(&refusal, now);
+        conn
+    }
+
+    /// What to do next.
+    pub fn wants(&self) -> Wants {
+        self.wants_at(Instant::now())
+    }
+
+    /// How long the present want may take. Never zero, since a socket takes zero for "forever".
+    pub fn time_left(&self) -> Duration {
+        self.time_left_at(Instant::now())
+    }
+
+    /// Takes what the peer sent; nothing (`&[]`) when it closed.
+    ///
+    /// Bytes that come while something else is wanted are kept, up to [`MAX_DRAIN`]. Beyond that
+    /// the connection ends with the present answer.
+    pub fn received(&mut self, bytes: &[u8]) {
+        self.received_at(bytes, Instant::now());
+    }
+
+    /// The bytes to write; any number of them may be taken.
+    pub fn output(&self) -> &[u8] {
+        &self.out[self.sent..]
+    }
+
+    /// Says that the first `n` bytes of [`Conn::output`] are written.
+    pub fn sent(&mut self, n: usize) {
+        self.sent_at(n, Instant::now());
+    }
+
+    /// Says that the socket is shut down for writing.
+    pub fn write_shut(&mut self) {
+        if self.state == State::ShuttingDown {
+            self.state = State::Draining;
+        }
+    }
+
+    /// Takes how the step went that was wanted. An error ends this connection only. A signal in
+    /// between is none, and neither is a timeout: half a request is answered 408 then, and
+    /// everything else is closed without a word.
+    pub fn done(&mut self, result: io::Result<()>) {
+        self.done_at(result, Instant::now());
+    }
+
+    /// Whether nothing is asked at present: a server that shuts down may close it at once.
+    pub fn is_idle(&self) -> bool {
+        self.state == State::Idle
+    }
+
+    /// Says that the server shuts down: what has been asked is answered within the grace, then the
+    /// connection closes. An idle one closes now.
+    pub fn shutdown_requested(&mut self) {
+        self.shutdown_requested_at(Instant::now());
+    }
+
+    /// Whether it has been said that the server shuts down.
+    pub fn is_shutting_down(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// How many requests have been answered to the last byte, refusals not counted.
+    pub fn served(&self) -> u64 {
+        self.served
+    }
+}
+
+impl Conn {
+    fn new_at(limits: Limits, now: Instant) -> Conn {
         Conn {
+            limits,
             state: State::Idle,
             requests: Requests::default(),
             out: Vec::new(),
@@ -119,55 +189,38 @@ impl Conn {
             drained: 0,
             good: false,
             served: 0,
-            deadline: Instant::now() + IDLE_PATIENCE,
-            stop: None,
+            deadline: now + limits.idle,
+            end: None,
         }
     }
 
-    /// A connection too many: it is told so (503) and closed, whatever it asks.
-    pub fn too_many() -> Conn {
-        let mut conn = Conn::new();
-        conn.refuse(&Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many connections"));
-        conn
-    }
-
-    /// What to do next.
-    pub fn wants(&self) -> Wants {
-        if self.stop.is_some_and(|stop| stop <= Instant::now()) {
+    fn wants_at(&self, now: Instant) -> Wants {
+        if self.end.is_some_and(|end| end <= now) {
             return Wants::Close;
         }
         match self.state {
-            State::Idle => Wants::Read,
+            State::Idle | State::Draining => Wants::Read,
             State::Asking if self.output().is_empty() => Wants::Read,
-            State::Asking => Wants::Write, // 100 Continue
-            State::Answering { ready } => {
-                let pause = ready.saturating_duration_since(Instant::now());
-                if pause.is_zero() {
-                    Wants::Write
-                } else {
-                    Wants::Wait(pause.min(self.patience())) // the stop may come first
-                }
-            }
-            State::Draining => Wants::Drain,
+            State::Answering { ready } if ready > now => Wants::Wait,
+            State::Asking | State::Answering { .. } => Wants::Write, // 100 Continue, or the answer
+            State::ShuttingDown => Wants::ShutdownWrite,
             State::Closed => Wants::Close,
         }
     }
 
-    /// How long the present want may take. Never zero, since a socket takes zero for "forever".
-    pub fn patience(&self) -> Duration {
-        let left = self.deadline().saturating_duration_since(Instant::now());
-        left.max(Duration::from_millis(1))
+    fn time_left_at(&self, now: Instant) -> Duration {
+        let until = match self.state {
+            State::Answering { ready } if ready > now => ready.min(self.deadline()),
+            _ => self.deadline(),
+        };
+        until.saturating_duration_since(now).max(Duration::from_millis(1))
     }
 
     fn deadline(&self) -> Instant {
-        self.stop.map_or(self.deadline, |stop| self.deadline.min(stop))
+        self.end.map_or(self.deadline, |end| self.deadline.min(end))
     }
 
-    /// Takes what the peer sent; nothing (`&[]`) when it closed.
-    ///
-    /// Bytes that come while something else is wanted are kept, up to [`MAX_DRAIN`]. Beyond that
-    /// the connection ends with the present answer.
-    pub fn received(&mut self, bytes: &[u8]) {
+    fn received_at(&mut self, bytes: &[u8], now: Instant) {
         if bytes.is_empty() {
             self.peer_closed = true;
             // It may have closed its sending side only: what it has asked is answered.
@@ -180,7 +233,7 @@ impl Conn {
             State::Idle | State::Asking => {
                 self.requests.push(bytes);
                 if self.output().is_empty() {
-                    self.advance();
+                    self.advance(now);
                 }
             }
             State::Answering { .. } if self.last => {}
@@ -188,7 +241,7 @@ impl Conn {
                 self.last = true;
             }
             State::Answering { .. } => self.requests.push(bytes),
-            State::Draining => {
+            State::ShuttingDown | State::Draining => {
                 self.drained += bytes.len();
                 if self.drained > MAX_DRAIN {
                     self.state = State::Closed;
@@ -198,123 +251,93 @@ impl Conn {
         }
     }
 
-    /// The bytes to write; any number of them may be taken.
-    pub fn output(&self) -> &[u8] {
-        &self.out[self.sent..]
-    }
-
-    /// Says that the first `n` bytes of [`Conn::output`] are written.
-    pub fn sent(&mut self, n: usize) {
+    /// The time runs for a piece, not for a byte: a blocking write that times out has sent some,
+    /// and the kernel takes more then, though nobody has read.
+    fn sent_at(&mut self, n: usize, now: Instant) {
         self.sent = self.out.len().min(self.sent + n);
-        if matches!(self.state, State::Answering { .. }) && n > 0 {
-            self.deadline = Instant::now() + WRITE_PATIENCE;
-        }
         if self.sent < self.out.len() {
-            return;
+            return self.timed_out(now);
         }
         self.sent = 0;
         self.out.clear();
         match self.state {
-            State::Answering { .. } if self.page.left() > 0 => self.page.fill(&mut self.out, PIECE),
-            State::Answering { .. } => self.answered(),
-            State::Asking => self.advance(), // 100 Continue is out
-            State::Idle | State::Draining | State::Closed => {}
-        }
-    }
-
-    /// Says that the present want has taken longer than [`Conn::patience`]. Half a request is
-    /// answered 408; everything else closes without a word.
-    pub fn timed_out(&mut self) {
-        match self.state {
-            State::Asking if self.output().is_empty() => {
-                self.refuse(&Refusal::new(
-                    StatusCode::REQUEST_TIMEOUT,
-                    "the request took too long",
-                ));
+            State::Answering { .. } if self.page.left() > 0 => {
+                self.page.fill(&mut self.out, PIECE);
+                self.deadline = now + self.limits.write;
             }
-            State::Answering { ready } if ready > Instant::now() => {}
-            _ => self.state = State::Closed,
+            State::Answering { .. } => self.answered(now),
+            State::Asking => self.advance(now), // 100 Continue is out
+            State::Idle | State::ShuttingDown | State::Draining | State::Closed => {}
         }
     }
 
-    /// Takes how the step went that was wanted. An error is the end of this connection only; that
-    /// a signal came in between, or that the time is over ([`Conn::timed_out`]), is none.
-    pub fn done(&mut self, result: io::Result<()>) {
+    fn done_at(&mut self, result: io::Result<()>, now: Instant) {
         match result.map_err(|error| error.kind()) {
             Ok(()) | Err(io::ErrorKind::Interrupted) => {}
             // A socket that has a timeout says WouldBlock; one that does not wait says so too soon.
-            Err(io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => {
-                if self.deadline() <= Instant::now() {
-                    self.timed_out();
-                }
-            }
+            Err(io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => self.timed_out(now),
             Err(_) => self.state = State::Closed,
         }
     }
 
-    /// Whether nothing is asked at present: if the server stops, the peer need not be heard out.
-    pub fn is_idle(&self) -> bool {
-        self.state == State::Idle
+    fn timed_out(&mut self, now: Instant) {
+        if now < self.deadline() {
+            return;
+        }
+        match self.state {
+            State::Asking if self.output().is_empty() => {
+                let why = "the request took too long";
+                self.refuse(&Refusal::new(StatusCode::REQUEST_TIMEOUT, why), now);
+            }
+            _ => self.state = State::Closed,
+        }
     }
 
-    /// Says that the server stops: what has been asked is answered within [`GRACE`], then the
-    /// connection closes. An idle one closes now.
-    pub fn finish(&mut self) {
-        if self.stop.is_none() {
-            self.stop = Some(Instant::now() + GRACE);
-        }
+    fn shutdown_requested_at(&mut self, now: Instant) {
+        self.end.get_or_insert(now + self.limits.grace);
         if self.state == State::Idle {
             self.state = State::Closed;
         }
     }
 
-    /// Whether it has been said that the server stops.
-    pub fn is_finishing(&self) -> bool {
-        self.stop.is_some()
-    }
-
-    /// How many requests have been answered to the last byte, refusals not counted.
-    pub fn served(&self) -> u64 {
-        self.served
-    }
-
     /// Takes the next step that needs no IO.
-    fn advance(&mut self) {
+    fn advance(&mut self, now: Instant) {
         match self.requests.next() {
-            Next::Answer(request) => self.answer(&request),
+            Next::Answer(request) => self.answer(&request, now),
             Next::Continue(bytes) => {
                 self.out = bytes;
-                self.ask();
+                self.ask(now);
             }
             Next::More if self.peer_closed => self.state = State::Closed,
-            Next::More if self.requests.begun() => self.ask(),
-            Next::More if self.stop.is_some() => self.drain(),
+            Next::More if self.requests.begun() => self.ask(now),
+            Next::More if self.end.is_some() => self.shut_down(now),
+            Next::More if self.state == State::Idle => {}
             Next::More => {
                 self.state = State::Idle;
-                self.deadline = Instant::now() + IDLE_PATIENCE;
+                self.deadline = now + self.limits.idle;
                 if self.out.capacity() > KEPT {
                     self.out = Vec::new();
                 }
             }
-            Next::Refuse(refusal) => self.refuse(&refusal),
+            Next::Refuse(refusal) => self.refuse(&refusal, now),
         }
     }
 
     /// The rest of a request is awaited. Its time runs from its first byte: a peer that drips must
     /// not renew it.
-    fn ask(&mut self) {
+    fn ask(&mut self, now: Instant) {
         if self.state != State::Asking {
             self.state = State::Asking;
-            self.deadline = Instant::now() + REQUEST_PATIENCE;
+            self.deadline = now + self.limits.request;
         }
     }
 
-    fn answer(&mut self, request: &Request) {
-        self.last = !request.keep_alive || (self.stop.is_some() && !self.requests.begun());
+    fn answer(&mut self, request: &Request, now: Instant) {
+        self.last = !request.keep_alive || (self.end.is_some() && !self.requests.begun());
         let (page, index, delay) = match route(request) {
             Ok(Target::Page { n, delay }) => (Page::new(n), "", delay),
             Ok(Target::Index) => (Page::empty(), INDEX, Duration::ZERO),
-            Err(refusal) => return self.refuse(&refusal.to(request)),
+            Err(refusal) => return self.refuse(&refusal.to(request), now),
         };
         let kind = if index.is_empty() { "text/plain" } else { "text/html" };
         let length = page.left() + index.len() as u64;
@@ -325,38 +348,37 @@ impl Conn {
             self.page.fill(&mut self.out, PIECE);
         }
         self.good = true;
-        let ready = Instant::now() + delay;
+        let ready = now + delay;
         self.state = State::Answering { ready };
-        self.deadline = ready + WRITE_PATIENCE;
+        self.deadline = ready + self.limits.write;
     }
 
-    fn refuse(&mut self, refusal: &Refusal) {
-        let now = Instant::now();
+    fn refuse(&mut self, refusal: &Refusal, now: Instant) {
         refusal.write(&mut self.out);
         self.last = true;
         self.good = false;
         self.state = State::Answering { ready: now };
-        self.deadline = now + WRITE_PATIENCE;
+        self.deadline = now + self.limits.write;
     }
 
     /// An answer is out.
-    fn answered(&mut self) {
+    fn answered(&mut self, now: Instant) {
         self.served += u64::from(self.good);
         if self.last {
-            self.drain();
+            self.shut_down(now);
         } else {
-            self.advance();
+            self.advance(now);
         }
     }
 
-    fn drain(&mut self) {
+    fn shut_down(&mut self, now: Instant) {
         self.requests = Requests::default();
         self.out = Vec::new();
         if self.peer_closed {
             self.state = State::Closed;
         } else {
-            self.state = State::Draining;
-            self.deadline = Instant::now() + GRACE;
+            self.state = State::ShuttingDown;
+            self.deadline = now + self.limits.grace;
         }
     }
 }

@@ -15,6 +15,7 @@ use signal_hook::consts::signal::{SIGINT, SIGTERM};
 use signal_hook::{flag, low_level};
 
 use crate::error::Error;
+use crate::limits::Limits;
 use crate::machine::Machine;
 use crate::measure::context::Context;
 use crate::measure::io_bound;
@@ -26,7 +27,7 @@ use crate::report::stats::Times;
 use crate::report::verdict::Verdict;
 use crate::style::Style;
 use crate::units::{duration, plural, time};
-use crate::workload::server::Served;
+use crate::workload::server::ServerStats;
 
 /// How many clients there are, and what they ask for.
 #[derive(Clone, Debug, clap::Args)]
@@ -91,7 +92,7 @@ pub struct Measured {
     pub pages: usize,
     pub connections: usize,
     /// The last run.
-    pub served: Served,
+    pub server: ServerStats,
     pub loaded: LoadReport,
 }
 
@@ -107,19 +108,20 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
     let mut walls = Times::default();
     let mut last = None;
     for _ in 0..context.repeat {
-        let run = |listener, stop| section.watch(|| (style.server)(listener, stop));
-        let (served, loaded) = serve_load(run, |listener| args.load(listener))?;
+        let limits = Limits::new(style.max_connections);
+        let run = |listener, stop| section.watch(|| (style.server)(listener, stop, limits));
+        let (server, loaded) = serve_load(run, |listener| args.load(listener))?;
         walls.seconds.push(loaded.wall_s);
         let LoadReport { right, errors, .. } = loaded;
         section.answers(vec![format!(
             "{} connections, {pages} pages asked for: {right} right, {errors} wrong",
             args.connections
         )]);
-        section.wrong = section.wrong.or_else(|| wrong(&served, &loaded));
-        last = Some((served, loaded));
+        section.wrong = section.wrong.or_else(|| wrong(&server, &loaded));
+        last = Some((server, loaded));
     }
-    let (served, loaded) = last.expect("it runs at least once");
-    let measured = Measured { pages, connections: args.connections as usize, served, loaded };
+    let (server, loaded) = last.expect("it runs at least once");
+    let measured = Measured { pages, connections: args.connections as usize, server, loaded };
     let in_turn = in_turn(style, args)? * pages as f64;
     let limit = limit(context, args)?;
     describe(context, &mut section, &measured, &walls, (in_turn, limit));
@@ -129,16 +131,16 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
 
 /// Has the style serve a load until that is done.
 fn serve_load(
-    run: impl FnOnce(TcpListener, UnixStream) -> io::Result<Served>,
+    run: impl FnOnce(TcpListener, UnixStream) -> io::Result<ServerStats>,
     load: impl FnOnce(&TcpListener) -> io::Result<Load>,
-) -> Result<(Served, LoadReport), Error> {
+) -> Result<(ServerStats, LoadReport), Error> {
     let listener = open(0)?;
     let load = load(&listener)?;
     let (stop, until) = UnixStream::pair()?;
     // The load has the only other end: when it ends, for whatever reason, the server stops.
     let load = load.start(OwnedFd::from(until))?;
-    let served = run(listener, stop)?;
-    Ok((served, load.join()?))
+    let server = run(listener, stop)?;
+    Ok((server, load.join()?))
 }
 
 /// A listener for a style's server.
@@ -150,21 +152,23 @@ fn open(port: u16) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-fn wrong(served: &Served, loaded: &LoadReport) -> Option<String> {
+fn wrong(server: &ServerStats, loaded: &LoadReport) -> Option<String> {
     if let Some(error) = &loaded.first_error {
         return Some(format!("{} pages were wrong: {error}", loaded.errors));
     }
-    if served.pages != loaded.right as u64 {
-        return Some(format!("{} pages came, and {} were sent", loaded.right, served.pages));
+    if server.pages != loaded.right as u64 {
+        return Some(format!("{} pages came, and {} were sent", loaded.right, server.pages));
     }
-    (served.open > 0).then(|| format!("{} connections were left open", served.open))
+    (server.open > 0).then(|| format!("{} connections were left open", server.open))
 }
 
 /// One client who asks for a few pages, one after the other: seconds a page.
 fn in_turn(style: &Style, args: &Args) -> Result<f64, Error> {
     let requests = if args.delay.is_zero() { 100 } else { 4 };
     let few = Args { connections: 1, requests: requests.min(args.requests), ..args.clone() };
-    let (_, loaded) = serve_load(style.server, |listener| few.load(listener))?;
+    let limits = Limits::new(style.max_connections);
+    let run = |listener, stop| (style.server)(listener, stop, limits);
+    let (_, loaded) = serve_load(run, |listener| few.load(listener))?;
     Ok(loaded.wall_s / loaded.right.max(1) as f64)
 }
 
@@ -190,7 +194,7 @@ fn describe(
     walls: &Times,
     (in_turn, limit): (f64, f64),
 ) {
-    let Measured { served, loaded, .. } = measured;
+    let Measured { server, loaded, .. } = measured;
     let wall = walls.median();
     let times = if in_turn < wall {
         "shorter than the run: the machine is busy".to_string()
@@ -216,7 +220,7 @@ fn describe(
         "  {per_second:.0} pages a second; a page took {median_ms:.2} ms, 99 of 100 at most \
          {p99_ms:.2} ms"
     ));
-    section.shown.push(format!("  most connections open at once: {}", served.most_open));
+    section.shown.push(format!("  most connections open at once: {}", server.most_open));
     section.measure("runs", json!(walls.seconds));
     section.measure("per_second", json!(per_second));
     section.measure("median_ms", json!(median_ms));
@@ -224,8 +228,8 @@ fn describe(
     section.measure("latency", json!(loaded.latency));
     section.picture = json!({"kind": "histogram", "counts": loaded.latency,
         "from_ms": 0.0, "to_ms": p99_ms});
-    section.measure("most_open", json!(served.most_open));
-    section.measure("one_thread", json!(!served.several_threads));
+    section.measure("most_open", json!(server.most_open));
+    section.measure("one_thread", json!(!server.several_threads));
 }
 
 /// A2: one thread serves many connections by events, as a client and as a server.
@@ -239,7 +243,7 @@ pub fn one_thread_many_connections(io: &io_bound::Measured, m: &Measured) -> Ver
 }
 
 fn one_thread_many_clients(m: &Measured) -> Verdict {
-    let Served { most_open, pages, several_threads, .. } = m.served;
+    let ServerStats { most_open, pages, several_threads, .. } = m.server;
     if m.connections < 2 {
         return Verdict::NotMeasurable("one client came alone (--connections)".into());
     }
@@ -253,7 +257,7 @@ fn one_thread_many_clients(m: &Measured) -> Verdict {
 }
 
 fn many_at_once(m: &Measured) -> Verdict {
-    let Served { most_open, pages, .. } = m.served;
+    let ServerStats { most_open, pages, .. } = m.server;
     let said = format!("{most_open} of {} connections, {pages} pages", m.connections);
     match most_open {
         _ if m.connections < 2 => Verdict::NotMeasurable("one client alone (--connections)".into()),
@@ -262,12 +266,49 @@ fn many_at_once(m: &Measured) -> Verdict {
     }
 }
 
+/// Where `serve` listens; and, for tests that need not wait, other limits than those of the style.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServeArgs {
+    /// Listen on this port of 127.0.0.1
+    #[arg(long, value_name = "PORT", default_value_t = 8000)]
+    port: u16,
+    /// How many connections may be open at once
+    #[arg(long, value_name = "N", hide = true, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    max_connections: Option<u64>,
+    /// How long a connection is kept on which nothing is asked
+    #[arg(long, value_name = "TIME", hide = true, value_parser = duration)]
+    idle: Option<Duration>,
+    /// How long a request may take
+    #[arg(long, value_name = "TIME", hide = true, value_parser = duration)]
+    request_timeout: Option<Duration>,
+    /// How long a peer may take to receive a piece of its answer
+    #[arg(long, value_name = "TIME", hide = true, value_parser = duration)]
+    write_timeout: Option<Duration>,
+    /// How long a server that shuts down still answers
+    #[arg(long, value_name = "TIME", hide = true, value_parser = duration)]
+    grace: Option<Duration>,
+}
+
+impl ServeArgs {
+    fn limits(&self, style: &Style) -> Limits {
+        let limits = Limits::new(style.max_connections);
+        Limits {
+            max_connections: self.max_connections.map_or(limits.max_connections, |n| n as usize),
+            idle: self.idle.unwrap_or(limits.idle),
+            request: self.request_timeout.unwrap_or(limits.request),
+            write: self.write_timeout.unwrap_or(limits.write),
+            grace: self.grace.unwrap_or(limits.grace),
+        }
+    }
+}
+
 /// The program `serve`: the style's server until a signal ends it.
 ///
 /// # Errors
 ///
 /// The port is in use, or the server ends with an error.
-pub fn serve(style: &Style, port: u16, quiet: bool) -> Result<ExitCode, Error> {
+pub fn serve(style: &Style, args: &ServeArgs, quiet: bool) -> Result<ExitCode, Error> {
+    let port = args.port;
     let listener = open(port)
         .map_err(|error| Error::Failed(format!("cannot listen on 127.0.0.1:{port}: {error}")))?;
     let stop = until_signalled()?;
@@ -275,9 +316,9 @@ pub fn serve(style: &Style, port: u16, quiet: bool) -> Result<ExitCode, Error> {
     let address = listener.local_addr()?;
     writeln!(out, "{} http://{address}", style.label()).and_then(|()| out.flush())?;
     drop(out);
-    let served = (style.server)(listener, stop)?;
+    let ServerStats { pages, connections, .. } =
+        (style.server)(listener, stop, args.limits(style))?;
     if !quiet {
-        let Served { pages, connections, .. } = served;
         let _ = writeln!(anstream::stderr(), "{pages} pages on {connections} connections");
     }
     Ok(ExitCode::SUCCESS)
@@ -320,13 +361,13 @@ mod tests {
         Measured {
             pages: 6400,
             connections: 64,
-            served: Served { most_open, several_threads, ..Served::default() },
+            server: ServerStats { most_open, several_threads, ..ServerStats::default() },
             loaded: LoadReport { right, ..LoadReport::default() },
         }
     }
 
     #[test]
-    fn events_are_judged_by_the_servers_own_books() {
+    fn events_are_judged_by_the_servers_own_counts() {
         let verdict = |most_open, several| {
             one_thread_many_clients(&measured(most_open, several, 6400)).word()
         };
@@ -339,12 +380,12 @@ mod tests {
 
     #[test]
     fn what_is_no_success() {
-        let served = |pages, open| Served { open, pages, ..Served::default() };
+        let server = |pages, open| ServerStats { open, pages, ..ServerStats::default() };
         let good = LoadReport { right: 5, ..LoadReport::default() };
-        assert_eq!(wrong(&served(5, 0), &good), None);
-        assert!(wrong(&served(4, 0), &good).is_some());
-        assert!(wrong(&served(5, 1), &good).is_some());
+        assert_eq!(wrong(&server(5, 0), &good), None);
+        assert!(wrong(&server(4, 0), &good).is_some());
+        assert!(wrong(&server(5, 1), &good).is_some());
         let bad = LoadReport { first_error: Some("no".into()), ..good };
-        assert!(wrong(&served(5, 0), &bad).is_some());
+        assert!(wrong(&server(5, 0), &bad).is_some());
     }
 }

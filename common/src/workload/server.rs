@@ -8,21 +8,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::http::conn::Conn;
 
-/// How long a server rests that is out of descriptors, memory, threads or processes: whoever just
-/// tries again spins until somebody else lets go of one.
-pub const REST: Duration = Duration::from_millis(50);
+/// How long a server that is out of descriptors, memory, threads or processes waits before it
+/// accepts again. If it tried at once, it would spin until another connection releases one.
+pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
-/// Whether there is nothing left to serve anybody with at present. Other errors of `accept` are
-/// those of one client, who has gone again.
+/// Whether descriptors, memory, threads or processes are exhausted. Any other error of `accept`
+/// belongs to one client, who has already disconnected.
 pub fn is_exhausted(error: &io::Error) -> bool {
     let exhausted = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EAGAIN];
     error.kind() == io::ErrorKind::OutOfMemory
         || error.raw_os_error().is_some_and(|code| exhausted.contains(&code))
 }
 
-/// What a server did, until it was told to stop.
+/// What a server did until it was told to stop.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Served {
+pub struct ServerStats {
     /// Connections that are open.
     pub open: usize,
     /// Connections that were open at once.
@@ -37,7 +37,7 @@ pub struct Served {
     pub(crate) several_threads: bool,
 }
 
-impl Served {
+impl ServerStats {
     /// A connection begins.
     pub fn begin(&mut self) {
         self.open += 1;
@@ -45,27 +45,27 @@ impl Served {
     }
 
     /// A connection that has begun ends.
-    pub fn end(&mut self, visit: Visit) {
+    pub fn end(&mut self, stats: ConnectionStats) {
         self.open -= 1;
         self.connections += 1;
-        self.pages += visit.pages;
-        let first = *self.thread.get_or_insert(visit.thread);
-        self.several_threads |= first != visit.thread;
+        self.pages += stats.pages;
+        let first = *self.thread.get_or_insert(stats.thread);
+        self.several_threads |= first != stats.thread;
     }
 }
 
 /// One connection, from its beginning to its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Visit {
+pub struct ConnectionStats {
     pages: u64,
     /// The thread that served it.
     thread: i32,
 }
 
-impl Visit {
+impl ConnectionStats {
     /// The connection as it ends, in the thread that served it.
-    pub fn of(conn: &Conn) -> Visit {
-        Visit { pages: conn.served(), thread: gettid().as_raw() }
+    pub fn of(conn: &Conn) -> ConnectionStats {
+        ConnectionStats { pages: conn.served(), thread: gettid().as_raw() }
     }
 }
 
@@ -74,22 +74,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_books_of_a_server() {
-        let mut served = Served::default();
-        served.begin();
-        served.begin();
-        served.end(Visit { pages: 2, thread: 1 });
-        assert!(!served.several_threads);
-        served.begin();
-        served.end(Visit { pages: 3, thread: 2 });
-        assert!(served.several_threads);
-        served.end(Visit { pages: 0, thread: 1 });
-        assert_eq!((served.open, served.most_open), (0, 2));
-        assert_eq!((served.connections, served.pages), (3, 5));
+    fn a_server_counts_its_connections() {
+        let mut server = ServerStats::default();
+        server.begin();
+        server.begin();
+        server.end(ConnectionStats { pages: 2, thread: 1 });
+        assert!(!server.several_threads);
+        server.begin();
+        server.end(ConnectionStats { pages: 3, thread: 2 });
+        assert!(server.several_threads);
+        server.end(ConnectionStats { pages: 0, thread: 1 });
+        assert_eq!((server.open, server.most_open), (0, 2));
+        assert_eq!((server.connections, server.pages), (3, 5));
     }
 
     #[test]
-    fn a_client_that_is_gone_is_no_reason_to_rest() {
+    fn a_client_that_has_disconnected_exhausts_nothing() {
         assert!(is_exhausted(&io::Error::from_raw_os_error(libc::EMFILE)));
         assert!(!is_exhausted(&io::Error::from_raw_os_error(libc::ECONNABORTED)));
     }

@@ -22,10 +22,6 @@ impl Event {
         Trampoline::with(|trampoline| trampoline.wake_all(self));
     }
 
-    pub fn clear(&self) {
-        self.set.set(false);
-    }
-
     pub fn is_set(&self) -> bool {
         self.set.get()
     }

@@ -1,25 +1,36 @@
 //! A connection, played by hand: what arrives, what is taken, what the peer then saw.
 
 use super::*;
+
+/// Short enough to add up by hand; no test waits for one of them.
+const LIMITS: Limits = Limits::new(10);
+const MS: Duration = Duration::from_millis(1);
+
+/// A connection at the time `now`, to which all other times of a test are added.
+fn begun() -> (Conn, Instant) {
+    let now = Instant::now();
+    (Conn::new_at(LIMITS, now), now)
+}
 use crate::http::page;
 use crate::http::request::{MAX_HEAD, MAX_REQUEST_BODY};
 
 /// Plays the style: hands over `pieces` one read after another, then the end, and takes `some`
 /// bytes of output at a time. Returns what the peer saw and how it ended.
 fn play(pieces: &[&[u8]], some: usize) -> (Vec<u8>, Conn) {
-    let mut conn = Conn::new();
+    let mut conn = Conn::new(LIMITS);
     let mut seen = Vec::new();
     let mut pieces = pieces.iter();
     loop {
         match conn.wants() {
-            Wants::Read | Wants::Drain => conn.received(pieces.next().unwrap_or(&&[][..])),
+            Wants::Read => conn.received(pieces.next().unwrap_or(&&[][..])),
             Wants::Write => {
                 assert!(!conn.output().is_empty(), "nothing to write");
                 let n = conn.output().len().min(some);
                 seen.extend_from_slice(&conn.output()[..n]);
                 conn.sent(n);
             }
-            Wants::Wait(_) => no_delay(&mut conn),
+            Wants::Wait => no_delay(&mut conn),
+            Wants::ShutdownWrite => conn.write_shut(),
             Wants::Close => return (seen, conn),
         }
         assert!(conn.requests.buffered() <= MAX_DRAIN + MAX_HEAD);
@@ -87,13 +98,16 @@ fn head_has_no_body() {
 
 #[test]
 fn a_delay_is_waited_for() {
-    let mut conn = Conn::new();
-    conn.received(get("/page/1?delay=60000", "").as_bytes());
-    assert!(matches!(conn.wants(), Wants::Wait(pause) if pause > Duration::from_secs(1)));
-    conn.timed_out(); // means nothing while the delay runs
-    assert!(matches!(conn.wants(), Wants::Wait(_)));
-    no_delay(&mut conn);
-    assert_eq!(conn.wants(), Wants::Write);
+    let (mut conn, now) = begun();
+    conn.received_at(get("/page/1?delay=60000", "").as_bytes(), now);
+    let delay = 60_000 * MS;
+    assert_eq!(conn.wants_at(now), Wants::Wait);
+    assert_eq!(conn.time_left_at(now), delay);
+    conn.done_at(Err(io::ErrorKind::TimedOut.into()), now + delay - MS);
+    assert_eq!(conn.wants_at(now + delay - MS), Wants::Wait);
+    conn.done_at(Err(io::ErrorKind::TimedOut.into()), now + delay);
+    assert_eq!(conn.wants_at(now + delay), Wants::Write);
+    assert_eq!(conn.time_left_at(now + delay), LIMITS.write);
 }
 
 #[test]
@@ -142,12 +156,14 @@ fn what_is_refused() {
 
 #[test]
 fn a_refused_connection_is_drained() {
-    let mut conn = Conn::new();
+    let mut conn = Conn::new(LIMITS);
     conn.received(b"GET /nothing HTTP/1.1\r\nhost: h\r\n\r\n");
     conn.sent(conn.output().len());
+    assert_eq!(conn.wants(), Wants::ShutdownWrite);
+    conn.write_shut();
     for _ in 0..MAX_DRAIN / 1024 {
-        assert_eq!(conn.wants(), Wants::Drain);
-        assert!(conn.patience() <= GRACE);
+        assert_eq!(conn.wants(), Wants::Read);
+        assert!(conn.time_left() <= LIMITS.grace);
         conn.received(&[b'x'; 1024]);
     }
     conn.received(b"x");
@@ -214,67 +230,113 @@ fn pipelined_requests_are_answered_in_order() {
 
 #[test]
 fn a_peer_that_never_reads_is_not_read_from() {
-    let mut conn = Conn::new();
-    conn.received(get("/page/1", "").repeat(50).as_bytes());
-    assert_eq!(conn.wants(), Wants::Write);
-    conn.timed_out();
-    assert_eq!(conn.wants(), Wants::Close);
+    let (mut conn, now) = begun();
+    conn.received_at(get("/page/1", "").repeat(50).as_bytes(), now);
+    assert_eq!(conn.wants_at(now), Wants::Write);
+    conn.done_at(Err(io::ErrorKind::WouldBlock.into()), now + LIMITS.write);
+    assert_eq!(conn.wants_at(now + LIMITS.write), Wants::Close);
+}
+
+/// As long as a style that waits for the socket, then writes: its timeout expires, or it is told
+/// that the socket takes no more; and as one whose write blocks: it has written some, late.
+#[test]
+fn a_peer_that_stops_reading_is_kept_for_one_timeout() {
+    let late = LIMITS.write;
+    for blocking in [false, true] {
+        let (mut conn, now) = begun();
+        conn.received_at(get("/page/1000000", "").as_bytes(), now);
+        conn.sent_at(conn.output().len(), now + 5000 * MS);
+        let now = now + 5000 * MS; // a new piece, a new time
+        assert_eq!(conn.time_left_at(now), late);
+        conn.sent_at(1, now + late - MS);
+        assert_eq!(conn.wants_at(now + late - MS), Wants::Write);
+        assert_eq!(conn.time_left_at(now + late - MS), MS, "a byte buys no time");
+        if blocking {
+            conn.sent_at(1, now + late);
+        } else {
+            conn.done_at(Err(io::ErrorKind::TimedOut.into()), now + late);
+        }
+        assert_eq!(conn.wants_at(now + late), Wants::Close, "blocking: {blocking}");
+    }
+}
+
+#[test]
+fn a_peer_that_reads_slowly_gets_its_page() {
+    let (mut conn, mut now) = begun();
+    conn.received_at(get("/page/1000000", "").as_bytes(), now);
+    let mut seen = 0;
+    while conn.wants_at(now) == Wants::Write {
+        now += LIMITS.write - MS;
+        let n = conn.output().len();
+        seen += n;
+        conn.sent_at(n, now);
+    }
+    assert!(seen > 1_000_000, "{seen}");
+    assert!(conn.is_idle());
 }
 
 #[test]
 fn bytes_nobody_asked_for_are_bounded() {
-    let mut conn = Conn::new();
+    let mut conn = Conn::new(LIMITS);
     let asked = get("/page/1", "");
     for _ in 0..100_000 {
         conn.received(asked.as_bytes());
         assert!(conn.requests.buffered() <= MAX_DRAIN);
     }
     conn.sent(conn.output().len());
-    assert_eq!(conn.wants(), Wants::Drain);
+    assert_eq!(conn.wants(), Wants::ShutdownWrite);
 }
 
 #[test]
 fn half_a_request_times_out() {
-    let mut conn = Conn::new();
-    conn.timed_out();
-    assert_eq!(conn.wants(), Wants::Close, "idle: silently");
+    let late = || Err(io::ErrorKind::TimedOut.into());
+    let (mut conn, now) = begun();
+    assert_eq!(conn.time_left_at(now), LIMITS.idle);
+    conn.done_at(late(), now + LIMITS.idle - MS);
+    assert_eq!(conn.wants_at(now), Wants::Read, "too soon");
+    conn.done_at(late(), now + LIMITS.idle);
+    assert_eq!(conn.wants_at(now), Wants::Close, "idle: silently");
 
     for half in ["GET / HT".to_owned(), get("/", "content-length: 5\r\n") + "hel"] {
-        let mut conn = Conn::new();
-        conn.received(half.as_bytes());
-        let deadline = conn.deadline;
-        conn.received(b"T");
-        assert_eq!(conn.deadline, deadline, "a dripping peer renews its time");
-        assert!(conn.patience() > IDLE_PATIENCE);
-        conn.timed_out();
+        let (mut conn, now) = begun();
+        conn.received_at(half.as_bytes(), now);
+        assert_eq!(conn.time_left_at(now), LIMITS.request);
+        conn.received_at(b"T", now + LIMITS.idle);
+        let now = now + LIMITS.request;
+        assert_eq!(conn.time_left_at(now - MS), MS, "a peer that drips buys no time");
+        conn.done_at(late(), now - MS);
+        assert!(conn.output().is_empty(), "too soon");
+        conn.done_at(late(), now);
         assert!(conn.output().starts_with(b"HTTP/1.1 408 "));
-        conn.sent(conn.output().len());
-        assert_eq!(conn.wants(), Wants::Drain);
-        conn.timed_out();
-        assert_eq!(conn.wants(), Wants::Close);
+        conn.sent_at(conn.output().len(), now);
+        assert_eq!(conn.wants_at(now), Wants::ShutdownWrite);
+        conn.write_shut();
+        assert_eq!(conn.wants_at(now), Wants::Read);
+        conn.done_at(late(), now + LIMITS.grace);
+        assert_eq!(conn.wants_at(now), Wants::Close);
     }
 }
 
 #[test]
-fn a_stopping_server_answers_what_was_asked() {
-    let mut idle = Conn::new();
-    idle.finish();
+fn a_server_that_shuts_down_answers_what_was_asked() {
+    let mut idle = Conn::new(LIMITS);
+    idle.shutdown_requested();
     assert_eq!(idle.wants(), Wants::Close);
 
-    let mut asked = Conn::new();
+    let mut asked = Conn::new(LIMITS);
     asked.received(get("/page/1", "").repeat(2).as_bytes());
-    asked.finish();
+    asked.shutdown_requested();
     for _ in 0..2 {
         assert_eq!(asked.wants(), Wants::Write);
-        assert!(asked.patience() <= GRACE);
+        assert!(asked.time_left() <= LIMITS.grace);
         asked.sent(asked.output().len());
     }
     assert_eq!(asked.served(), 2);
-    assert_eq!(asked.wants(), Wants::Drain);
+    assert_eq!(asked.wants(), Wants::ShutdownWrite);
 
-    let mut half = Conn::new();
+    let mut half = Conn::new(LIMITS);
     half.received(b"GET / HTTP/1.1\r\n");
-    half.finish();
+    half.shutdown_requested();
     assert_eq!(half.wants(), Wants::Read);
     half.received(b"host: h\r\n\r\n");
     let answer = String::from_utf8_lossy(half.output()).into_owned();
@@ -283,24 +345,24 @@ fn a_stopping_server_answers_what_was_asked() {
 
 #[test]
 fn nothing_goes_on_after_the_grace() {
-    let mut conn = Conn::new();
-    conn.received(get("/page/1?delay=60000", "").as_bytes());
-    conn.finish();
-    assert!(matches!(conn.wants(), Wants::Wait(pause) if pause <= GRACE));
-    conn.stop = Some(Instant::now());
-    assert_eq!(conn.wants(), Wants::Close);
+    let (mut conn, now) = begun();
+    conn.received_at(get("/page/1?delay=60000", "").as_bytes(), now);
+    conn.shutdown_requested_at(now + MS);
+    conn.shutdown_requested_at(now + 500 * MS); // the first counts
+    let end = now + MS + LIMITS.grace;
+    assert_eq!(conn.wants_at(end - MS), Wants::Wait);
+    assert_eq!(conn.time_left_at(end - MS), MS);
+    assert_eq!(conn.wants_at(end), Wants::Close);
 }
 
 #[test]
 fn what_came_of_a_step() {
     use io::ErrorKind::{ConnectionReset, Interrupted, TimedOut, WouldBlock};
     let after = |kind: io::ErrorKind, late: bool| {
-        let mut conn = Conn::new();
-        if late {
-            conn.deadline = Instant::now();
-        }
-        conn.done(Err(kind.into()));
-        conn.wants()
+        let (mut conn, now) = begun();
+        let now = if late { now + LIMITS.idle } else { now };
+        conn.done_at(Err(kind.into()), now);
+        conn.wants_at(now)
     };
     for kind in [TimedOut, WouldBlock] {
         assert_eq!(after(kind, true), Wants::Close);
@@ -312,11 +374,12 @@ fn what_came_of_a_step() {
 
 #[test]
 fn too_many_connections() {
-    let mut conn = Conn::too_many();
+    let mut conn = Conn::too_many(LIMITS);
     conn.received(get("/page/1", "").as_bytes());
     assert!(conn.output().starts_with(b"HTTP/1.1 503 "));
     conn.sent(conn.output().len());
-    assert_eq!(conn.wants(), Wants::Drain);
+    assert_eq!(conn.wants(), Wants::ShutdownWrite);
+    conn.write_shut();
     conn.received(&[]);
     assert_eq!(conn.wants(), Wants::Close);
 }

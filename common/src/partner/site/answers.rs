@@ -9,7 +9,8 @@ use crate::http::request::{Head, Refusal, Request, number};
 use crate::limits::BUFFER;
 
 const INDEX: &str = "<!doctype html>\n<title>the site</title>\n<ul>\n\
-    <li><a href=\"/page/1\">/page/1</a>: page N is N bytes long, at least 1024\n\
+    <li><a href=\"/page/1\">/page/1</a>: page N is N bytes long,\n\
+    but at least 1024 and at most 16777216\n\
     <li><a href=\"/page/1?delay=1000\">/page/1?delay=1000</a>: a second away\n\
     <li><a href=\"/gate/1?of=2\">/gate/1?of=2</a>: answered when two ask for it\n\
     <li><a href=\"/chunked/5000\">/chunked/5000</a>, <a href=\"/close/5000\">/close/5000</a>,\n\

@@ -8,13 +8,16 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{self, sockopt};
 use polling::{Event, Events, Poller};
 
-use crate::http::conn::{GRACE, MAX_DRAIN};
+use crate::http::conn::MAX_DRAIN;
 use crate::http::request::Next;
 use crate::limits::BUFFER;
 use crate::partner::poller::{add, modify, would_block};
 use crate::partner::site::answers::{Answer, End, Hold, Refill, route};
 use crate::partner::site::client::{Client, State};
 use crate::partner::site::control::{Command, Control, Stats};
+
+/// How long a client has to close after its last answer.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// The keys of the two sources that are no clients.
 const LISTENER: usize = usize::MAX - 1;
