@@ -20,10 +20,10 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use ureq_proto::http::StatusCode;
+use http::StatusCode;
 
-use crate::http::page::Page;
-use crate::http::request::{Head, KEPT, Next, Refusal, Request, Requests, number};
+use crate::http::page::{Page, number};
+use crate::http::request::{Head, KEPT, Next, Refusal, Request, Requests};
 use crate::limits::Limits;
 
 /// How many bytes a peer may still send after its last answer.
@@ -106,8 +106,8 @@ impl Conn {
     pub fn too_many(limits: Limits) -> Conn {
         let now = Instant::now();
         let mut conn = Conn::new_at(limits, now);
-        let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many connections");
-        conn.refuse(&refusal, now);
+        // Without a body, which a HEAD must not get: what it asks is not known yet.
+        conn.refuse(&Refusal::new(StatusCode::SERVICE_UNAVAILABLE, ""), now);
         conn
     }
 
@@ -286,8 +286,10 @@ impl Conn {
         }
         match self.state {
             State::Asking if self.output().is_empty() => {
+                let head_only = self.requests.is_head();
                 let why = "the request took too long";
-                self.refuse(&Refusal::new(StatusCode::REQUEST_TIMEOUT, why), now);
+                let refusal = Refusal::new(StatusCode::REQUEST_TIMEOUT, why);
+                self.refuse(&refusal.head_only(head_only), now);
             }
             _ => self.state = State::Closed,
         }

@@ -1,6 +1,6 @@
 //! One GET without IO: the style connects, writes and reads; this says what, and what it meant.
 //!
-//! The protocol itself is `ureq-proto` (RFC 9110, RFC 9112).
+//! `httparse` parses the heads; what an answer says about its body is read as RFC 9112 has it.
 
 use std::cell::Cell;
 use std::io;
@@ -8,16 +8,18 @@ use std::net::SocketAddr;
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
-use ureq_proto::BodyMode;
-use ureq_proto::client::{Call, RecvResponseResult, SendRequestResult, state};
-use ureq_proto::http::Request;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use http::Uri;
+use httparse::{EMPTY_HEADER, ParserConfig, Response, Status};
+use percent_encoding::percent_decode_str;
 
-use crate::limits::BUFFER;
+use crate::http::body::{Body, Malformed, lines};
 use crate::span::{Kind, Span, now};
 use crate::workload::io_bound::{Job, Outcome, Page};
 
-/// What may be left unparsed before an answer counts as malformed: a head, or a chunk's size line.
-const UNPARSED: usize = 64 * 1024;
+/// The longest head, chunk line or trailers of an answer, in bytes.
+const MAX_UNPARSED: usize = 64 * 1024;
 
 /// One page on its way. It owns its time marks: no lock, no global.
 pub struct Get {
@@ -39,8 +41,8 @@ pub struct Get {
 }
 
 enum Answer {
-    Head(Call<state::RecvResponse>),
-    Body(Call<state::RecvBody>),
+    Head,
+    Body(Body),
     Whole,
 }
 
@@ -48,17 +50,16 @@ impl Get {
     /// Begins the page's time: its timeout runs from here.
     #[track_caller]
     pub fn new(job: Job) -> Get {
-        let (request, answer) = prepare(&job);
         let began = Location::caller();
         Get {
-            request,
+            request: request(&job.url),
             deadline: Instant::now() + job.timeout,
             started_us: now(),
             began,
             requested_us: Cell::new(None),
             waits: Cell::new(began),
             answered_us: None,
-            answer: Answer::Head(answer),
+            answer: Answer::Head,
             unparsed: Vec::new(),
             status: 0,
             length: 0,
@@ -124,9 +125,6 @@ impl Get {
             unparsed.drain(..used);
             self.unparsed = unparsed;
         }
-        if self.wants_more() && self.unparsed.len() > UNPARSED {
-            return Err(malformed("a head or a chunk's size line without an end"));
-        }
         Ok(())
     }
 
@@ -160,49 +158,63 @@ impl Get {
     fn parse(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut used = 0;
         loop {
+            // Never shown more than the limit, so that what is malformed does not depend on how
+            // much a style reads at once.
+            let rest = &bytes[used..];
+            let seen = &rest[..rest.len().min(MAX_UNPARSED)];
             let step = match &mut self.answer {
-                Answer::Head(call) => {
-                    let answer = call.try_response(&bytes[used..], false);
-                    let (step, head) = answer.map_err(malformed)?;
-                    if let Some(head) = head {
-                        self.status = head.status().as_u16();
-                        self.enter_body();
-                    }
-                    step
-                }
-                Answer::Body(call) => {
-                    let mut plain = [0; BUFFER];
-                    let body = call.read(&bytes[used..], &mut plain);
-                    let (step, len) = body.map_err(malformed)?;
-                    self.length += len as u64;
-                    self.crc32.update(&plain[..len]);
-                    if call.can_proceed() && call.body_mode() != BodyMode::CloseDelimited {
-                        self.answer = Answer::Whole;
-                    }
-                    step
+                Answer::Head => self.head(seen)?,
+                Answer::Body(body) => {
+                    let take = |data: &[u8]| {
+                        self.length += data.len() as u64;
+                        self.crc32.update(data);
+                    };
+                    body.read(seen, take).map_err(|Malformed| malformed("the body"))?
                 }
                 Answer::Whole => return Ok(bytes.len()),
             };
+            if matches!(&self.answer, Answer::Body(body) if body.is_whole()) {
+                self.answer = Answer::Whole;
+            }
             used += step;
-            if step == 0 && self.wants_more() {
+            if step == 0 && !matches!(self.answer, Answer::Whole) {
+                if seen.len() == MAX_UNPARSED {
+                    return Err(malformed("a head or a chunk's line without an end"));
+                }
                 return Ok(used);
             }
         }
     }
 
-    fn enter_body(&mut self) {
-        let Answer::Head(call) = std::mem::replace(&mut self.answer, Answer::Whole) else {
-            return;
-        };
-        if let Some(RecvResponseResult::RecvBody(call)) = call.proceed() {
-            self.answer = Answer::Body(call);
+    /// How long the head at the beginning of `bytes` is; 0 if it has no end yet.
+    fn head(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut headers = vec![EMPTY_HEADER; lines(bytes)];
+        let mut head = Response::new(&mut headers);
+        // A user agent must accept values that go on on another line (RFC 9112, section 5.2).
+        let mut config = ParserConfig::default();
+        config.allow_obsolete_multiline_headers_in_responses(true);
+        let parsed = config.parse_response(&mut head, bytes).map_err(malformed)?;
+        let Status::Complete(used) = parsed else { return Ok(0) };
+        let status = head.code.expect("the head is complete");
+        match status {
+            101 => return Err(malformed("an upgrade that was not asked for")),
+            100..=199 => return Ok(used), // the answer is still to come
+            0..100 => return Err(malformed("the status")),
+            204 | 304 => self.answer = Answer::Whole,
+            _ => {
+                let body = Body::announced(head.headers, head.version == Some(0));
+                let body = body.map_err(|Malformed| malformed("the length of the body"))?;
+                self.answer = Answer::Body(body.unwrap_or(Body::UntilClosed));
+            }
         }
+        self.status = status;
+        Ok(used)
     }
 
     fn closed(&mut self) -> io::Result<()> {
-        match &self.answer {
+        match self.answer {
             Answer::Whole => Ok(()),
-            Answer::Body(call) if call.body_mode() == BodyMode::CloseDelimited => {
+            Answer::Body(Body::UntilClosed) => {
                 self.answer = Answer::Whole;
                 Ok(())
             }
@@ -211,22 +223,24 @@ impl Get {
     }
 }
 
-fn prepare(job: &Job) -> (Vec<u8>, Call<state::RecvResponse>) {
+/// The request for this URL. A user name in it becomes Basic authentication (RFC 7617).
+fn request(url: &str) -> Vec<u8> {
     const VALID: &str = "the URL was checked when the job was made";
-    let request = Request::get(&job.url)
-        .header("connection", "close")
-        .header("user-agent", "concurrency-styles")
-        .header("accept", "*/*")
-        .body(())
-        .expect(VALID);
-    let mut call = Call::new(request).expect(VALID).proceed();
-    let mut bytes = vec![0; job.url.len() + 512];
-    let len = call.write(&mut bytes).expect(VALID);
-    bytes.truncate(len);
-    match call.proceed().expect(VALID) {
-        Some(SendRequestResult::RecvResponse(call)) => (bytes, call),
-        _ => unreachable!("a GET has no body to send, and its head was written whole"),
+    let uri: Uri = url.parse().expect(VALID);
+    let authority = uri.authority().expect(VALID).as_str();
+    let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let host = host.strip_suffix(':').unwrap_or(host);
+    let query = uri.query().map_or(String::new(), |query| format!("?{query}"));
+    let mut request = format!("GET {}{query} HTTP/1.1\r\nhost: {host}\r\n", uri.path());
+    if !user.is_empty() {
+        let (name, password) = user.split_once(':').unwrap_or((user, ""));
+        let mut user: Vec<u8> = percent_decode_str(name).collect();
+        user.push(b':');
+        user.extend(percent_decode_str(password));
+        request += &format!("authorization: Basic {}\r\n", BASE64_STANDARD.encode(user));
     }
+    request += "connection: close\r\nuser-agent: concurrency-styles\r\naccept: */*\r\n\r\n";
+    request.into_bytes()
 }
 
 fn malformed(error: impl ToString) -> io::Error {
@@ -253,6 +267,7 @@ fn words(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::BUFFER;
 
     fn job() -> Job {
         Job {
@@ -352,7 +367,101 @@ mod tests {
         let endless = [b"HTTP/1.1 200 OK\r\nx: ".to_vec(), vec![b'a'; 1 << 20]].concat();
         let mut get = Get::new(job());
         let taken = endless.chunks(BUFFER).take_while(|piece| get.received(piece).is_ok());
-        assert!(taken.count() * BUFFER <= UNPARSED + BUFFER);
+        assert!(taken.count() * BUFFER <= MAX_UNPARSED);
+    }
+
+    /// Whatever a style reads at once: the limit is the same.
+    #[test]
+    fn one_limit_for_the_head() {
+        let answer = |n: usize| {
+            let head =
+                format!("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx: {}\r\n\r\n", "a".repeat(n));
+            let spare = MAX_UNPARSED - (head.len() - n);
+            (head + "ok", spare)
+        };
+        let (_, most) = answer(0);
+        for size in [700, BUFFER, 16 * 1024, 1 << 20] {
+            assert_eq!(fetch(answer(most).0.as_bytes(), size), Ok(page(200, b"ok")), "by {size}");
+            for n in [most + 1, 100_000] {
+                let long = fetch(answer(n).0.as_bytes(), size);
+                assert_eq!(long, Err("malformed answer".into()), "{n} by {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn unusual_answers_that_are_legal() {
+        let many = "x: y\r\n".repeat(2000);
+        let long = "x".repeat(5000);
+        for answer in [
+            "HTTP/1.1 100 Continue\r\nserver: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_owned(),
+            "HTTP/1.1 102 Processing\r\ntransfer-encoding: gzip\r\n\r\nHTTP/1.1 200\r\n\r\nok".to_owned(),
+            "HTTP/1.1 200 OK\r\na: b\r\n  c\r\n\td\r\ncontent-length: 2\r\n\r\nok".to_owned(),
+            "HTTP/1.1 200 OK\r\ncontent-length:\r\n 2\r\n\r\nok".to_owned(),
+            format!("HTTP/1.1 200 OK\r\n{many}content-length: 2\r\n\r\nok"),
+            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nok and more".to_owned(),
+            format!("HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n2;{long}\r\nok\r\n0\r\n{many}\r\n"),
+            "HTTP/1.1 200 OK\nContent-Length: 2\n\nok".to_owned(),
+        ] {
+            let small = if answer.len() > 1000 { 701 } else { 1 };
+            for size in [small, answer.len()] {
+                let fetched = fetch(answer.as_bytes(), size);
+                assert_eq!(fetched, Ok(page(200, b"ok")), "{answer:?} by {size}");
+            }
+        }
+        for status in [204, 304] {
+            let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 5\r\n\r\n");
+            assert_eq!(fetch(answer.as_bytes(), 9), Ok(page(status, b"")));
+        }
+    }
+
+    #[test]
+    fn answers_whose_end_is_not_clear_are_malformed() {
+        let chunks = "2\r\nok\r\n0\r\n\r\n";
+        for (version, headers) in [
+            ("1.1", "transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n"),
+            ("1.1", "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n"),
+            ("1.1", "transfer-encoding: chunked, gzip\r\n"),
+            ("1.1", "transfer-encoding: gzip, chunked\r\n"),
+            ("1.1", "transfer-encoding: identity\r\n"),
+            ("1.1", "transfer-encoding: chunked\r\ncontent-length: 2\r\n"),
+            ("1.0", "transfer-encoding: chunked\r\n"),
+            ("1.1", "content-length: 2\r\ncontent-length: 3\r\n"),
+            ("1.1", "content-length: +2\r\n"),
+            ("1.1", "content-length: \r\n"),
+        ] {
+            let answer = format!("HTTP/{version} 200 OK\r\n{headers}\r\n{chunks}");
+            for size in [1, answer.len()] {
+                let fetched = fetch(answer.as_bytes(), size);
+                assert_eq!(fetched, Err("malformed answer".into()), "{headers:?} by {size}");
+            }
+        }
+        let upgrade = "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\nok";
+        assert_eq!(fetch(upgrade.as_bytes(), 9), Err("malformed answer".into()));
+    }
+
+    #[test]
+    fn what_is_asked_for() {
+        let long = "u".repeat(1500);
+        let basic =
+            |user: &str| format!("authorization: Basic {}\r\n", BASE64_STANDARD.encode(user));
+        for (url, line, host, more) in [
+            ("http://h/a?b=c", "/a?b=c", "h", String::new()),
+            ("http://h", "/", "h", String::new()),
+            ("http://h?b", "/?b", "h", String::new()),
+            ("http://h:8080/a", "/a", "h:8080", String::new()),
+            ("http://h:/a", "/a", "h", String::new()),
+            ("http://[::1]:1/", "/", "[::1]:1", String::new()),
+            ("http://u:p@h/", "/", "h", basic("u:p")),
+            ("http://u@h/", "/", "h", basic("u:")),
+            ("http://u%3ax:p%40ss:%c3%a9@h/", "/", "h", basic("u:x:p@ss:\u{e9}")),
+            (&format!("http://{long}@h/"), "/", "h", basic(&format!("{long}:"))),
+        ] {
+            let expected =
+                format!("GET {line} HTTP/1.1\r\nhost: {host}\r\n{more}connection: close\r\n");
+            let asked = String::from_utf8(request(url)).expect("text");
+            assert!(asked.starts_with(&expected), "{url}: {asked}");
+        }
     }
 
     #[test]

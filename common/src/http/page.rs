@@ -68,6 +68,14 @@ fn digits(out: &mut [u8], mut number: u64) {
     }
 }
 
+/// A number in digits: `u64::from_str` would take a `+` too.
+pub(crate) fn number(text: &str) -> Option<u64> {
+    if !text.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    text.parse().ok()
+}
+
 /// The whole body of page `n`.
 pub fn page(n: u64) -> Vec<u8> {
     let mut body = Vec::new();

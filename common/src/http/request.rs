@@ -1,32 +1,29 @@
 //! What a server reads and answers, without IO: requests cut out of what arrives, and the heads of
 //! answers. [`conn`](super::conn) and the site build on it.
 //!
-//! The requests are parsed by `ureq-proto`; what a server must add is written here: limits, and
-//! which heads are refused.
+//! `httparse` parses the heads; what a server must add is written here: limits, and which heads
+//! are refused.
 
-use std::time::Duration;
+use std::net::Ipv6Addr;
+use std::time::{Duration, SystemTime};
 
-use ureq_proto::http::{self, HeaderMap, Method, StatusCode, Version, header};
-use ureq_proto::server::{RecvRequestResult, Reply, state::RecvBody};
-use ureq_proto::{BodyMode, Error};
+use http::{StatusCode, Uri};
+use httparse::{EMPTY_HEADER, Header, Status};
+
+use crate::http::body::{Body, Malformed, values};
+use crate::http::page::number;
 
 /// The longest request head, in bytes. A longer one is answered 431.
 pub const MAX_HEAD: usize = 8 * 1024;
 /// The longest request body, in bytes with its chunk sizes. It is read and thrown away; a longer
 /// one is answered 413.
 pub const MAX_REQUEST_BODY: usize = 16 * 1024;
+/// The most header lines of a request. More are answered 431.
+pub const MAX_HEADERS: usize = 128;
 /// The longest `?delay=`, in milliseconds.
 pub const MAX_DELAY: u64 = 60_000;
 /// A buffer that grew beyond this is given back when its request is over.
 pub(crate) const KEPT: usize = 4 * 1024;
-
-/// Digits only: `u64::from_str` would take a `+` too.
-pub(crate) fn number(text: &str) -> Option<u64> {
-    if !text.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    text.parse().ok()
-}
 
 /// A request that has come in whole, its body read and thrown away. Only GET and HEAD get here.
 pub(crate) struct Request {
@@ -38,15 +35,14 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    fn new(request: &http::Request<()>) -> Request {
-        let http10 = request.version() == Version::HTTP_10;
-        let headers = request.headers();
-        let close = has_token(headers, header::CONNECTION, "close");
-        let keep = !http10 || has_token(headers, header::CONNECTION, "keep-alive");
+    fn new(head: &httparse::Request, uri: &Uri) -> Request {
+        let http10 = head.version == Some(0);
+        let close = has_token(head.headers, "connection", "close");
+        let keep = !http10 || has_token(head.headers, "connection", "keep-alive");
         Request {
-            path: request.uri().path().to_owned(),
-            query: request.uri().query().unwrap_or("").to_owned(),
-            head_only: request.method() == Method::HEAD,
+            path: uri.path().to_owned(),
+            query: uri.query().unwrap_or("").to_owned(),
+            head_only: head.method == Some("HEAD"),
             keep_alive: keep && !close,
             http10,
         }
@@ -78,13 +74,13 @@ impl Request {
 pub(crate) struct Requests {
     input: Vec<u8>,
     /// A request whose body is still coming.
-    pending: Option<Box<Pending>>,
+    pending: Option<Pending>,
 }
 
 struct Pending {
     request: Request,
-    reply: Reply<RecvBody>,
-    /// How many bytes of the body have been read.
+    body: Body,
+    /// How many bytes of the body have been read, its chunk sizes included.
     read: usize,
 }
 
@@ -109,31 +105,48 @@ impl Requests {
         self.input.len()
     }
 
-    /// Whether a request has begun to arrive.
+    /// Whether a request has begun to arrive. Empty lines before one are none (RFC 9112, section
+    /// 2.2), and neither is the first half of such a line.
     pub fn begun(&self) -> bool {
-        !self.input.is_empty() || self.pending.is_some()
+        self.pending.is_some() || !matches!(&self.input[..], [] | [b'\r'])
+    }
+
+    /// Whether the request that is arriving asks for a head only: then so does its refusal.
+    pub fn is_head(&self) -> bool {
+        match &self.pending {
+            Some(pending) => pending.request.head_only,
+            None => self.input.starts_with(b"HEAD "),
+        }
     }
 
     /// The next thing to do. Does not depend on how the bytes were cut into pieces.
     pub fn next(&mut self) -> Next {
+        if self.pending.is_none() {
+            self.skip_empty_lines();
+        }
+        let head_only = self.is_head();
         let result = match self.pending.take() {
+            None if !self.begun() => Ok(Next::More),
             None => self.head(),
             Some(pending) => self.body(pending),
         };
-        result.unwrap_or_else(Next::Refuse)
+        result.unwrap_or_else(|refusal| Next::Refuse(refusal.head_only(head_only)))
+    }
+
+    fn skip_empty_lines(&mut self) {
+        let mut rest = &self.input[..];
+        while let [b'\r', b'\n', after @ ..] | [b'\n', after @ ..] = rest {
+            rest = after;
+        }
+        self.discard(self.input.len() - rest.len());
     }
 
     fn head(&mut self) -> Result<Next, Refusal> {
-        if self.input.is_empty() {
-            return Ok(Next::More);
-        }
-        let head = &self.input[..self.input.len().min(MAX_HEAD)];
-        let mut reply = Reply::new().map_err(bad_request)?;
-        // Without this the body of a HEAD would be read as the next request.
-        reply.force_recv_body();
-        let (used, request) = reply.try_request(head).map_err(bad_request)?;
-        let Some(request) = request else {
-            if head.len() < MAX_HEAD {
+        let seen = &self.input[..self.input.len().min(MAX_HEAD)];
+        let mut headers = [EMPTY_HEADER; MAX_HEADERS];
+        let mut head = httparse::Request::new(&mut headers);
+        let Status::Complete(used) = head.parse(seen).map_err(bad_request)? else {
+            if seen.len() < MAX_HEAD {
                 return Ok(Next::More);
             }
             return Err(Refusal::new(
@@ -141,54 +154,40 @@ impl Requests {
                 "the head is longer than 8192 bytes",
             ));
         };
+        let (request, body) = check(&head)?;
+        let says_continue = !request.http10 && has_token(head.headers, "expect", "100-continue");
         self.discard(used);
-        check(&request)?;
-        let request = Request::new(&request);
-        let (said, reply) = match reply.proceed() {
-            Some(RecvRequestResult::Send100(reply)) => {
-                let mut out = [0; 64];
-                let (n, reply) = reply.accept(&mut out).map_err(bad_request)?;
-                // HTTP/1.0 knows no 1xx.
-                let said = if request.http10 { 0 } else { n };
-                (out[..said].to_vec(), reply)
-            }
-            Some(RecvRequestResult::RecvBody(reply)) => (Vec::new(), reply),
-            _ => return Ok(Next::Answer(request)),
+        let Some(body) = body.filter(|body| !body.is_whole()) else {
+            return Ok(Next::Answer(request));
         };
-        if let BodyMode::LengthDelimited(n) = reply.body_mode()
-            && n > MAX_REQUEST_BODY as u64
-        {
-            return Err(too_large().to(&request));
+        if matches!(body, Body::Length(n) if n > MAX_REQUEST_BODY as u64) {
+            return Err(too_large());
         }
-        let pending = Box::new(Pending { request, reply, read: 0 });
-        if said.is_empty() {
+        let pending = Pending { request, body, read: 0 };
+        if !says_continue {
             return self.body(pending);
         }
         self.pending = Some(pending);
-        Ok(Next::Continue(said))
+        Ok(Next::Continue(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()))
     }
 
-    fn body(&mut self, mut pending: Box<Pending>) -> Result<Next, Refusal> {
-        let mut scratch = [0; 1024];
-        while !pending.reply.is_ended() {
-            // Never shown more than the limit, so that what is refused, and why, does not depend
-            // on how much arrived at once.
-            let seen = self.input.len().min(MAX_REQUEST_BODY - pending.read);
-            let (used, _) = match pending.reply.read(&self.input[..seen], &mut scratch) {
-                Ok(read) => read,
-                Err(error) => return Err(bad_request(error).to(&pending.request)),
-            };
-            pending.read += used;
-            self.discard(used);
-            if used == 0 {
-                if pending.read + seen >= MAX_REQUEST_BODY {
-                    return Err(too_large().to(&pending.request));
-                }
-                self.pending = Some(pending);
-                return Ok(Next::More);
-            }
+    fn body(&mut self, mut pending: Pending) -> Result<Next, Refusal> {
+        // Never shown more than the limit, so that what is refused, and why, does not depend on
+        // how much arrived at once.
+        let seen = self.input.len().min(MAX_REQUEST_BODY - pending.read);
+        let used = pending.body.read(&self.input[..seen], |_| {}).map_err(|Malformed| {
+            Refusal::new(StatusCode::BAD_REQUEST, "the chunks of the body are malformed")
+        })?;
+        pending.read += used;
+        self.discard(used);
+        if pending.body.is_whole() {
+            return Ok(Next::Answer(pending.request));
         }
-        Ok(Next::Answer(pending.request))
+        if pending.read + (seen - used) >= MAX_REQUEST_BODY {
+            return Err(too_large());
+        }
+        self.pending = Some(pending);
+        Ok(Next::More)
     }
 
     fn discard(&mut self, n: usize) {
@@ -199,46 +198,70 @@ impl Requests {
     }
 }
 
-/// What `ureq-proto` lets through and a server must not.
-fn check(request: &http::Request<()>) -> Result<(), Refusal> {
-    let headers = request.headers();
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+/// What `httparse` lets through and a server must not.
+fn check(head: &httparse::Request) -> Result<(Request, Option<Body>), Refusal> {
+    let refuse = |why| Refusal::new(StatusCode::BAD_REQUEST, why);
+    if !matches!(head.method, Some("GET" | "HEAD")) {
         return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are served"));
     }
-    let head_only = request.method() == Method::HEAD;
-    let refuse = |why| Err(Refusal { head_only, ..Refusal::new(StatusCode::BAD_REQUEST, why) });
-    let hosts = headers.get_all(header::HOST).iter().count();
-    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
-        return refuse("exactly one Host header is needed");
+    let target = head.path.unwrap_or("");
+    let uri: Option<Uri> = target.parse().ok();
+    let uri = uri.filter(|uri| uri.path().starts_with('/') && !target.contains('#'));
+    let uri = uri.ok_or_else(|| refuse("the target is not a path"))?;
+    if uri.authority().is_some_and(|host| authority(host.as_str()).is_none()) {
+        return Err(refuse("the target names no host"));
     }
-    // Two opinions on where a body ends let one peer smuggle requests past another.
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => Ok(()),
-        (Some(coding), None)
-            if coding.as_bytes().eq_ignore_ascii_case(b"chunked")
-                && request.version() == Version::HTTP_11
-                && !headers.contains_key(header::CONTENT_LENGTH) =>
-        {
-            Ok(())
-        }
-        _ => refuse("the length of the body is not clear"),
+    let hosts: Vec<&[u8]> = values(head.headers, "host").collect();
+    match hosts[..] {
+        [] if head.version == Some(0) => {}
+        [host] if std::str::from_utf8(host).is_ok_and(|host| authority(host).is_some()) => {}
+        [_] => return Err(refuse("the Host header names no host")),
+        _ => return Err(refuse("exactly one Host header is needed")),
     }
+    let body = Body::announced(head.headers, head.version == Some(0));
+    let body = body.map_err(|Malformed| refuse("the length of the body is not clear"))?;
+    Ok((Request::new(head, &uri), body))
 }
 
-fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
-    let lines = headers.get_all(name);
-    let mut values = lines.iter().filter_map(|value| value.to_str().ok());
-    values.any(|line| line.split(',').any(|t| t.trim().eq_ignore_ascii_case(token)))
+/// The host and the port of `host[:port]`, as a Host header or a URL has it (RFC 3986, section
+/// 3.2); nothing if it is not one. A port that is not said is none, an invalid one is not.
+pub(crate) fn authority(text: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port),
+        _ => (text, ""),
+    };
+    let port = if port.is_empty() { None } else { Some(number(port)?.try_into().ok()?) };
+    let valid = match host.strip_prefix('[') {
+        Some(literal) => literal.strip_suffix(']')?.parse::<Ipv6Addr>().is_ok(),
+        None => is_name(host.as_bytes()),
+    };
+    valid.then_some((host, port))
 }
 
-fn bad_request(error: Error) -> Refusal {
+/// A `reg-name`; an IPv4 address is one too.
+fn is_name(name: &[u8]) -> bool {
+    let plain = |text: &[u8]| {
+        text.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(b))
+    };
+    let mut parts = name.split(|b| *b == b'%');
+    parts.next().is_some_and(plain)
+        && parts.all(|part| match part {
+            [high, low, rest @ ..] => {
+                high.is_ascii_hexdigit() && low.is_ascii_hexdigit() && plain(rest)
+            }
+            _ => false,
+        })
+}
+
+fn has_token(headers: &[Header], name: &'static str, token: &str) -> bool {
+    let mut tokens = values(headers, name).flat_map(|line| line.split(|b| *b == b','));
+    tokens.any(|t| t.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+fn bad_request(error: httparse::Error) -> Refusal {
     match error {
-        Error::HttpParseTooManyHeaders => {
+        httparse::Error::TooManyHeaders => {
             Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many headers")
-        }
-        Error::TooManyContentLengthHeaders | Error::BadContentLengthHeader => {
-            Refusal::new(StatusCode::BAD_REQUEST, "the length of the body is not clear")
         }
         _ => Refusal::new(StatusCode::BAD_REQUEST, "this is not HTTP/1.1"),
     }
@@ -256,23 +279,29 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
+    /// Without a reason it has no body.
     pub fn new(status: StatusCode, why: &'static str) -> Refusal {
         Refusal { status, why, head_only: false }
     }
 
     /// The same, as an answer to `request`: that one may have been a HEAD.
     pub fn to(self, request: &Request) -> Refusal {
-        Refusal { head_only: request.head_only, ..self }
+        self.head_only(request.head_only)
+    }
+
+    /// The same; whoever asked for a head only does not get the reason.
+    pub fn head_only(self, head_only: bool) -> Refusal {
+        Refusal { head_only, ..self }
     }
 
     pub fn write(&self, out: &mut Vec<u8>) {
-        let mut head = Head { status: self.status, ..Head::ok("text/plain") }
-            .length(self.why.len() as u64 + 1);
+        let body = if self.why.is_empty() { String::new() } else { format!("{}\n", self.why) };
+        let mut head =
+            Head { status: self.status, ..Head::ok("text/plain") }.length(body.len() as u64);
         head.connection = "connection: close\r\n";
         head.write(out);
         if !self.head_only {
-            out.extend_from_slice(self.why.as_bytes());
-            out.push(b'\n');
+            out.extend_from_slice(body.as_bytes());
         }
     }
 }
@@ -281,12 +310,12 @@ impl Refusal {
 pub(crate) struct Head {
     status: StatusCode,
     kind: &'static str,
-    body: Body,
+    end: BodyEnd,
     connection: &'static str,
 }
 
 /// How the head says where the body ends.
-enum Body {
+enum BodyEnd {
     Sized(u64),
     Chunked,
     UntilClosed,
@@ -294,16 +323,16 @@ enum Body {
 
 impl Head {
     pub fn ok(kind: &'static str) -> Head {
-        Head { status: StatusCode::OK, kind, body: Body::UntilClosed, connection: "" }
+        Head { status: StatusCode::OK, kind, end: BodyEnd::UntilClosed, connection: "" }
     }
 
     pub fn length(mut self, length: u64) -> Head {
-        self.body = Body::Sized(length);
+        self.end = BodyEnd::Sized(length);
         self
     }
 
     pub fn chunked(mut self) -> Head {
-        self.body = Body::Chunked;
+        self.end = BodyEnd::Chunked;
         self
     }
 
@@ -326,13 +355,14 @@ impl Head {
             StatusCode::METHOD_NOT_ALLOWED => "allow: GET, HEAD\r\n",
             _ => "",
         };
-        let body = match self.body {
-            Body::Sized(length) => &format!("content-length: {length}\r\n"),
-            Body::Chunked => "transfer-encoding: chunked\r\n",
-            Body::UntilClosed => "",
+        let body = match self.end {
+            BodyEnd::Sized(length) => &format!("content-length: {length}\r\n"),
+            BodyEnd::Chunked => "transfer-encoding: chunked\r\n",
+            BodyEnd::UntilClosed => "",
         };
+        let date = httpdate::fmt_http_date(SystemTime::now());
         let head = format!(
-            "HTTP/1.1 {code} {reason}\r\ncontent-type: {kind}; charset=utf-8\r\n\
+            "HTTP/1.1 {code} {reason}\r\ndate: {date}\r\ncontent-type: {kind}; charset=utf-8\r\n\
              {connection}{allow}{body}\r\n"
         );
         out.extend_from_slice(head.as_bytes());

@@ -3,11 +3,11 @@
 use std::net::ToSocketAddrs;
 use std::time::Duration;
 
+use http::Uri;
 use serde_json::json;
-use ureq_proto::http::Uri;
 
 use crate::error::Error;
-use crate::http::page;
+use crate::http::{page, request};
 use crate::machine::Machine;
 use crate::measure::context::Context;
 use crate::partner::site::handle::Site;
@@ -66,6 +66,11 @@ impl Args {
     /// More pages at once than the style or the machine can hold, or a URL that cannot be used.
     pub fn check(&mut self, style: &Style, machine: &Machine) -> Result<(), Error> {
         self.run(style)?;
+        if self.timeout < MIN_TIMEOUT {
+            let Args { timeout, .. } = self;
+            let why = format!("--timeout {timeout:?}: it is {MIN_TIMEOUT:?} at least");
+            return Err(Error::Usage(why));
+        }
         let pages = self.at_once();
         let limit = style.at_most.min(style.tasks_for(machine.free_descriptors()));
         if pages > limit {
@@ -126,6 +131,9 @@ impl Args {
     }
 }
 
+/// Within less time some styles would get their pages and some would not.
+const MIN_TIMEOUT: Duration = Duration::from_millis(10);
+
 /// How long the page that never answers is waited for, where `--with-failures` asks for it.
 const STALLED: Duration = Duration::from_secs(1);
 
@@ -171,9 +179,15 @@ fn given_job(task: usize, url: &str, timeout: Duration) -> Result<Job, Error> {
         Some("https") => return Err(wrong("https needs TLS, which is not shown here; use http")),
         _ => return Err(wrong("not an http:// URL")),
     }
-    let host = uri.host().filter(|h| !h.is_empty()).ok_or_else(|| wrong("names no host"))?;
+    let authority = uri.authority().map_or("", http::uri::Authority::as_str);
+    let (_, place) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let parts = request::authority(place);
+    let (host, port) = parts.ok_or_else(|| wrong("the host or its port is not valid"))?;
+    if host.is_empty() {
+        return Err(wrong("names no host"));
+    }
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let port = uri.port_u16().unwrap_or(80);
+    let port = port.unwrap_or(80);
     let mut found = (bare, port)
         .to_socket_addrs()
         .map_err(|error| Error::Failed(format!("{url}: cannot resolve {host}: {error}")))?;
@@ -380,6 +394,13 @@ mod tests {
             let error = given_job(0, url, STALLED).unwrap_err();
             assert!(matches!(&error, Error::Usage(why) if why.starts_with(url)), "{error}");
         }
+        for port in ["65536", "99999", "http", "abc", "-1", "+1", "80x", "8:0"] {
+            let url = format!("http://127.0.0.1:{port}/a");
+            let error = given_job(0, &url, STALLED).unwrap_err();
+            assert!(matches!(&error, Error::Usage(why) if why.starts_with(&url)), "{error}");
+        }
+        let job = given_job(3, "http://u:p%40ss@127.0.0.1:81/a?b", STALLED).unwrap();
+        assert_eq!(job.address, ([127, 0, 0, 1], 81).into());
         let job = given_job(3, "http://127.0.0.1:81/a?b", STALLED).unwrap();
         assert_eq!(job.address, ([127, 0, 0, 1], 81).into());
         let job = given_job(3, "http://[::1]/", STALLED).unwrap();

@@ -13,12 +13,11 @@ use std::os::unix::process::CommandExt;
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use httparse::{EMPTY_HEADER, Response, Status};
 use polling::{Event, Events, Poller};
 use serde::{Deserialize, Serialize};
-use ureq_proto::http::header::CONTENT_LENGTH;
-use ureq_proto::parser::try_parse_response;
 
-use crate::http::page;
+use crate::http::{body, page};
 use crate::partner::child::{self, Child};
 use crate::partner::poller::{add, modify, would_block};
 
@@ -396,14 +395,16 @@ impl Client {
         };
         let page = &pages[page];
         if self.body.is_none() {
-            let head = try_parse_response::<32>(&self.input).map_err(|error| error.to_string())?;
-            let Some((used, head)) = head else {
+            let mut headers = [EMPTY_HEADER; 32];
+            let mut head = Response::new(&mut headers);
+            let parsed = head.parse(&self.input).map_err(|error| error.to_string())?;
+            let Status::Complete(used) = parsed else {
                 return Ok(None);
             };
-            let length = head.headers().get(CONTENT_LENGTH);
-            let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-            if head.status() != 200 || length != Some(page.length) {
-                return Err(format!("status {}, length {length:?}", head.status()));
+            let status = head.code.unwrap_or(0);
+            let length = body::Body::announced(head.headers, false);
+            if status != 200 || length != Ok(Some(body::Body::Length(page.length))) {
+                return Err(format!("status {status}, body {length:?}"));
             }
             self.input.drain(..used);
             self.body = Some(Body { left: page.length, crc32: crc32fast::Hasher::new() });

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use ureq_proto::http::StatusCode;
+use http::StatusCode;
 
 use crate::http::page::Page;
-use crate::http::request::{Head, Refusal, Request, number};
+use crate::http::page::number;
+use crate::http::request::{Head, Refusal, Request};
 use crate::limits::BUFFER;
 
 const INDEX: &str = "<!doctype html>\n<title>the site</title>\n<ul>\n\
