@@ -10,7 +10,7 @@ use std::rc::Rc;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
 
 use common::limits::BUFFER;
-use common::workload::server::{REST, is_exhausted};
+use common::workload::server::{ACCEPT_BACKOFF, is_exhausted};
 
 use super::event_loop::{EventLoop, TimerHandle};
 use super::futures::Future;
@@ -376,7 +376,7 @@ impl Serving {
     fn back_off(self: &Rc<Self>) {
         self.event_loop.remove_reader(&*self.listener);
         let waiting = Rc::clone(self);
-        let retry = self.event_loop.call_later(REST, move || {
+        let retry = self.event_loop.call_later(ACCEPT_BACKOFF, move || {
             waiting.retry.take();
             // What was watched before can be watched again.
             let _ = waiting.start();
