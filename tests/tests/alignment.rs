@@ -55,7 +55,7 @@ const SHARES: [(&str, [usize; 5]); 10] = [
     ("deadline", [60, 35, 40, 60, 75]),
     ("pause", [50, 25, 40, 60, 75]),
     ("resources", [85, 55, 50, 75, 80]),
-    ("server", [90, 25, 30, 70, 75]),
+    ("server", [90, 45, 30, 65, 70]),
 ];
 
 #[test]
@@ -178,8 +178,8 @@ fn a_workload_is_one_screen() {
         let most = match larger {
             Some((_, _, most, _)) => *most,
             None => match (workload, version.name) {
-                ("server", "twisted-style") => 200,
-                ("server", _) => 160,
+                ("server", "twisted-style") => 170,
+                ("server", _) => 140,
                 (_, "twisted-style") => 120,
                 _ => 80,
             },
