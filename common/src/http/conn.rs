@@ -251,12 +251,16 @@ impl Conn {
         }
     }
 
-    /// The time runs for a piece, not for a byte: a blocking write that times out has sent some,
-    /// and the kernel takes more then, though nobody has read.
+    /// The time runs for a piece, not for a byte, and what is taken late does not count: when a
+    /// write is tried again after its time, the kernel may take more, though nobody has read.
     fn sent_at(&mut self, n: usize, now: Instant) {
         self.sent = self.out.len().min(self.sent + n);
-        if self.sent < self.out.len() {
-            return self.timed_out(now);
+        let unsent = self.sent < self.out.len();
+        if unsent || self.page.left() > 0 {
+            self.timed_out(now);
+        }
+        if unsent || self.state == State::Closed {
+            return;
         }
         self.sent = 0;
         self.out.clear();

@@ -183,7 +183,10 @@ fn a_host_is_a_name_or_an_address_with_a_port() {
         "h:-1", "h:+1", "h:http", "h:8 0", "a%2", "a%zz", "a,b c", "\u{e9}", "h:80:80", "<h>",
     ] {
         assert_eq!(host(bad), [400], "{bad:?}");
-        assert_eq!(statuses(&get(&format!("http://{bad}/page/1"), "")), [400], "{bad:?}");
+        // In a target the path begins there.
+        if !bad.contains(['/', '?']) {
+            assert_eq!(statuses(&get(&format!("http://{bad}/page/1"), "")), [400], "{bad:?}");
+        }
     }
     assert_eq!(host("a%20b"), [200]);
     assert_eq!(statuses("GET / HTTP/1.0\r\nhost: a b\r\n\r\n"), [400]);
@@ -340,12 +343,12 @@ fn a_peer_that_never_reads_is_not_read_from() {
     assert_eq!(conn.wants_at(now + LIMITS.write), Wants::Close);
 }
 
-/// As long as a style that waits for the socket, then writes: its timeout expires, or it is told
-/// that the socket takes no more; and as one whose write blocks: it has written some, late.
+/// Whatever its style's write does at the end of the time: it times out, it has sent some (one that
+/// blocks), or it is tried once more and the kernel takes the whole piece.
 #[test]
 fn a_peer_that_stops_reading_is_kept_for_one_timeout() {
     let late = LIMITS.write;
-    for blocking in [false, true] {
+    for taken_late in [0, 1, usize::MAX] {
         let (mut conn, now) = begun();
         conn.received_at(get("/page/1000000", "").as_bytes(), now);
         conn.sent_at(conn.output().len(), now + 5000 * MS);
@@ -354,12 +357,11 @@ fn a_peer_that_stops_reading_is_kept_for_one_timeout() {
         conn.sent_at(1, now + late - MS);
         assert_eq!(conn.wants_at(now + late - MS), Wants::Write);
         assert_eq!(conn.time_left_at(now + late - MS), MS, "a byte buys no time");
-        if blocking {
-            conn.sent_at(1, now + late);
-        } else {
-            conn.done_at(Err(io::ErrorKind::TimedOut.into()), now + late);
+        match taken_late {
+            0 => conn.done_at(Err(io::ErrorKind::TimedOut.into()), now + late),
+            n => conn.sent_at(n.min(conn.output().len()), now + late),
         }
-        assert_eq!(conn.wants_at(now + late), Wants::Close, "blocking: {blocking}");
+        assert_eq!(conn.wants_at(now + late), Wants::Close, "{taken_late} bytes");
     }
 }
 
