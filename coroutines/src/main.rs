@@ -20,6 +20,8 @@ mod coroutine;
 mod cpu_bound;
 mod deadline;
 mod early_results;
+#[cfg(test)]
+mod exercises;
 mod interactivity;
 mod io_bound;
 mod ordering;
