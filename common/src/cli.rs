@@ -94,17 +94,16 @@ fn read(matches: &ArgMatches, asides: &'static [Aside]) -> Result<(Flags, Comman
         "serve" => Command::Serve(ServeArgs::from_arg_matches(given)?),
         "load" => Command::Load(Load::from_arg_matches(given)?),
         "measure-memory" => Command::MeasureMemory(MeasureMemory::from_arg_matches(given)?),
-        name => match WORKLOADS.iter().find(|workload| workload.name == name) {
-            Some(workload) => {
+        name => {
+            if let Some(workload) = WORKLOADS.iter().find(|workload| workload.name == name) {
                 (workload.read)(&mut flags, given)?;
                 Command::Workload(workload)
-            }
-            None => {
+            } else {
                 flags.port = port;
                 let mut named = asides.iter().filter(|aside| aside.name == name);
                 Command::Aside(named.next().expect("clap knows no other commands"))
             }
-        },
+        }
     };
     Ok((flags, command))
 }

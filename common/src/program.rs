@@ -14,6 +14,7 @@ use crate::measure::{resources, server};
 use crate::registry::{
     Aside, COMMON_CLAIMS, Claim, Flags, Measurements, Output, WORKLOADS, Workload,
 };
+use crate::report::json::Document;
 use crate::report::print::Report;
 use crate::report::section::Expectation;
 use crate::report::trace::chrome_trace;
@@ -103,7 +104,12 @@ impl Program<'_> {
             context.machine = machine;
         }
         let trace = flags.shared.trace.as_deref().map(|file| open(file)).transpose()?;
-        let mut report = Report::new(flags.shared.quiet, flags.shared.answers, everything, as_json);
+        let mut report = Report {
+            quiet: flags.shared.quiet,
+            answers: flags.shared.answers,
+            several: everything,
+            document: as_json.then(Document::default),
+        };
         let mut measured = Measurements::default();
         let mut parts: Vec<(String, Vec<Span>)> = Vec::new();
         let (mut wrong, mut failed) = (Vec::new(), Vec::new());

@@ -18,6 +18,12 @@ use crate::workload::resources::Meter;
 use crate::workload::server::ServerStats;
 use crate::workload::shared_state::{Bank, Leaves, Totals};
 
+/// Fetches pages.
+pub type Fetch = fn(Vec<Job>) -> Vec<Outcome>;
+
+/// Counts primes.
+pub type CountPrimes = fn(Vec<Count>) -> Vec<Counted>;
+
 /// What a task is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
@@ -47,9 +53,9 @@ pub struct Style {
     pub task: Task,
     /// How many tasks this program starts at once, at most.
     pub at_most: usize,
-    pub io_bound: fn(Vec<Job>) -> Vec<Outcome>,
+    pub io_bound: Fetch,
     pub io_bound_bounded: fn(Vec<Job>, usize) -> Vec<Outcome>,
-    pub cpu_bound: fn(Vec<Count>) -> Vec<Counted>,
+    pub cpu_bound: CountPrimes,
     pub ordering: fn(Vec<Steps>) -> String,
     pub shared_state_careless: fn(&Bank) -> Totals,
     pub shared_state_careful: fn(&Bank) -> Totals,
@@ -73,8 +79,8 @@ pub struct Style {
 /// A second function of a workload, by its name, which gives the same answer.
 #[derive(Clone, Copy)]
 pub enum Also {
-    IoBound(&'static str, fn(Vec<Job>) -> Vec<Outcome>),
-    CpuBound(&'static str, fn(Vec<Count>) -> Vec<Counted>),
+    IoBound(&'static str, Fetch),
+    CpuBound(&'static str, CountPrimes),
     SharedState(&'static str, fn(&Bank) -> Totals, Leaves),
 }
 

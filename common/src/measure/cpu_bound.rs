@@ -11,7 +11,7 @@ use crate::report::section::Section;
 use crate::report::stats::Times;
 use crate::report::verdict::Verdict;
 use crate::span::{interleaved, threads, turns};
-use crate::style::{Also, Style};
+use crate::style::{Also, CountPrimes, Style};
 use crate::units::plural;
 use crate::workload::cpu_bound::{Count, Counted};
 
@@ -52,7 +52,7 @@ impl Args {
     }
 
     /// The function that is asked for.
-    fn run(&self, style: &Style) -> Result<fn(Vec<Count>) -> Vec<Counted>, Error> {
+    fn run(&self, style: &Style) -> Result<CountPrimes, Error> {
         let Some(name) = &self.way else { return Ok(style.cpu_bound) };
         style.way(name, |also| match also {
             Also::CpuBound(name, run) => Some((name, *run)),

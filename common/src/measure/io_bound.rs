@@ -16,7 +16,7 @@ use crate::report::section::Section;
 use crate::report::stats::Times;
 use crate::report::verdict::Verdict;
 use crate::span::{Span, threads};
-use crate::style::{Also, Style};
+use crate::style::{Also, Fetch, Style};
 use crate::units::{duration, plural, time};
 use crate::workload::io_bound::{Job, Outcome, Page};
 
@@ -51,7 +51,7 @@ pub struct Args {
 
 impl Args {
     /// The function that is asked for.
-    fn run(&self, style: &Style) -> Result<fn(Vec<Job>) -> Vec<Outcome>, Error> {
+    fn run(&self, style: &Style) -> Result<Fetch, Error> {
         let Some(name) = &self.way else { return Ok(style.io_bound) };
         style.way(name, |also| match also {
             Also::IoBound(name, run) => Some((name, *run)),

@@ -36,6 +36,7 @@ use crate::report::section::{Expectation, Section};
 use crate::report::verdict::Judged;
 
 /// The document, as it grows.
+#[derive(Default)]
 pub struct Document {
     workloads: Map<String, Value>,
     asides: Map<String, Value>,
@@ -43,10 +44,6 @@ pub struct Document {
 }
 
 impl Document {
-    pub fn new() -> Document {
-        Document { workloads: Map::new(), asides: Map::new(), claims: Vec::new() }
-    }
-
     pub fn workload(&mut self, name: &str, slides: &str, section: &Section) {
         self.workloads.insert(name.to_string(), of(slides, section));
     }

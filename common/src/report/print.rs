@@ -12,23 +12,19 @@ use crate::units::plural;
 
 /// Where everything goes: text for a room, or one JSON document at the end.
 pub struct Report {
-    quiet: bool,
+    pub quiet: bool,
     /// All lines of an answer are printed, on a terminal too.
-    answers: bool,
+    pub answers: bool,
     /// There is more than one section: each is named, and fits on a screen.
-    several: bool,
+    pub several: bool,
     /// The document, if one was asked for: then nothing else is printed.
-    document: Option<Document>,
+    pub document: Option<Document>,
 }
 
 /// An answer of more lines than these is abbreviated on a terminal.
 const ANSWER: usize = 6;
 
 impl Report {
-    pub fn new(quiet: bool, answers: bool, several: bool, as_json: bool) -> Report {
-        Report { quiet, answers, several, document: as_json.then(Document::new) }
-    }
-
     /// Says what comes now.
     pub fn title(&self, name: &str, about: &str, slides: &str) {
         let left = format!("{name} · {about}");
@@ -71,7 +67,9 @@ impl Report {
             _ => usize::MAX,
         };
         let most = if shown.len() > room { room.saturating_sub(1) } else { shown.len() };
-        shown[..most].iter().for_each(|line| self.show(line));
+        for line in &shown[..most] {
+            self.show(line);
+        }
         if most < shown.len() {
             let more = plural(shown.len() - most, "more line");
             self.show(&format!("  … and {more}, shown by the command {name}"));
@@ -102,13 +100,17 @@ impl Report {
     /// Prints the verdicts, or keeps them for the JSON.
     pub fn verdicts(&mut self, judged: &[Judged], title: &str) {
         if let Some(document) = &mut self.document {
-            judged.iter().for_each(|judged| document.claim(judged));
+            for judged in judged {
+                document.claim(judged);
+            }
         }
         if !judged.is_empty() {
             self.show(&format!("\n{TITLE}{title}{TITLE:#}"));
         }
         for Judged { text, verdict } in judged {
-            in_lines(text.id, text.says, verdict).iter().for_each(|line| self.show(line));
+            for line in in_lines(text.id, text.says, verdict) {
+                self.show(&line);
+            }
         }
     }
 

@@ -56,7 +56,7 @@ fn draw_in(columns: usize, spans: &[Span]) -> Vec<String> {
 /// What the first and the last column stand for.
 fn axis(columns: usize, length_us: u64) -> String {
     let end = format!("{:.0} ms", length_us as f64 / 1e3);
-    format!("        0{end:>width$}", width = columns)
+    format!("        0{end:>columns$}")
 }
 
 /// How much time can be shown so that a turn is about two columns wide, in microseconds.
