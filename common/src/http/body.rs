@@ -43,13 +43,13 @@ impl Body {
         match (codings.next(), lengths.next()) {
             (None, None) => Ok(None),
             (None, Some(length)) => {
-                let digits = trimmed(length);
+                let digits = length.trim_ascii();
                 let length = std::str::from_utf8(digits).ok().and_then(number).ok_or(Malformed)?;
-                let same = lengths.all(|other| trimmed(other) == digits);
+                let same = lengths.all(|other| other.trim_ascii() == digits);
                 if same { Ok(Some(Body::Length(length))) } else { Err(Malformed) }
             }
             (Some(coding), None) => {
-                let chunked = trimmed(coding).eq_ignore_ascii_case(b"chunked");
+                let chunked = coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
                 let clear = chunked && codings.next().is_none() && !http10;
                 if clear { Ok(Some(Body::Chunked(Chunk::Size))) } else { Err(Malformed) }
             }
@@ -159,12 +159,7 @@ pub(crate) fn values<'a>(
 
 /// How many header lines there are in `input` at most.
 pub(crate) fn lines(input: &[u8]) -> usize {
-    input.iter().filter(|b| **b == b'\n').count() + 1
-}
-
-/// Without the blanks around it, and without the line ends of a value that goes on on another line.
-fn trimmed(value: &[u8]) -> &[u8] {
-    value.trim_ascii()
+    input.split(|b| *b == b'\n').count()
 }
 
 #[cfg(test)]

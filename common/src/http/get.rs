@@ -231,15 +231,19 @@ fn request(url: &str) -> Vec<u8> {
     let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
     let host = host.strip_suffix(':').unwrap_or(host);
     let query = uri.query().map_or(String::new(), |query| format!("?{query}"));
-    let mut request = format!("GET {}{query} HTTP/1.1\r\nhost: {host}\r\n", uri.path());
+    let mut authorization = String::new();
     if !user.is_empty() {
         let (name, password) = user.split_once(':').unwrap_or((user, ""));
         let mut user: Vec<u8> = percent_decode_str(name).collect();
         user.push(b':');
         user.extend(percent_decode_str(password));
-        request += &format!("authorization: Basic {}\r\n", BASE64_STANDARD.encode(user));
+        authorization = format!("authorization: Basic {}\r\n", BASE64_STANDARD.encode(user));
     }
-    request += "connection: close\r\nuser-agent: concurrency-styles\r\naccept: */*\r\n\r\n";
+    let request = format!(
+        "GET {}{query} HTTP/1.1\r\nhost: {host}\r\n{authorization}connection: close\r\n\
+         user-agent: concurrency-styles\r\naccept: */*\r\n\r\n",
+        uri.path()
+    );
     request.into_bytes()
 }
 
