@@ -78,7 +78,7 @@ fn exchange(connection: &Connection, conn: &mut Conn) -> io::Result<()> {
             conn.write_shut();
         }
         Wants::Wait => {
-            let shutdown = connection.shutdown.lock().expect("nobody panics with the lock");
+            let shutdown = connection.shutdown.lock().expect("no holder panics");
             let waits = |shutdown: &mut bool| *shutdown == conn.is_shutting_down();
             let _ = connection.changed.wait_timeout_while(shutdown, conn.time_left(), waits);
         }
@@ -98,14 +98,14 @@ struct Connection {
 impl Connection {
     /// Whether to shut down. An idle connection may be closed from now on.
     fn is_shutting_down(&self, idle: bool) -> bool {
-        let shutdown = self.shutdown.lock().expect("nobody panics with the lock");
+        let shutdown = self.shutdown.lock().expect("no holder panics");
         self.idle.store(idle, Ordering::Relaxed);
         *shutdown
     }
 
     /// A greenlet that waits for its socket is woken only by what happens to the socket.
     fn shut_down(&self, late: bool) {
-        let mut shutdown = self.shutdown.lock().expect("nobody panics with the lock");
+        let mut shutdown = self.shutdown.lock().expect("no holder panics");
         *shutdown = true;
         self.changed.notify_one();
         if late || self.idle.load(Ordering::Relaxed) {

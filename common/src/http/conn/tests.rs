@@ -1,5 +1,10 @@
 //! A connection, played by hand: what arrives, what is taken, what the peer then saw.
 
+#![expect(
+    clippy::unchecked_time_subtraction,
+    reason = "all times are made by hand, later ones from earlier"
+)]
+
 use super::*;
 
 /// Short enough to add up by hand; no test waits for one of them.
