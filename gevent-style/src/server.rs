@@ -78,9 +78,9 @@ fn exchange(connection: &Connection, conn: &mut Conn) -> io::Result<()> {
             conn.write_shut();
         }
         Wants::Wait => {
-            let shutdown = connection.shutdown.lock().expect("no holder panics");
+            let guard = connection.shutdown.lock().expect("no holder panics");
             let waits = |shutdown: &mut bool| *shutdown == conn.is_shutting_down();
-            let _ = connection.changed.wait_timeout_while(shutdown, conn.time_left(), waits);
+            let _ = connection.changed.wait_timeout_while(guard, conn.time_left(), waits);
         }
         Wants::Close => {}
     }
