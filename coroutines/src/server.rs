@@ -12,7 +12,7 @@ use common::http::conn::{Conn, Wants};
 use common::limits::{BUFFER, Limits};
 use common::workload::server::{ACCEPT_BACKOFF, ConnectionStats, ServerStats, is_exhausted};
 
-use crate::coroutine::scheduler::{self, Task};
+use crate::coroutine::scheduler::{self, Task, sleep};
 use crate::coroutine::source::Source;
 use crate::coroutine::sync::Event;
 use crate::coroutine::wait::{readable, wait_any, writable};
@@ -24,7 +24,7 @@ pub fn run(listener: TcpListener, stop: UnixStream, limits: Limits) -> io::Resul
     while wait_any(&[readable(&stop), readable(&listener)], None)? == 1 {
         let accepted = listener.accept();
         match accepted.and_then(|(socket, _)| connections.start(socket, &shutdown, limits)) {
-            Err(error) if is_exhausted(&error) => scheduler::sleep(ACCEPT_BACKOFF),
+            Err(error) if is_exhausted(&error) => sleep(ACCEPT_BACKOFF),
             Ok(()) | Err(_) => {} // an error: the client has already disconnected
         }
     }
@@ -48,14 +48,14 @@ fn exchange(mut socket: &TcpStream, conn: &mut Conn, shutdown: &Event) -> io::Re
     let mut buf = [0; BUFFER];
     match conn.wants() {
         Wants::Read => {
-            wait(Some(readable(&socket)), conn, shutdown)?;
+            wait_for(Some(readable(&socket)), conn, shutdown)?;
             let n = socket.read(&mut buf)?;
             conn.received(&buf[..n]);
         }
         // Most writes do not block, so this one is tried before it waits.
         Wants::Write => match socket.write(conn.output()) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                wait(Some(writable(&socket)), conn, shutdown)?;
+                wait_for(Some(writable(&socket)), conn, shutdown)?;
             }
             written => {
                 conn.sent(written?);
@@ -66,14 +66,14 @@ fn exchange(mut socket: &TcpStream, conn: &mut Conn, shutdown: &Event) -> io::Re
             socket.shutdown(Shutdown::Write)?;
             conn.write_shut();
         }
-        Wants::Wait => wait(None, conn, shutdown)?,
+        Wants::Wait => wait_for(None, conn, shutdown)?,
         Wants::Close => {}
     }
     Ok(())
 }
 
 /// Waits for the socket. The shutdown ends the wait too, once, and the connection is told.
-fn wait(socket: Option<Source>, conn: &mut Conn, shutdown: &Event) -> io::Result<()> {
+fn wait_for(socket: Option<Source>, conn: &mut Conn, shutdown: &Event) -> io::Result<()> {
     let end = (!conn.is_shutting_down()).then_some(Source::Event(shutdown));
     let sources: Vec<Source> = socket.into_iter().chain(end).collect();
     wait_any(&sources, Instant::now() + conn.time_left())?;

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::thread;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -41,7 +41,7 @@ pub fn run(listener: TcpListener, stop: UnixStream, limits: Limits) -> io::Resul
         }
         let accepted = listener.accept();
         match accepted.and_then(|(socket, _)| connections.start(&socket, &stop, limits)) {
-            Err(error) if is_exhausted(&error) => thread::sleep(ACCEPT_BACKOFF),
+            Err(error) if is_exhausted(&error) => sleep(ACCEPT_BACKOFF),
             Ok(()) | Err(_) => {} // an error: the client has already disconnected
         }
     }
@@ -66,12 +66,14 @@ fn exchange(mut socket: &TcpStream, conn: &mut Conn, stop: &UnixStream) -> io::R
     let mut buf = [0; BUFFER];
     match conn.wants() {
         Wants::Read => {
-            wait(Some(PollFd::new(socket.as_fd(), PollFlags::POLLIN)), conn, stop)?;
+            let readable = PollFd::new(socket.as_fd(), PollFlags::POLLIN);
+            wait_for(Some(readable), conn, stop)?;
             let n = socket.read(&mut buf)?;
             conn.received(&buf[..n]);
         }
         Wants::Write => {
-            wait(Some(PollFd::new(socket.as_fd(), PollFlags::POLLOUT)), conn, stop)?;
+            let writable = PollFd::new(socket.as_fd(), PollFlags::POLLOUT);
+            wait_for(Some(writable), conn, stop)?;
             let n = socket.write(conn.output())?;
             conn.sent(n);
         }
@@ -79,14 +81,14 @@ fn exchange(mut socket: &TcpStream, conn: &mut Conn, stop: &UnixStream) -> io::R
             socket.shutdown(Shutdown::Write)?;
             conn.write_shut();
         }
-        Wants::Wait => wait(None, conn, stop)?,
+        Wants::Wait => wait_for(None, conn, stop)?,
         Wants::Close => {}
     }
     Ok(())
 }
 
 /// Waits for the socket. The end of `stop` ends the wait too, once, and the connection is told.
-fn wait(socket: Option<PollFd>, conn: &mut Conn, stop: &UnixStream) -> io::Result<()> {
+fn wait_for(socket: Option<PollFd>, conn: &mut Conn, stop: &UnixStream) -> io::Result<()> {
     let awaited = socket.is_some();
     let end = (!conn.is_shutting_down()).then(|| PollFd::new(stop.as_fd(), PollFlags::POLLIN));
     let mut sources: Vec<PollFd> = socket.into_iter().chain(end).collect();
@@ -117,7 +119,7 @@ impl Connections {
         let task = loop {
             match process::try_spawn(|| serve(socket, stop, limits)) {
                 // No process or no descriptor is left until another connection ends.
-                Err(_) if !self.tasks.is_empty() => thread::sleep(ACCEPT_BACKOFF),
+                Err(_) if !self.tasks.is_empty() => sleep(ACCEPT_BACKOFF),
                 result => break result?,
             }
             self.join_finished();
