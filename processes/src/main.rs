@@ -18,6 +18,8 @@ mod asides;
 mod cpu_bound;
 mod deadline;
 mod early_results;
+#[cfg(test)]
+mod exercises;
 mod interactivity;
 mod io_bound;
 #[allow(dead_code, reason = "the tests use all of it")]

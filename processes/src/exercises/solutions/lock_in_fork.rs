@@ -1,0 +1,16 @@
+//! `report` starts a process that exits with the number in `counter`. It should do so whatever
+//! the other threads of this process do, also when one of them holds the lock just then.
+//! What was wrong: the child waited for a copy of the lock, whose holder was not copied.
+//! The bug: a fork while another thread logs (CPython issue 50970). `process::spawn` refuses it.
+
+use std::io;
+use std::sync::Mutex;
+
+use crate::multiprocessing::child::Child;
+
+#[expect(unsafe_code, reason = "there are other threads")]
+pub fn report(counter: &Mutex<i32>) -> io::Result<Child> {
+    let count = *counter.lock().expect("no holder panics");
+    // SAFETY: the child takes no lock and asks for no memory: it returns a number.
+    unsafe { Child::fork_beside_threads(|| count) }
+}
