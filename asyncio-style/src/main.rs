@@ -12,6 +12,8 @@ use common::workload::shared_state::Leaves;
 
 mod asides;
 mod asyncio;
+#[cfg(test)]
+mod exercises;
 mod on_async_std;
 mod on_smol;
 mod on_tokio;

@@ -1,0 +1,5 @@
+//! The exercises, mended: one way each, there are others.
+
+pub mod await_in_a_loop;
+pub mod guard_across_await;
+pub mod read_exact_raced;
