@@ -63,7 +63,7 @@ pub fn profile() -> &'static str {
 }
 
 /// How often the kernel took a core away from this process, its threads or its reaped children,
-/// although they had not offered it (`man 2 getrusage`, `ru_nivcsw`).
+/// without a wait (`man 2 getrusage`, `ru_nivcsw`).
 pub fn preemptions() -> u64 {
     let both = [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN];
     let usages = both.into_iter().filter_map(|who| getrusage(who).ok());

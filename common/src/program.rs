@@ -183,7 +183,7 @@ fn cannot_write(path: &Path, error: &io::Error) -> Error {
     Error::Failed(format!("{}: {error}", path.display()))
 }
 
-/// Nobody reading any more (`| head`) is no failure; a full disk is one.
+/// A closed pipe (`| head`) is no failure; a full disk is one.
 fn quietly(printed: io::Result<()>) -> Result<ExitCode, Error> {
     match printed {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -194,7 +194,7 @@ fn quietly(printed: io::Result<()>) -> Result<ExitCode, Error> {
 }
 
 fn complain(error: &Error) -> ExitCode {
-    // Where stderr is closed there is nobody left to tell.
+    // Where stderr is closed, the message cannot be shown.
     let _ = writeln!(anstream::stderr(), "error: {error}");
     error.exit_code()
 }

@@ -289,7 +289,7 @@ impl Refusal {
         self.head_only(request.head_only)
     }
 
-    /// The same; whoever asked for a head only does not get the reason.
+    /// The same; the answer to a HEAD has no body, and so no reason.
     pub fn head_only(self, head_only: bool) -> Refusal {
         Refusal { head_only, ..self }
     }

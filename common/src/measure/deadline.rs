@@ -30,13 +30,13 @@ pub struct Args {
     pub with_failures: bool,
 }
 
-/// How many pages there are that do answer, and how far away each is.
+/// How many pages there are that the site answers, and after what delay.
 const PAGES: u64 = 5;
 
 const LATENCY: Duration = Duration::from_millis(50);
 
 /// A page that is not cancelled times out after this time all the same.
-const PATIENCE: Duration = Duration::from_mins(10);
+const TIMEOUT: Duration = Duration::from_mins(10);
 
 /// How long the kernel and the site may take to notice on a busy machine.
 const NOTICED: Duration = Duration::from_secs(2);
@@ -45,7 +45,7 @@ impl Args {
     /// What happens, in a few words.
     pub fn title(&self) -> String {
         format!(
-            "{PAGES} pages {} away, one that never answers, {} in all",
+            "{PAGES} pages after {}, one never answers, {} in all",
             time(LATENCY),
             time(self.deadline)
         )
@@ -57,7 +57,7 @@ impl Args {
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.deadline < 2 * LATENCY {
             return Err(Error::Usage(format!(
-                "--deadline {}: the pages are {} away, so it is {} at least",
+                "--deadline {}: the pages take {}, so it is {} at least",
                 time(self.deadline),
                 time(LATENCY),
                 time(2 * LATENCY)
@@ -76,7 +76,7 @@ impl Args {
         let job = |(task, path): (usize, String)| {
             let delay = if task < PAGES as usize { LATENCY.as_millis() } else { 0 };
             let url = format!("http://{address}{path}?delay={delay}");
-            Job { task, url, address, page: path, timeout: PATIENCE }
+            Job { task, url, address, page: path, timeout: TIMEOUT }
         };
         Ok(paths.into_iter().enumerate().map(job).collect())
     }
@@ -103,10 +103,10 @@ impl Holdings {
     /// What is held as soon as it is no more than before, or after a while: a thread that was
     /// joined is listed for a moment longer.
     fn afterwards(before: Holdings) -> Holdings {
-        let patience = Instant::now() + NOTICED;
+        let safety = Instant::now() + NOTICED;
         loop {
             let now = Holdings::now();
-            if now.left_behind(before) == 0 || Instant::now() > patience {
+            if now.left_behind(before) == 0 || Instant::now() > safety {
                 return now;
             }
             thread::sleep(Duration::from_millis(1));
@@ -172,12 +172,12 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
     Ok((section, measured))
 }
 
-/// How many requests are open at the site, once it has had the time to notice who has gone.
+/// How many requests are open at the site, once it has had the time to notice that clients have disconnected.
 fn open(context: &mut Context) -> Result<usize, Error> {
-    let patience = Instant::now() + NOTICED;
+    let safety = Instant::now() + NOTICED;
     loop {
         let open = context.site()?.stats()?.open;
-        if open == 0 || Instant::now() > patience {
+        if open == 0 || Instant::now() > safety {
             return Ok(open);
         }
         thread::sleep(Duration::from_millis(1));

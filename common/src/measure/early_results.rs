@@ -22,13 +22,13 @@ use crate::units::{duration, plural, time};
 use crate::workload::early_results::Arrivals;
 use crate::workload::io_bound::{Job, Outcome, Page};
 
-/// How many pages, how far away, and how many are enough.
+/// How many pages, after what delay, and how many are enough.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// How many pages there are
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub pages: u64,
-    /// How far away the nearest page is
+    /// How long the site takes to answer the first page
     #[arg(long, value_name = "TIME", default_value = "20ms", value_parser = duration)]
     pub latency: Duration,
     /// Stop after so many
@@ -48,7 +48,7 @@ impl Args {
     pub fn title(&self) -> String {
         let farthest = self.latency * self.pages as u32;
         format!(
-            "{}, {} to {} away",
+            "{}, answered after {} to {}",
             plural(self.pages as usize, "page"),
             time(self.latency),
             time(farthest)
@@ -63,14 +63,14 @@ impl Args {
             let path = format!("/page/{n}");
             let delay = self.latency.as_millis() as u64 * rank(n, self.pages);
             let url = format!("http://{address}{path}?delay={delay}");
-            Job { task: n as usize, url, address, page: path, timeout: PATIENCE }
+            Job { task: n as usize, url, address, page: path, timeout: TIMEOUT }
         };
         Ok((0..self.pages).map(place).collect())
     }
 }
 
-/// A page that is never called off is given up after this time all the same.
-const PATIENCE: Duration = Duration::from_mins(10);
+/// A page that is not cancelled times out after this time.
+const TIMEOUT: Duration = Duration::from_mins(10);
 
 /// How long after the stop the site is asked what is still open.
 const AFTERWARDS: Duration = Duration::from_millis(100);
@@ -157,14 +157,14 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
 /// What the site has counted at the stop, and how many requests were left open there.
 ///
 /// On a busy machine the site may notice late that a client has gone. A request that it still
-/// answers was not called off.
+/// answers was not cancelled.
 fn afterwards(site: &mut Site) -> io::Result<(Stats, usize)> {
     let at_once = site.stats()?;
     thread::sleep(AFTERWARDS);
     let soon = site.stats()?;
     let mut later = soon;
-    let patience = Instant::now() + NOTICED;
-    while later.open > 0 && Instant::now() < patience {
+    let deadline = Instant::now() + NOTICED;
+    while later.open > 0 && Instant::now() < deadline {
         thread::sleep(AFTERWARDS / 10);
         later = site.stats()?;
     }

@@ -1,4 +1,4 @@
-//! interactivity: a heart beats while somebody computes. Slides 15, 28, 33.
+//! interactivity: a heart beats while another task computes. Slides 15, 28, 33.
 
 use serde_json::json;
 

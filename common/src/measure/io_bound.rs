@@ -23,13 +23,13 @@ use crate::workload::io_bound::{Job, Outcome, Page};
 /// How much is fetched, and from where.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Fetch these `http://` URLs instead of pages of the own site
+    /// Fetch these `http://` URLs instead of pages of the built-in site
     #[arg(value_name = "URL", conflicts_with_all = ["pages", "latency", "with_failures"])]
     pub urls: Vec<String>,
     /// How many pages to fetch
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub pages: u64,
-    /// How far away each page is
+    /// How long the site takes to answer each page
     #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = duration)]
     pub latency: Duration,
     /// At most N at once: N workers take them from one queue
@@ -38,7 +38,7 @@ pub struct Args {
     /// Fetch one page of each broken kind as well
     #[arg(long)]
     pub with_failures: bool,
-    /// Give a page up after this time
+    /// A page times out after this time
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub timeout: Duration,
     /// Run another of the style's functions: a name
@@ -99,7 +99,11 @@ impl Args {
     /// What is fetched, in a few words.
     pub fn title(&self) -> String {
         if self.urls.is_empty() {
-            format!("{}, each {} away", plural(self.pages as usize, "page"), time(self.latency))
+            format!(
+                "{}, each answered after {}",
+                plural(self.pages as usize, "page"),
+                time(self.latency)
+            )
         } else {
             format!("{} of other sites", plural(self.urls.len(), "page"))
         }

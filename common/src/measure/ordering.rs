@@ -45,7 +45,7 @@ impl Args {
 pub struct Measured {
     /// The letters of every run.
     pub orders: Vec<String>,
-    /// How often the kernel took a core away from this program although nobody had offered it.
+    /// Involuntary context switches of this program (`man 2 getrusage`, `ru_nivcsw`).
     pub preempted: u64,
 }
 

@@ -43,7 +43,7 @@ pub struct Args {
     pub delay: Duration,
 }
 
-/// A delay that the clients have the patience for.
+/// A delay within the timeout of the clients.
 fn delay(text: &str) -> Result<Duration, String> {
     let delay = duration(text)?;
     if delay > Duration::from_secs(5) { Err("between 0s and 5s".into()) } else { Ok(delay) }
@@ -162,7 +162,7 @@ fn wrong(server: &ServerStats, loaded: &LoadReport) -> Option<String> {
     (server.open > 0).then(|| format!("{} connections were left open", server.open))
 }
 
-/// One client who asks for a few pages, one after the other: seconds a page.
+/// One client that asks for a few pages, one after the other: seconds per page.
 fn in_turn(style: &Style, args: &Args) -> Result<f64, Error> {
     let requests = if args.delay.is_zero() { 100 } else { 4 };
     let few = Args { connections: 1, requests: requests.min(args.requests), ..args.clone() };

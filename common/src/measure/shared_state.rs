@@ -200,7 +200,7 @@ fn careful_loses_nothing(m: &Measured) -> Verdict {
     }
 }
 
-/// So many transfers lose something in every run, on any machine, unless somebody takes care.
+/// So many transfers lose something in every run, on any machine, unless the code is careful.
 const ENOUGH: u64 = 40_000;
 
 /// T11: updates of shared state get lost.

@@ -1,4 +1,4 @@
-//! Where everything goes: text for a room, or one JSON document at the end.
+//! Where everything goes: text for people, or one JSON document at the end.
 
 use std::io::{self, Write};
 
@@ -10,7 +10,7 @@ use crate::report::section::{Expectation, Section};
 use crate::report::verdict::{Judged, Verdict};
 use crate::units::plural;
 
-/// Where everything goes: text for a room, or one JSON document at the end.
+/// Where everything goes: text for people, or one JSON document at the end.
 pub struct Report {
     pub quiet: bool,
     /// All lines of an answer are printed, on a terminal too.
@@ -61,12 +61,12 @@ impl Report {
         if let Some(Expectation { says, verdict }) = &section.expectation {
             shown.extend(in_lines("", says, verdict));
         }
-        let room = match screen::size() {
+        let free = match screen::size() {
             // Of the screen, the title takes two lines, and the prompt the last one.
             Some((_, rows)) if self.several => rows.saturating_sub(answer.len() + 3),
             _ => usize::MAX,
         };
-        let most = if shown.len() > room { room.saturating_sub(1) } else { shown.len() };
+        let most = if shown.len() > free { free.saturating_sub(1) } else { shown.len() };
         for line in &shown[..most] {
             self.show(line);
         }
@@ -134,7 +134,7 @@ impl Report {
         self.show(line);
     }
 
-    /// A line for stderr; whoever closed it does not want to know.
+    /// A line for stderr. If that is closed, the line is dropped.
     fn show(&self, line: &str) {
         if !self.quiet && self.document.is_none() {
             let line = match screen::size() {

@@ -20,7 +20,7 @@ pub struct Expectation {
 pub struct Section {
     /// The answer, a line each: stdout, the same in all styles.
     pub answer: Vec<String>,
-    /// What was measured, as a room sees it: stderr.
+    /// What was measured, in text: stderr.
     pub shown: Vec<String>,
     /// What was measured, for the JSON.
     pub measured: Map<String, Value>,

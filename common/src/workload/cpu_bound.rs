@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::span::{Kind, Span, now, thread_cpu};
 
-/// Candidates a slice: well under a millisecond of work, so that who yields does so often.
+/// Candidates per slice: well under a millisecond of work, so that a task can yield often.
 pub(crate) const SLICE: u64 = 5000;
 
 /// A slice that took this much longer than the CPU it used was preempted, in microseconds.

@@ -13,7 +13,7 @@ impl Job {
         self
     }
 
-    /// What becomes of a page that is called off at a deadline.
+    /// The outcome of a page that is cancelled at a deadline.
     pub fn timed_out(self) -> Outcome {
         let result = Err("timed out".into());
         Outcome { task: self.task, page: self.page, result, spans: Vec::new() }

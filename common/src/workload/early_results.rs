@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use crate::span::now;
 use crate::workload::io_bound::Outcome;
 
-/// Whoever takes the pages, one at a time, and has had enough at some point.
+/// The consumer: takes the pages one at a time, and stops after some of them.
 pub struct Arrivals {
     take: usize,
     pub(crate) outcomes: Vec<Outcome>,

@@ -15,7 +15,7 @@ pub struct Job {
     /// An absolute `http://` URL, checked.
     pub url: String,
     pub address: SocketAddr,
-    /// What the answer calls it: the path on our own site, whose port differs between runs.
+    /// What the answer calls it: the path on the built-in site, whose port differs between runs.
     pub page: String,
     /// When the page is given up.
     pub timeout: Duration,

@@ -16,7 +16,7 @@ pub fn listen(port: u16) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// A port that is taken, but on which nobody listens: whoever connects is refused.
+/// A port that is bound, but not listened on: a connection to it is refused.
 pub(super) fn refusing() -> io::Result<(OwnedFd, SocketAddr)> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let socket = socket::socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
