@@ -28,7 +28,8 @@ pub fn run(counter: Counter) -> Paused {
     }
     *switch.paused.lock().expect("no holder panics") = true;
     // From here on it could produce more, but for the flag.
-    permit.write_all(&[1; Counter::HALF as usize]).expect("the producer is running");
+    let more = [1; Counter::HALF as usize];
+    permit.write_all(&more).expect("the producer is running");
     let confirmed = numbers.recv().expect("the producer is running");
     assert_eq!(confirmed, None, "a number in spite of the flag");
     seen.at_confirm = switch.made.load(SeqCst);

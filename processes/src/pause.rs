@@ -28,7 +28,8 @@ pub fn run(counter: Counter) -> Paused {
     // Returns when the kernel has stopped it: that is the confirmation.
     assert!(task.wait_stopped().expect("it is our child"), "it has ended instead");
     // From here on it could produce more, but it does not run.
-    permit.write_all(&[1; Counter::HALF as usize]).expect("the producer is running");
+    let more = [1; Counter::HALF as usize];
+    permit.write_all(&more).expect("the producer is running");
     seen.at_confirm = made.load(SeqCst);
     thread::sleep(hold);
     seen.at_resume = made.load(SeqCst);
