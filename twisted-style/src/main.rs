@@ -14,6 +14,8 @@ mod asides;
 mod cpu_bound;
 mod deadline;
 mod early_results;
+#[cfg(test)]
+mod exercises;
 mod interactivity;
 mod io_bound;
 mod ordering;

@@ -1,0 +1,24 @@
+//! `locked` calls `work` when the lock is there, holds it until the Deferred that `work` returned
+//! has fired, and fires with its result. Whatever that is, the next in the queue should get the
+//! lock then.
+//! What was wrong: an error passed by the callback that releases. The release belongs to the chain
+//! of the work, not to that of the lock: who is cancelled in the queue has nothing to release.
+//! Claim W3, slide 33: Deferreds, callback and errback chains. `DeferredLock::run` does it right.
+
+use crate::twisted::defer::{Deferred, maybe_deferred};
+use crate::twisted::locks::DeferredLock;
+
+/// A clone of the lock is another handle on the same one.
+pub fn locked(
+    lock: &DeferredLock,
+    work: impl FnOnce() -> Deferred<u32> + 'static,
+) -> Deferred<u32> {
+    let held = lock.clone();
+    lock.acquire().add_callback(move |()| {
+        // A panic of `work` itself is an error of the chain too.
+        maybe_deferred(work).add_both(move |result| {
+            held.release();
+            result
+        })
+    })
+}
