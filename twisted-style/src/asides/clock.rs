@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use common::registry::Flags;
 use common::report::section::Section;
 
-use super::chat::somebody;
+use super::chat_room::somebody;
 use crate::twisted::clock::Clock;
 use crate::twisted::cooperator::{CooperativeTask, Cooperator};
 use crate::twisted::defer::Deferred;

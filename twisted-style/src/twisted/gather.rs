@@ -3,7 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::defer::{Deferred, Resolver, cancel};
+use super::chain::cancel;
+use super::defer::{Deferred, Resolver};
 use super::failure::{CancelledError, Failure, FailureGroup};
 
 /// Waits for all: what each came to, in the order given (`defer.DeferredList`). Errors are taken

@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
-use super::defer::{Deferred, Origin, Resolver, cancel, run_now, run_soon};
+use super::chain::{Origin, cancel, run_now, run_soon};
+use super::defer::{Deferred, Resolver};
 use super::failure::{CancelledError, Failure};
 
 thread_local! {

@@ -1,5 +1,6 @@
 //! The parts of Twisted that the workloads use, in the order in which they are built on each other.
 
+mod chain;
 pub mod clock;
 pub mod connection;
 pub mod cooperator;
@@ -13,6 +14,7 @@ pub mod locks;
 pub mod looping_call;
 pub mod protocol;
 pub mod reactor;
+
 pub mod thread_pool;
 pub mod transport;
 
