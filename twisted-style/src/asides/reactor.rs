@@ -19,7 +19,8 @@ use crate::twisted::defer::{Deferred, Resolver};
 use crate::twisted::failure::Failure;
 use crate::twisted::gather::gather_results;
 use crate::twisted::protocol::Protocol;
-use crate::twisted::reactor::{READ, Reactor, SystemEvent};
+use crate::twisted::reactor::{Reactor, SystemEvent};
+use crate::twisted::tcp::READ;
 use crate::twisted::transport::Transport;
 
 const SOON: Duration = Duration::from_millis(1);

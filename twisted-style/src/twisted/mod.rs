@@ -1,4 +1,4 @@
-//! The parts of Twisted that the workloads use, in the order in which they are built on each other.
+//! The parts of Twisted that the workloads use.
 
 mod chain;
 pub mod clock;
@@ -14,6 +14,8 @@ pub mod locks;
 pub mod looping_call;
 pub mod protocol;
 pub mod reactor;
+mod selector;
+pub mod tcp;
 
 pub mod thread_pool;
 pub mod transport;

@@ -13,7 +13,8 @@ use crate::twisted::defer::{Deferred, Resolver, succeed};
 use crate::twisted::failure::{Failure, TimeoutError};
 use crate::twisted::gather::gather_results;
 use crate::twisted::protocol::Protocol;
-use crate::twisted::reactor::{Connector, ListeningPort, Reactor, SystemEvent};
+use crate::twisted::reactor::{Reactor, SystemEvent};
+use crate::twisted::tcp::{Connector, ListeningPort};
 use crate::twisted::transport::Transport;
 
 /// A time-out that is only a net.
