@@ -11,9 +11,12 @@ use common::http::get::Get;
 use common::workload::io_bound::{Job, Outcome};
 
 use crate::twisted::defer::{Deferred, Resolver, succeed};
+use crate::twisted::failure::Failure;
 use crate::twisted::gather::gather_results;
+use crate::twisted::inline;
 use crate::twisted::protocol::Protocol;
 use crate::twisted::reactor::Reactor;
+use crate::twisted::stream::Stream;
 use crate::twisted::transport::Transport;
 
 pub fn run(reactor: &Reactor, jobs: Vec<Job>) -> Vec<Outcome> {
@@ -31,48 +34,39 @@ pub fn fetch(reactor: &Reactor, job: Job) -> Deferred<Outcome> {
     result.add_callback(|(get, result)| Ok(get.outcome(result)))
 }
 
-/// A page and how its exchange ended.
 type Ended = (Get, io::Result<()>);
 
 fn exchange(reactor: &Reactor, get: Get) -> Deferred<Ended> {
     let (done, result) = Deferred::new();
-    let (address, patience) = (get.address(), get.patience().unwrap_or_default());
-    let connection = reactor.connect_tcp(address, Page(Some((get, done))), patience);
+    let (address, timeout) = (get.address(), get.patience().unwrap_or_default());
+    let connection = reactor.connect_tcp(address, Page(Some((get, done))), timeout);
     result.with_canceller(move || connection.disconnect())
 }
 
-/// A page on its way, and whom to tell when it has arrived.
+/// A page, and what fires when its connection is closed.
 struct Page(Option<(Get, Resolver<Ended>)>);
 
 impl Protocol for Page {
     fn connection_made(&mut self, socket: &Transport) {
         let Some((get, _)) = &self.0 else { return };
-        // What is left of the page's time, for all of it: no byte that drips in starts it anew.
+        // One timeout for the whole page: a byte that arrives does not restart it.
         socket.set_timeout(Some(get.patience().unwrap_or_default()));
         socket.write(get.request());
     }
 
     fn data_received(&mut self, socket: &Transport, buf: &[u8]) {
         let Some((get, _)) = &mut self.0 else { return };
-        let result = get.received(buf);
-        if result.is_err() || !get.wants_more() {
-            socket.lose_connection();
-            self.finish(result);
+        match get.received(buf) {
+            Ok(()) if get.wants_more() => {}
+            Ok(()) => socket.lose_connection(),
+            Err(error) => socket.fail_connection(error),
         }
     }
 
     fn connection_lost(&mut self, reason: io::Result<()>) {
-        let Some((get, _)) = &mut self.0 else { return };
+        let Some((mut get, done)) = self.0.take() else { return };
         let result = reason.and_then(|()| get.received(&[]));
-        self.finish(result);
-    }
-}
-
-impl Page {
-    fn finish(&mut self, result: io::Result<()>) {
-        if let Some((get, done)) = self.0.take() {
-            done.callback((get, result));
-        }
+        done.callback((get, result));
     }
 }
 
@@ -90,18 +84,43 @@ pub fn bounded(reactor: &Reactor, jobs: Vec<Job>, at_once: usize) -> Vec<Outcome
     outcomes
 }
 
-fn work(
-    reactor: &Reactor,
-    queue: Rc<RefCell<IntoIter<Job>>>,
-    mut outcomes: Vec<Outcome>,
-) -> Deferred<Vec<Outcome>> {
+type Queue = Rc<RefCell<IntoIter<Job>>>;
+
+fn work(reactor: &Reactor, queue: Queue, mut outcomes: Vec<Outcome>) -> Deferred<Vec<Outcome>> {
     // No lock: nothing else runs until this returns.
     let job = queue.borrow_mut().next();
     let Some(job) = job else { return succeed(outcomes) };
     let reactor = reactor.clone();
-    // A callback that returns a Deferred is how Twisted says "and then": the loop is a chain.
+    // The callback returns a Deferred, for which the chain waits: the loop is a chain.
     fetch(&reactor, job).add_callback(move |outcome| {
         outcomes.push(outcome);
         work(&reactor, queue, outcomes)
     })
+}
+
+/// The same with an `async` block per page, which awaits its Deferreds.
+pub fn inline_callbacks(reactor: &Reactor, jobs: Vec<Job>) -> Vec<Outcome> {
+    let mut tasks = Vec::new();
+    for job in jobs {
+        tasks.push(inline::inline_callbacks(inline_fetch(reactor.clone(), job)));
+    }
+    let outcomes = reactor.run_until(gather_results(tasks));
+    outcomes.expect("fetch catches its errors")
+}
+
+async fn inline_fetch(reactor: Reactor, job: Job) -> Result<Outcome, Failure> {
+    let mut get = Get::new(job);
+    let result = inline_exchange(&reactor, &mut get).await;
+    Ok(get.outcome(result))
+}
+
+async fn inline_exchange(reactor: &Reactor, get: &mut Get) -> io::Result<()> {
+    let socket = Stream::connect(reactor, get.address(), get.patience()?).await?;
+    socket.set_timeout(Some(get.patience()?));
+    socket.write(get.request());
+    while get.wants_more() {
+        let buf = socket.read().await?;
+        get.received(&buf)?;
+    }
+    Ok(())
 }

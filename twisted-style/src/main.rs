@@ -59,11 +59,16 @@ const TWISTED_STYLE: Style = Style {
         twisted::run(|reactor| server::run(reactor, listener, stop, limits))
     },
     max_connections: max_connections::OTHERS,
-    also: &[Also::SharedState(
-        "locked",
-        |bank| twisted::run(|reactor| shared_state::locked(reactor, bank)),
-        Leaves::Exact,
-    )],
+    also: &[
+        Also::IoBound("inline-callbacks", |jobs| {
+            twisted::run(|reactor| io_bound::inline_callbacks(reactor, jobs))
+        }),
+        Also::SharedState(
+            "locked",
+            |bank| twisted::run(|reactor| shared_state::locked(reactor, bank)),
+            Leaves::Exact,
+        ),
+    ],
 };
 
 const ASIDES: &[Aside] = &[

@@ -72,7 +72,7 @@ fn run(reactor: &Reactor, bank: &Bank, make: Make) -> Totals {
     let mut tasks = Vec::new();
     for transfers in bank.tasks() {
         let (done, task) = Deferred::new();
-        work(accounts.clone(), transfers, make, done);
+        transfer_all(accounts.clone(), transfers, make, done);
         tasks.push(task);
     }
     let ended = reactor.run_until(gather_results(tasks));
@@ -80,9 +80,9 @@ fn run(reactor: &Reactor, bank: &Bank, make: Make) -> Totals {
     accounts.balances.iter().map(Cell::get).collect()
 }
 
-fn work(accounts: Rc<Accounts>, mut transfers: Transfers, make: Make, done: Resolver<()>) {
+fn transfer_all(accounts: Rc<Accounts>, mut transfers: Transfers, make: Make, done: Resolver<()>) {
     let Some(transfer) = transfers.next() else { return done.callback(()) };
     let made = make(accounts.clone(), transfer);
     // `done` tells the end: one chain for all transfers would grow with each of them.
-    drop(made.add_callback(move |()| work(accounts, transfers, make, done)));
+    drop(made.add_callback(move |()| transfer_all(accounts, transfers, make, done)));
 }

@@ -15,6 +15,7 @@ pub mod looping_call;
 pub mod protocol;
 pub mod reactor;
 mod selector;
+pub mod stream;
 pub mod tcp;
 
 pub mod thread_pool;

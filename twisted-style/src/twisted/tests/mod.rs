@@ -21,6 +21,7 @@ mod looping_call;
 mod producers;
 mod reactor;
 mod stack;
+mod stream;
 
 const SECOND: Duration = Duration::from_secs(1);
 
