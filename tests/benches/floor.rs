@@ -16,7 +16,9 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn};
 use serde_json::Value;
-use tests::programs::{SiteByHand, THREADS, VERSIONS, Version, run, start};
+use tests::programs::{run, start};
+use tests::sites::SiteByHand;
+use tests::styles::{STYLES, Style, THREADS};
 use tests::traces::peak_memory;
 
 const PAGES: u64 = 1000;
@@ -31,15 +33,15 @@ fn main() {
 
     let mut floor = Vec::new();
     // Nobody wants a thousand processes.
-    let fits = |version: &&Version| version.pages as u64 >= PAGES;
-    let mut seen: Vec<(&Version, Vec<f64>)> =
-        VERSIONS.iter().filter(fits).map(|version| (version, Vec::new())).collect();
+    let fits = |style: &&Style| style.pages as u64 >= PAGES;
+    let mut seen: Vec<(&Style, Vec<f64>)> =
+        STYLES.iter().filter(fits).map(|style| (style, Vec::new())).collect();
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
         // Turn by turn, so that what else the machine does meets them all.
         floor.push(once(address, &expected));
-        for (version, runs) in &mut seen {
-            let section = section(version, &[&IO_BOUND[..], &["--format", "json"]].concat());
+        for (style, runs) in &mut seen {
+            let section = section(style, &[&IO_BOUND[..], &["--format", "json"]].concat());
             runs.push(section["wall_s"].as_f64().expect("a time"));
         }
     }
@@ -47,15 +49,15 @@ fn main() {
     println!("{:13} {:>7} {:>15} {:>7} {:>12}", "", "median", "spread", "factor", "peak memory");
     let bottom = median(&floor);
     row("floor", &floor, bottom, "");
-    for (version, walls) in seen {
-        row(version.name, &walls, bottom, &format!("{:8.1} MiB", memory(version)));
+    for (style, walls) in seen {
+        row(style.name, &walls, bottom, &format!("{:8.1} MiB", memory(style)));
     }
     println!();
     println!("cpu-bound: as many times as fast as one by one, a core, {rounds} rounds");
     println!("{:13} {:>7} {:>15}", "", "median", "spread");
-    for version in &VERSIONS {
-        let speed_ups: Vec<f64> = (0..rounds).map(|_| cpu_bound(version)).collect();
-        println!("{:13} {:7.2} {:>15}", version.name, median(&speed_ups), spread(&speed_ups));
+    for style in &STYLES {
+        let speed_ups: Vec<f64> = (0..rounds).map(|_| cpu_bound(style)).collect();
+        println!("{:13} {:7.2} {:>15}", style.name, median(&speed_ups), spread(&speed_ups));
     }
 }
 
@@ -82,28 +84,28 @@ fn spread(of: &[f64]) -> String {
 const IO_BOUND: [&str; 5] = ["io-bound", "--pages", "1000", "--latency", "100ms"];
 
 /// The MiB that a program needs at most.
-fn memory(version: &Version) -> f64 {
+fn memory(style: &Style) -> f64 {
     // Without the JSON: its spans would take some of it.
     let args = [&IO_BOUND[..], &["--quiet"]].concat();
-    let (output, memory) = start(version, &args).finish_and(peak_memory);
+    let (output, memory) = start(style, &args).finish_and(peak_memory);
     output.answer();
     memory.expect("it is our child") as f64 / 1024.0
 }
 
 /// How many times as fast as one count after the other, divided by the cores.
-fn cpu_bound(version: &Version) -> f64 {
-    let section = section(version, &["cpu-bound", "--format", "json"]);
+fn cpu_bound(style: &Style) -> f64 {
+    let section = section(style, &["cpu-bound", "--format", "json"]);
     let time = |name: &str| section[name].as_f64().expect("a time");
     // The limit is the baseline divided by the cores.
     time("limit_s") / time("wall_s")
 }
 
 /// Runs a workload, whose answer must be right: what was measured.
-fn section(version: &Version, args: &[&str]) -> Value {
-    let json = run(version, args).answer();
+fn section(style: &Style, args: &[&str]) -> Value {
+    let json = run(style, args).answer();
     let mut json: Value = serde_json::from_str(&json).expect("JSON");
     let section = json["workloads"][args[0]].take();
-    assert_eq!(section["ok"], true, "{}", version.name);
+    assert_eq!(section["ok"], true, "{}", style.name);
     section
 }
 

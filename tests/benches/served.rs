@@ -19,7 +19,8 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use nix::sys::signal::Signal;
-use tests::programs::{Running, VERSIONS, start};
+use tests::programs::{Running, start};
+use tests::styles::STYLES;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -29,7 +30,7 @@ fn main() {
     // cargo itself adds `--bench`.
     let rounds: usize = args.iter().find_map(|arg| arg.parse().ok()).unwrap_or(5);
     let mut floor = Vec::new();
-    let mut seen: Vec<Vec<f64>> = VERSIONS.map(|_| Vec::new()).into();
+    let mut seen: Vec<Vec<f64>> = STYLES.map(|_| Vec::new()).into();
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
         // Turn by turn, so that what else the machine does meets them all.
@@ -37,8 +38,8 @@ fn main() {
         floor.push(per_second(address));
         server.kill().expect("it has not been waited for");
         server.wait().expect("it is our child");
-        for (version, runs) in VERSIONS.iter().zip(&mut seen) {
-            let mut server = start(version, &["serve", "--port", "0"]);
+        for (style, runs) in STYLES.iter().zip(&mut seen) {
+            let mut server = start(style, &["serve", "--port", "0"]);
             let address = listens(&mut server);
             runs.push(per_second(address));
             server.signal(Signal::SIGTERM);
@@ -49,8 +50,8 @@ fn main() {
     println!("{:13} {:>7} {:>15} {:>7}", "", "median", "spread", "share");
     let bottom = median(&floor);
     row("hyper", &floor, bottom);
-    for (version, runs) in VERSIONS.iter().zip(&seen) {
-        row(version.name, runs, bottom);
+    for (style, runs) in STYLES.iter().zip(&seen) {
+        row(style.name, runs, bottom);
     }
 }
 

@@ -11,8 +11,8 @@ use corosensei::{Coroutine, CoroutineResult};
 use serde_json::Value;
 
 use tests::costs::{PLAIN, head, line};
-use tests::programs::{VERSIONS, Version};
 use tests::reports::measured;
+use tests::styles::{STYLES, Style};
 
 /// How many runs of each, one after the other.
 const ROUNDS: usize = 5;
@@ -26,27 +26,27 @@ const SLOW_LAPS: usize = 2_000;
 
 fn main() {
     may::config().set_workers(1);
-    let mut runs: Vec<Vec<Run>> = VERSIONS.iter().map(|_| Vec::new()).collect();
+    let mut runs: Vec<Vec<Run>> = STYLES.iter().map(|_| Vec::new()).collect();
     let mut plain = Vec::new();
     for round in 1..=ROUNDS {
         eprintln!("round {round} of {ROUNDS}");
-        for (version, runs) in VERSIONS.iter().zip(&mut runs) {
-            let mut measured = measured(version, "resources", &[]);
-            let own = version.event_loop.unwrap_or(version.package);
-            runs.push(Run::new(&measured[own].take(), floor(version)));
+        for (style, runs) in STYLES.iter().zip(&mut runs) {
+            let mut measured = measured(style, "resources", &[]);
+            let own = style.event_loop.unwrap_or(style.program);
+            runs.push(Run::new(&measured[own].take(), floor(style)));
             plain.push(Run::new(&measured[PLAIN].take(), None));
         }
     }
     for row in head() {
         println!("{row}");
     }
-    for (version, runs) in VERSIONS.iter().zip(&runs) {
-        println!("{}", row(version.name, runs));
+    for (style, runs) in STYLES.iter().zip(&runs) {
+        println!("{}", row(style.name, runs));
     }
     println!("{}", row(PLAIN, &plain));
 }
 
-/// The figures of one run of one version.
+/// The figures of one run of one style.
 struct Run {
     tasks: u64,
     bytes: f64,
@@ -107,8 +107,8 @@ fn time(s: f64) -> String {
 
 // ---- the floor: the same ring, with nothing of ours ----------------------------------------
 
-fn floor(version: &Version) -> Option<f64> {
-    match version.name {
+fn floor(style: &Style) -> Option<f64> {
+    match style.name {
         "threads" => Some(timed(SLOW_LAPS, on_std)),
         "coroutines" => Some(timed(LAPS, on_corosensei)),
         "gevent-style" => Some(timed(LAPS, on_may)),

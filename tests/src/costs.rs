@@ -7,10 +7,10 @@ pub const COMMAND: &str = "cargo run --release -p tests --example costs";
 pub const COLUMNS: [&str; 6] =
     ["style", "idle tasks", "memory a task", "starting one", "a switch", "the bare library"];
 
-/// The first cell of each row: the versions by name, then what they are compared with.
+/// The first cell of each row: the styles by name, then what they are compared with.
 pub fn rows() -> Vec<&'static str> {
-    let versions = crate::programs::VERSIONS.iter().map(|version| version.name);
-    versions.chain([PLAIN]).collect()
+    let styles = crate::styles::STYLES.iter().map(|style| style.name);
+    styles.chain([PLAIN]).collect()
 }
 
 /// What every program weighs beside its own tasks.

@@ -12,8 +12,7 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
 
-/// A net, not a wait: whatever a server does in good order, it does sooner.
-const NET: Duration = Duration::from_secs(30);
+use crate::SAFETY;
 
 /// Nothing, or what was seen that should not be.
 pub type Seen = Result<(), String>;
@@ -74,25 +73,33 @@ pub const BAD: &[Peer] = &[
     peer("pours in garbage", pours_garbage),
 ];
 
-/// Peers that try the patience of a server; they take as long as that lasts.
-pub const SLOW: &[Peer] = &[
-    peer("sends half a request", |a| waits_for_408(a, "GET /page/1 HTTP/1.1\r\nhost: h\r\n")),
-    peer("sends half a body", |a| waits_for_408(a, &with("/page/1", "content-length: 9\r\n"))),
-    peer("drips a request", drips),
-    peer("says nothing", |a| is_idle(a, false)),
-    peer("says nothing more", |a| is_idle(a, true)),
-    peer("never reads", never_reads),
-];
-
-/// Lets every peer play; after each of them a well-behaved client must be served and `alive` must
-/// have nothing to say. `room` is how many connections the server holds. Returns what went wrong.
-pub fn suite(address: SocketAddr, room: usize, alive: &dyn Fn() -> Seen) -> Vec<String> {
-    let mut wrong = quick(address, room, alive);
-    wrong.extend(slow(address, alive));
-    wrong
+/// A peer that a server must not wait for: how it plays, and for how long at most.
+pub struct SlowPeer {
+    pub name: &'static str,
+    pub play: fn(SocketAddr, Duration) -> Seen,
 }
 
-/// The part of the suite that does not have to wait for anybody's patience to end.
+const fn slow_peer(name: &'static str, play: fn(SocketAddr, Duration) -> Seen) -> SlowPeer {
+    SlowPeer { name, play }
+}
+
+/// Peers that use up the time limits of a server; they take as long as those are.
+pub const SLOW: &[SlowPeer] = &[
+    slow_peer("sends half a request", |address, most| {
+        waits_for_408(address, most, "GET /page/1 HTTP/1.1\r\nhost: h\r\n")
+    }),
+    slow_peer("sends half a body", |address, most| {
+        waits_for_408(address, most, &with("/page/1", "content-length: 9\r\n"))
+    }),
+    slow_peer("drips a request", drips),
+    slow_peer("says nothing", |address, most| is_idle(address, most, false)),
+    slow_peer("says nothing more", |address, most| is_idle(address, most, true)),
+    slow_peer("never reads", never_reads),
+];
+
+/// Lets every peer play that does not use up a time limit; after each of them a well-behaved
+/// client must be served and `alive` must have nothing to say. `room` is how many connections the
+/// server holds. Returns what went wrong.
 pub fn quick(address: SocketAddr, room: usize, alive: &dyn Fn() -> Seen) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut check = |name, seen| wrong.extend(after(name, seen, address, alive).err());
@@ -100,13 +107,14 @@ pub fn quick(address: SocketAddr, room: usize, alive: &dyn Fn() -> Seen) -> Vec<
         check(peer.name, (peer.play)(address));
     }
     check("is idle, 500 times", idle_crowd(address, room.saturating_sub(10).min(500)));
-    check("waits, 50 times", waiting_crowd(address, (room / 4).min(50)));
+    let far = Duration::from_mins(1); // the longest delay there is
+    check("waits, 50 times", waiting_crowd(address, (room / 4).min(50), far));
     wrong
 }
 
-/// The other part; its peers play together, so that they take no longer than one of them.
+/// Lets the slow peers play together, so that they take no longer than one of them.
 pub fn slow(address: SocketAddr, alive: &dyn Fn() -> Seen) -> Vec<String> {
-    let play = |peer: &'static Peer| thread::spawn(move || (peer.play)(address));
+    let play = |peer: &'static SlowPeer| thread::spawn(move || (peer.play)(address, SAFETY));
     let players: Vec<_> = SLOW.iter().map(play).collect();
     let mut wrong = Vec::new();
     for (peer, player) in SLOW.iter().zip(players) {
@@ -121,11 +129,17 @@ fn after(name: &str, seen: Seen, address: SocketAddr, alive: &dyn Fn() -> Seen) 
     result.map_err(|error| format!("{name}: {error}"))
 }
 
-/// Lets the peer of this name play, then a well-behaved client.
-pub fn play(name: &str, address: SocketAddr) -> Seen {
-    let mut peers = GOOD.iter().chain(BAD).chain(SLOW);
-    let peer = peers.find(|peer| peer.name == name).ok_or("no such peer")?;
-    (peer.play)(address).and_then(|()| recovered(address))
+/// Lets the peer of this name play, for so long at most if it is a slow one, then a well-behaved
+/// client.
+pub fn play(name: &str, address: SocketAddr, most: Duration) -> Seen {
+    let slow = SLOW.iter().find(|peer| peer.name == name);
+    let quick = GOOD.iter().chain(BAD).find(|peer| peer.name == name);
+    let seen = match (slow, quick) {
+        (Some(peer), _) => (peer.play)(address, most),
+        (None, Some(peer)) => (peer.play)(address),
+        (None, None) => Err("no such peer".into()),
+    };
+    seen.and_then(|()| recovered(address))
 }
 
 fn recovered(address: SocketAddr) -> Seen {
@@ -162,15 +176,20 @@ fn words(what: &str) -> impl Fn(io::Error) -> String {
 
 impl Wire {
     pub fn connect(address: SocketAddr) -> Result<Wire, String> {
-        let socket = TcpStream::connect_timeout(&address, NET).map_err(words("connect"))?;
+        let socket = TcpStream::connect_timeout(&address, SAFETY).map_err(words("connect"))?;
         for result in [
-            socket.set_read_timeout(Some(NET)),
-            socket.set_write_timeout(Some(NET)),
+            socket.set_read_timeout(Some(SAFETY)),
+            socket.set_write_timeout(Some(SAFETY)),
             socket.set_nodelay(true),
         ] {
             result.map_err(words("a socket option"))?;
         }
         Ok(Wire { socket, input: Vec::new() })
+    }
+
+    /// Waits for so long at most from now on.
+    fn waits_at_most(&self, most: Duration) -> Seen {
+        self.socket.set_read_timeout(Some(most)).map_err(words("a socket option"))
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> Seen {
@@ -547,13 +566,13 @@ pub fn idle_crowd(address: SocketAddr, many: usize) -> Seen {
     Ok(())
 }
 
-/// Many pages that are ten seconds away: a client beside them is served, and by then none of them
+/// Many pages that come after a delay: a client beside them is served, and by then none of them
 /// has come, so all of them were waited for at the same time.
-pub fn waiting_crowd(address: SocketAddr, many: usize) -> Seen {
+pub fn waiting_crowd(address: SocketAddr, many: usize, delay: Duration) -> Seen {
     let mut crowd = Vec::new();
     for _ in 0..many {
         let mut wire = Wire::connect(address)?;
-        wire.send(get("/page/1?delay=10000"))?;
+        wire.send(get(&format!("/page/1?delay={}", delay.as_millis())))?;
         crowd.push(wire);
     }
     well_behaved(address)?;
@@ -596,7 +615,7 @@ pub fn one_too_many(address: SocketAddr, room: usize) -> Result<Full, String> {
         }
         Err(error) if error.kind() == ErrorKind::WouldBlock => {
             crowd.pop();
-            late.socket.set_read_timeout(Some(NET)).map_err(words("a socket option"))?;
+            late.socket.set_read_timeout(Some(SAFETY)).map_err(words("a socket option"))?;
             late.is_page(1)?;
             Ok(Full::Waits)
         }
@@ -606,8 +625,9 @@ pub fn one_too_many(address: SocketAddr, room: usize) -> Result<Full, String> {
 
 // ---- the slow ones -------------------------------------------------------------------------
 
-fn waits_for_408(address: SocketAddr, half: &str) -> Seen {
+fn waits_for_408(address: SocketAddr, most: Duration, half: &str) -> Seen {
     let mut wire = Wire::connect(address)?;
+    wire.waits_at_most(most)?;
     wire.page(1)?;
     wire.send(half)?;
     wire.answer()?.is(408)?;
@@ -615,13 +635,12 @@ fn waits_for_408(address: SocketAddr, half: &str) -> Seen {
 }
 
 /// One byte after another, for longer than a request may take: each byte must not buy more time.
-fn drips(address: SocketAddr) -> Seen {
+fn drips(address: SocketAddr, most: Duration) -> Seen {
     let mut wire = Wire::connect(address)?;
     wire.send("GET /page/1 HTTP/1.1\r\nx: ")?;
-    let pause = Some(Duration::from_millis(200));
-    wire.socket.set_read_timeout(pause).map_err(words("a socket option"))?;
-    let net = Instant::now() + NET;
-    while Instant::now() < net {
+    wire.waits_at_most(Duration::from_millis(50))?;
+    let deadline = Instant::now() + most;
+    while Instant::now() < deadline {
         match wire.socket.peek(&mut [0]) {
             Ok(_) => {
                 wire.answer()?.is(408)?;
@@ -634,8 +653,9 @@ fn drips(address: SocketAddr) -> Seen {
     Err("may drip for ever".into())
 }
 
-fn is_idle(address: SocketAddr, after_a_page: bool) -> Seen {
+fn is_idle(address: SocketAddr, most: Duration, after_a_page: bool) -> Seen {
     let mut wire = Wire::connect(address)?;
+    wire.waits_at_most(most)?;
     if after_a_page {
         wire.page(1)?;
     }
@@ -644,13 +664,11 @@ fn is_idle(address: SocketAddr, after_a_page: bool) -> Seen {
 
 /// Asks for page after page and reads none: in the end the server must neither take more requests
 /// nor keep the connection.
-fn never_reads(address: SocketAddr) -> Seen {
+fn never_reads(address: SocketAddr, most: Duration) -> Seen {
     let mut wire = Wire::connect(address)?;
     let asked = get("/page/16777216").repeat(1000);
     wire.socket.set_nonblocking(true).map_err(words("a socket option"))?;
-    // The kernel's buffers take some of the answer even late, and whoever takes some is waited for
-    // anew: a blocking server may need more than one patience to see that nobody reads.
-    let net = Instant::now() + 2 * NET;
+    let deadline = Instant::now() + most;
     let mut taken = 0;
     loop {
         match wire.socket.write(asked.as_bytes()) {
@@ -661,7 +679,7 @@ fn never_reads(address: SocketAddr) -> Seen {
         if taken > 64 << 20 {
             return Err("64 MiB of requests were taken".into());
         }
-        if Instant::now() > net {
+        if Instant::now() > deadline {
             return Err("kept for ever".into());
         }
         let fd = wire.socket.as_fd();

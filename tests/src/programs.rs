@@ -1,70 +1,46 @@
-//! Every version by name: built once, run, or started and interrupted.
+//! Every style by name: built once, run, or started and interrupted.
 
-use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{self, Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{self, Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use common::partner::site::control::Stats;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::traces;
-
-/// One style on one event loop: a program and what has to be said to it.
-#[derive(Clone, Copy, Debug)]
-pub struct Version {
-    pub name: &'static str,
-    pub package: &'static str,
-    pub event_loop: Option<&'static str>,
-    /// How many pages it is known to fetch at once.
-    pub pages: usize,
-}
-
-pub const THREADS: Version = version("threads", 1000);
-pub const PROCESSES: Version = version("processes", 200);
-pub const COROUTINES: Version = version("coroutines", 10_000);
-pub const GEVENT_STYLE: Version = version("gevent-style", 10_000);
-pub const TWISTED_STYLE: Version = version("twisted-style", 10_000);
-pub const ON_TOKIO: Version = asyncio("on_tokio", "tokio");
-pub const ON_ASYNC_STD: Version = asyncio("on_async_std", "async-std");
-pub const ON_SMOL: Version = asyncio("on_smol", "smol");
-
-/// All of them, in the talk's order.
-pub const VERSIONS: [Version; 8] =
-    [THREADS, PROCESSES, COROUTINES, GEVENT_STYLE, TWISTED_STYLE, ON_TOKIO, ON_ASYNC_STD, ON_SMOL];
-
-const fn version(name: &'static str, pages: usize) -> Version {
-    Version { name, package: name, event_loop: None, pages }
-}
-
-const fn asyncio(name: &'static str, event_loop: &'static str) -> Version {
-    Version { name, package: "asyncio-style", event_loop: Some(event_loop), pages: 10_000 }
-}
-
-/// How long a program may take: a net, no test waits that long.
-pub const NET: Duration = Duration::from_mins(3);
+use crate::styles::Style;
+use crate::{deadline, red, traces};
 
 // ---- building ------------------------------------------------------------------------------
 
 /// An executable, held open: whoever builds it anew does not touch the one that tests run.
 struct Executable {
+    /// As cargo knows it: `package/name`.
+    key: String,
     file: File,
     path: PathBuf,
 }
 
-/// The programs, built in this profile and this target folder, once for all tests.
-fn programs() -> &'static HashMap<String, Executable> {
-    static PROGRAMS: OnceLock<HashMap<String, Executable>> = OnceLock::new();
+impl Executable {
+    /// What runs it, for as long as this program lives.
+    fn command(&self) -> String {
+        format!("/proc/{}/fd/{}", process::id(), self.file.as_raw_fd())
+    }
+}
+
+/// The programs and the examples, built in this profile and this target folder, once for all
+/// tests.
+fn programs() -> &'static [Executable] {
+    static PROGRAMS: OnceLock<Vec<Executable>> = OnceLock::new();
     PROGRAMS.get_or_init(|| {
         let (target, profile) = where_we_are();
         let folder = target.join("tmp");
@@ -78,15 +54,15 @@ fn programs() -> &'static HashMap<String, Executable> {
         let known = fs::read_to_string(&note).unwrap_or_default();
         if run.is_empty() || known.lines().next() != Some(run.as_str()) {
             let built = build(&target, &profile);
-            let line = |(name, path): &(String, PathBuf)| format!("\n{name}\t{}", path.display());
+            let line = |(key, path): &(String, PathBuf)| format!("\n{key}\t{}", path.display());
             let text = run + &built.iter().map(line).collect::<String>();
             fs::write(&note, text).expect("the target folder can be written to");
         }
         let known = fs::read_to_string(&note).expect("it was just written");
         let lines = known.lines().skip(1).filter_map(|line| line.split_once('\t'));
-        let open = |(name, path): (&str, &str)| {
+        let open = |(key, path): (&str, &str)| {
             let file = File::open(path).expect("cargo has built it");
-            (name.to_string(), Executable { file, path: path.into() })
+            Executable { key: key.to_string(), file, path: path.into() }
         };
         lines.map(open).collect()
     })
@@ -127,8 +103,8 @@ pub fn without_cargos_words(command: &mut Command) {
 fn build(target: &Path, profile: &str) -> Vec<(String, PathBuf)> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--workspace", "--bins", "--message-format=json", "--profile", profile]);
-    command.arg("--target-dir").arg(target).current_dir(workspace());
+    command.args(["build", "--workspace", "--bins", "--examples", "--message-format=json"]);
+    command.args(["--profile", profile, "--target-dir"]).arg(target).current_dir(workspace());
     without_cargos_words(&mut command);
     let output = command.stdin(Stdio::null()).stderr(Stdio::piped()).output();
     let output = output.expect("cargo is there: it has started these tests");
@@ -138,10 +114,60 @@ fn build(target: &Path, profile: &str) -> Vec<(String, PathBuf)> {
     let messages = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
     let executable = |message: Value| {
         let path = message["executable"].as_str()?;
-        Some((message["target"]["name"].as_str()?.to_string(), path.into()))
+        let package = Path::new(message["manifest_path"].as_str()?).parent()?.file_name()?;
+        let name = message["target"]["name"].as_str()?;
+        Some((format!("{}/{name}", package.display()), path.into()))
     };
     messages.filter_map(executable).collect()
 }
+
+/// A folder with a `cargo` whose `cargo run` starts what is built already; all else it leaves to
+/// the real one. It works for as long as this program lives.
+pub fn folder_with_cargo() -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let make = || {
+        let folder = target().join("tmp").join(format!("cargo-{}", process::id()));
+        fs::create_dir_all(&folder).expect("the target folder can be written to");
+        let rule = |executable: &Executable| {
+            let Executable { key, path, .. } = executable;
+            let (package, name) = key.split_once('/').expect("it was put together so");
+            // `-p threads` is enough where the program is called as its package.
+            let short = if package == name { format!("|{package}/") } else { String::new() };
+            let (path, command) = (path.display(), executable.command());
+            format!("    {key}|/{name}{short}) exec -a '{path}' {command} \"$@\" ;;\n")
+        };
+        let rules: String = programs().iter().map(rule).collect();
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+        let script = SCRIPT.replace("RULES", &rules).replace("CARGO", &cargo);
+        let mut file = File::create(folder.join("cargo")).expect("it can be written to");
+        file.write_all(script.as_bytes()).expect("the disk is not full");
+        file.set_permissions(Permissions::from_mode(0o755)).expect("it is ours");
+        folder
+    };
+    FOLDER.get_or_init(make).clone()
+}
+
+/// What it does not know to the letter is none of its business.
+const SCRIPT: &str = r#"#!/usr/bin/env bash
+set -euo pipefail
+all=("$@") package= name=
+if [[ ${1-} == run ]]; then
+    shift
+    while [[ $# -gt 0 ]]; do
+        case $1 in
+        -q | --quiet) shift ;;
+        -p | -qp | --package) package=${2-/} ;;&
+        --bin | --example) name=${2-/} ;;&
+        -p | -qp | --package | --bin | --example) shift $(($# > 1 ? 2 : 1)) ;;
+        --) shift && break ;;
+        *) package=/ && break ;;
+        esac
+    done
+    case $package/$name in
+RULES    esac
+fi
+exec CARGO "${all[@]}"
+"#;
 
 // ---- running -------------------------------------------------------------------------------
 
@@ -155,6 +181,15 @@ pub struct Output {
 }
 
 impl Output {
+    /// Nothing that the program said is wider than a terminal of 80 columns.
+    #[track_caller]
+    pub fn fits(&self) {
+        for line in self.stdout.lines().chain(self.stderr.lines()) {
+            let columns = line.chars().count();
+            assert!(columns <= 80, "80 columns at most, not {columns}: {line}");
+        }
+    }
+
     /// What the program said on stdout; it must have succeeded.
     #[track_caller]
     pub fn answer(self) -> String {
@@ -164,13 +199,13 @@ impl Output {
 }
 
 /// Runs a program to its end.
-pub fn run(version: &Version, args: &[impl AsRef<str>]) -> Output {
-    start(version, args).finish()
+pub fn run(style: &Style, args: &[impl AsRef<str>]) -> Output {
+    start(style, args).finish()
 }
 
 /// Starts a program, with pipes for its input and output.
-pub fn start(version: &Version, args: &[impl AsRef<str>]) -> Running {
-    Setup::new(version, args).start()
+pub fn start(style: &Style, args: &[impl AsRef<str>]) -> Running {
+    Setup::new(style, args).start()
 }
 
 /// A program that is about to be started.
@@ -182,16 +217,18 @@ pub struct Setup {
 
 impl Setup {
     /// Nothing of this program's environment reaches the other but the search path.
-    pub fn new(version: &Version, args: &[impl AsRef<str>]) -> Setup {
-        Setup::wrapped(&[], version, args)
+    pub fn new(style: &Style, args: &[impl AsRef<str>]) -> Setup {
+        Setup::wrapped(&[], style, args)
     }
 
-    fn wrapped(wrapper: &[&str], version: &Version, args: &[impl AsRef<str>]) -> Setup {
+    fn wrapped(wrapper: &[&str], style: &Style, args: &[impl AsRef<str>]) -> Setup {
+        red::about(style.name);
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let mark = format!("{}-{}", process::id(), STARTED.fetch_add(1, Relaxed));
-        let executable = programs().get(version.package);
-        let executable = executable.unwrap_or_else(|| panic!("{} is not there", version.package));
-        let path = format!("/proc/{}/fd/{}", process::id(), executable.file.as_raw_fd());
+        let key = format!("{0}/{0}", style.program);
+        let executable = programs().iter().find(|executable| executable.key == key);
+        let executable = executable.unwrap_or_else(|| panic!("{key} is not there"));
+        let path = executable.command();
         let mut command = match wrapper {
             [] => Command::new(&path),
             [shell, ..] => Command::new(shell),
@@ -203,9 +240,7 @@ impl Setup {
         }
         command.env_clear().env(traces::MARK, &mark);
         command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
-        if let Some(event_loop) = version.event_loop {
-            command.args(["--loop", event_loop]);
-        }
+        command.args(style.choice());
         command.args(args.iter().map(AsRef::as_ref));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Setup { command, mark }
@@ -213,8 +248,8 @@ impl Setup {
 
     /// The program as a shell command starts it, which finds it as `$0` and its arguments
     /// as `$@`.
-    pub fn in_shell(shell: &str, version: &Version, args: &[impl AsRef<str>]) -> Setup {
-        Setup::wrapped(&["bash", "-c", shell], version, args)
+    pub fn in_shell(shell: &str, style: &Style, args: &[impl AsRef<str>]) -> Setup {
+        Setup::wrapped(&["bash", "-c", shell], style, args)
     }
 
     /// Adds a variable to the program's environment.
@@ -231,7 +266,7 @@ impl Setup {
 
     pub fn start(mut self) -> Running {
         let child = self.command.spawn().expect("there is a process left");
-        Running { child, mark: self.mark, net: Instant::now() + NET }
+        Running { child, mark: self.mark, deadline: deadline() }
     }
 
     pub fn run(self) -> Output {
@@ -252,7 +287,7 @@ impl Setup {
         let mut seen = Vec::new();
         let mut screen = Some(File::from(master));
         while screen.is_some() {
-            readable(&[screen.as_ref().expect("it was just there")], running.net);
+            readable(&[screen.as_ref().expect("it was just there")], running.deadline);
             read_some(&mut screen, &mut seen);
         }
         let code = shell_code(running.wait());
@@ -264,7 +299,7 @@ impl Setup {
 pub struct Running {
     child: Child,
     mark: String,
-    net: Instant,
+    deadline: Instant,
 }
 
 impl Running {
@@ -287,10 +322,15 @@ impl Running {
         self.child.stdin.take().expect("it is a pipe, and taken once")
     }
 
+    /// The program's output, to be read elsewhere.
+    pub fn output(&mut self) -> ChildStdout {
+        self.child.stdout.take().expect("it is a pipe, and taken once")
+    }
+
     /// The first line of the program's output; the rest of it is lost.
     pub fn first_line(&mut self) -> String {
-        let stdout = self.child.stdout.take().expect("it is a pipe, and taken once");
-        readable(&[&stdout], self.net);
+        let stdout = self.output();
+        readable(&[&stdout], self.deadline);
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).expect("it says something");
         line
@@ -315,7 +355,7 @@ impl Running {
         // The end of both also says that nobody else holds them open: no child lives on.
         while out.is_some() || err.is_some() {
             let open = out.iter().map(AsFd::as_fd).chain(err.iter().map(AsFd::as_fd));
-            readable(&open.collect::<Vec<_>>(), self.net);
+            readable(&open.collect::<Vec<_>>(), self.deadline);
             read_some(&mut out, &mut stdout);
             read_some(&mut err, &mut stderr);
         }
@@ -327,7 +367,7 @@ impl Running {
 
     /// Waits for the program's end, not for that of what it has started.
     pub fn wait(&mut self) -> ExitStatus {
-        assert!(traces::ended(self.pid(), self.net), "the program does not end");
+        assert!(traces::ended(self.pid(), self.deadline), "the program does not end");
         self.child.wait().expect("it is our child")
     }
 }
@@ -347,11 +387,11 @@ fn shell_code(status: ExitStatus) -> i32 {
 }
 
 /// Waits until one of them can be read, or has ended.
-fn readable(sources: &[impl AsFd], net: Instant) {
+fn readable(sources: &[impl AsFd], deadline: Instant) {
     let interest = |source| PollFd::new(source, PollFlags::POLLIN);
     let mut fds: Vec<PollFd> = sources.iter().map(|s| interest(s.as_fd())).collect();
-    let left = net.saturating_duration_since(Instant::now());
-    let timeout = PollTimeout::try_from(left).expect("the net is short enough");
+    let left = deadline.saturating_duration_since(Instant::now());
+    let timeout = PollTimeout::try_from(left).expect("the safety timeout is short enough");
     let ready = poll(&mut fds, timeout).expect("no signal is caught here");
     assert!(ready > 0, "the program neither speaks nor ends");
 }
@@ -372,49 +412,5 @@ fn read_some<R: Read + AsFd>(source: &mut Option<R>, into: &mut Vec<u8>) {
         Err(error) => panic!("a pipe can be read: {error}"),
         Ok(0) => *source = None,
         Ok(n) => into.extend_from_slice(&buf[..n]),
-    }
-}
-
-// ---- a site, started by hand ---------------------------------------------------------------
-
-/// The web site as `threads -- site` starts it, and its commands.
-pub struct SiteByHand {
-    running: Running,
-    input: ChildStdin,
-    output: BufReader<process::ChildStdout>,
-    /// Where it listens: `http://` and the address.
-    pub url: String,
-    pub port: u16,
-}
-
-impl SiteByHand {
-    pub fn start(version: &Version) -> SiteByHand {
-        let mut running = start(version, &["site", "--port", "0"]);
-        let input = running.input();
-        let output = running.child.stdout.take().expect("it is a pipe, and taken once");
-        let mut output = BufReader::new(output);
-        let mut line = String::new();
-        output.read_line(&mut line).expect("it says where it listens");
-        let url = line.split_whitespace().nth(1).unwrap_or_default().to_string();
-        let port = url.rsplit(':').next().and_then(|port| port.parse().ok());
-        let port = port.unwrap_or_else(|| panic!("no address: {line}"));
-        SiteByHand { running, input, output, url, port }
-    }
-
-    /// Says a command, and hears its answer.
-    pub fn ask(&mut self, command: &str) -> String {
-        writeln!(self.input, "{command}").expect("the site reads");
-        let mut line = String::new();
-        self.output.read_line(&mut line).expect("the site answers");
-        line.trim_end().to_string()
-    }
-
-    /// What it has counted.
-    pub fn stats(&mut self) -> Stats {
-        serde_json::from_str(&self.ask("stats")).expect("a line of JSON")
-    }
-
-    pub fn running(&self) -> &Running {
-        &self.running
     }
 }

@@ -2,20 +2,21 @@
 
 use serde_json::Value;
 
-use crate::programs::{Version, run};
+use crate::programs::run;
+use crate::styles::Style;
 
 /// The document of one workload; the program must have succeeded.
 #[track_caller]
-pub fn document(version: &Version, workload: &str, flags: &[&str]) -> Value {
+pub fn document(style: &Style, workload: &str, flags: &[&str]) -> Value {
     let args = [&[workload, "--format", "json"], flags].concat();
-    let answer = run(version, &args).answer();
+    let answer = run(style, &args).answer();
     serde_json::from_str(&answer).expect("one document, and nothing else")
 }
 
 /// What one workload has measured.
 #[track_caller]
-pub fn measured(version: &Version, workload: &str, flags: &[&str]) -> Value {
-    document(version, workload, flags)["workloads"][workload]["measured"].take()
+pub fn measured(style: &Style, workload: &str, flags: &[&str]) -> Value {
+    document(style, workload, flags)["workloads"][workload]["measured"].take()
 }
 
 /// How a claim came out.

@@ -8,6 +8,8 @@ use std::time::Instant;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
+use crate::deadline;
+
 /// The variable that every program is started with. What it starts inherits it, and keeps it
 /// when its parent dies.
 pub const MARK: &str = "STARTED_BY_A_TEST";
@@ -31,27 +33,28 @@ pub fn command_line(pid: Pid) -> String {
     String::from_utf8_lossy(&line).replace('\0', " ")
 }
 
-/// Waits until the process has ended; false if it has not when the net catches.
-pub fn ended(pid: Pid, net: Instant) -> bool {
+/// Waits until the process has ended; false if it has not by the deadline.
+pub fn ended(pid: Pid, deadline: Instant) -> bool {
     let Some(process) = pidfd(pid) else {
         return true;
     };
-    let left = net.saturating_duration_since(Instant::now());
-    let timeout = PollTimeout::try_from(left).expect("the net is short enough");
+    let left = deadline.saturating_duration_since(Instant::now());
+    let timeout = PollTimeout::try_from(left).expect("the safety timeout is short enough");
     let mut fds = [PollFd::new(std::os::fd::AsFd::as_fd(&process), PollFlags::POLLIN)];
     poll(&mut fds, timeout).expect("no signal is caught here") > 0
 }
 
-/// Waits until no process with this mark lives; those that do when the net catches, as they
+/// Waits until no process with this mark lives; those that do at the deadline, as they
 /// were started.
-pub fn leftovers(mark: &str, net: Instant) -> Vec<String> {
+pub fn leftovers(mark: &str) -> Vec<String> {
+    let deadline = deadline();
     loop {
         let left = marked(mark);
         if left.is_empty() {
             return Vec::new();
         }
         for &pid in &left {
-            if !ended(pid, net) {
+            if !ended(pid, deadline) {
                 return left.into_iter().map(command_line).collect();
             }
         }

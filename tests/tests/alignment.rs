@@ -5,20 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::registry::WORKLOADS;
-use tests::programs::{VERSIONS, Version, workspace};
-
-/// Where a version's workloads lie.
-fn folder(version: &Version) -> PathBuf {
-    let source = Path::new(version.package).join("src");
-    if version.event_loop.is_some() { source.join(version.name) } else { source }
-}
+use tests::programs::workspace;
+use tests::styles::{STYLES, Style};
 
 fn names() -> impl Iterator<Item = &'static str> {
     WORKLOADS.iter().map(|workload| workload.name)
-}
-
-fn file(workload: &str) -> String {
-    workload.replace('-', "_") + ".rs"
 }
 
 #[track_caller]
@@ -34,7 +25,7 @@ fn lines(text: &str) -> Vec<&str> {
 
 // ---- the share of common lines -------------------------------------------------------------
 
-/// Pairs of versions that are meant to be diffed.
+/// Pairs of styles that are meant to be diffed.
 const PAIRS: [(&str, &str); 5] = [
     ("threads", "gevent-style"),
     ("processes", "threads"),
@@ -77,11 +68,11 @@ fn most_lines_are_common() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
-/// The lines that two versions of a workload have in common, in percent of all their lines.
+/// The lines that two styles of a workload have in common, in percent of all their lines.
 fn share(workload: &str, one: &str, other: &str) -> usize {
     let text = |name| {
-        let version = VERSIONS.iter().find(|version| version.name == name);
-        read(&folder(version.expect("there is such a version")).join(file(workload)))
+        let style = STYLES.iter().find(|style| style.name == name);
+        read(&style.expect("there is such a style").file(workload))
     };
     let (one, other) = (text(one), text(other));
     percent(&before_the_second(&one), &before_the_second(&other))
@@ -131,7 +122,7 @@ fn common_lines_are_counted_in_order() {
 
 // ---- functions -----------------------------------------------------------------------------
 
-/// The top-level functions that every version of a workload has, in this order.
+/// The top-level functions that every style of a workload has, in this order.
 const FUNCTIONS: [(&str, &[&str]); 10] = [
     ("io-bound", &["run", "fetch", "exchange", "bounded", "work"]),
     ("cpu-bound", &["run", "primes"]),
@@ -145,7 +136,7 @@ const FUNCTIONS: [(&str, &[&str]); 10] = [
     ("server", &["run", "serve", "exchange"]),
 ];
 
-/// Functions that a version does not have, and why. This list only shrinks.
+/// Functions that a style does not have, and why. This list only shrinks.
 const WITHOUT: [(&str, &str, &str, &str); 0] = [];
 
 #[test]
@@ -153,11 +144,11 @@ fn the_same_functions_in_the_same_order() {
     for workload in names() {
         let wanted = FUNCTIONS.iter().find(|(of, _)| *of == workload);
         let (_, wanted) = wanted.unwrap_or_else(|| panic!("no functions for {workload:?}"));
-        for version in &VERSIONS {
+        for style in &STYLES {
             let exempt = |name: &str| {
-                WITHOUT.iter().any(|w| (w.0, w.1, w.2) == (version.name, workload, name))
+                WITHOUT.iter().any(|w| (w.0, w.1, w.2) == (style.name, workload, name))
             };
-            let path = folder(version).join(file(workload));
+            let path = style.file(workload);
             let text = read(&path);
             let found: Vec<&str> = text.lines().filter_map(function).collect();
             let wanted = wanted.iter().filter(|name| !exempt(name));
@@ -189,11 +180,11 @@ const LARGER: [(&str, &str, usize, &str); 1] = [(
 
 #[test]
 fn a_workload_is_one_screen() {
-    for (version, workload, path) in all() {
-        let larger = LARGER.iter().find(|l| (l.0, l.1) == (version.name, workload));
+    for (style, workload, path) in all() {
+        let larger = LARGER.iter().find(|l| (l.0, l.1) == (style.name, workload));
         let most = match larger {
             Some((_, _, most, _)) => *most,
-            None => match (workload, version.name) {
+            None => match (workload, style.name) {
                 ("server", "twisted-style") => 170,
                 ("server", _) => 140,
                 (_, "twisted-style") => 120,
@@ -208,14 +199,14 @@ fn a_workload_is_one_screen() {
 /// What the file does; how this style waits; the exact command that runs it.
 #[test]
 fn a_header_of_three_lines() {
-    for (version, workload, path) in all() {
+    for (style, workload, path) in all() {
         let text = read(&path);
         let header: Vec<&str> = text.lines().take_while(|line| line.starts_with("//!")).collect();
         let path = path.display();
         assert_eq!(header.len(), 3, "{path}");
         assert!(header[0].starts_with(&format!("//! {workload}: ")), "{path}");
-        let event_loop = version.event_loop.map(|name| format!("--loop {name} "));
-        let (package, event_loop) = (version.package, event_loop.unwrap_or_default());
+        let event_loop = style.event_loop.map(|name| format!("--loop {name} "));
+        let (package, event_loop) = (style.program, event_loop.unwrap_or_default());
         let command = format!("cargo run -p {package} -- {event_loop}{workload}");
         assert_eq!(header[2], format!("//! Run it: {command}"), "{path}");
     }
@@ -249,7 +240,7 @@ fn blocking_lines_are_short() {
         ".lock()",
         ".acquire()",
     ];
-    for (_, _, path) in all().filter(|(version, _, _)| version.event_loop.is_none()) {
+    for (_, _, path) in all().filter(|(style, _, _)| style.event_loop.is_none()) {
         let text = read(&path);
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
         for line in code.filter(|line| BLOCKING.iter().any(|call| line.contains(call))) {
@@ -258,10 +249,10 @@ fn blocking_lines_are_short() {
     }
 }
 
-fn all() -> impl Iterator<Item = (Version, &'static str, PathBuf)> {
-    VERSIONS.into_iter().flat_map(|version| {
-        let path = move |workload| folder(&version).join(file(workload));
-        names().map(move |workload| (version, workload, path(workload)))
+fn all() -> impl Iterator<Item = (Style, &'static str, PathBuf)> {
+    STYLES.into_iter().flat_map(|style| {
+        let path = move |workload| style.file(workload);
+        names().map(move |workload| (style, workload, path(workload)))
     })
 }
 
@@ -295,7 +286,7 @@ fn every_member_opts_into_the_lints() {
 #[test]
 fn the_shared_part_of_every_workload() {
     for workload in names() {
-        read(&Path::new("common/src/workload").join(file(workload)));
+        read(&Path::new("common/src/workload").join(workload.replace('-', "_") + ".rs"));
     }
 }
 

@@ -1,19 +1,20 @@
 //! deadline: what is cut at a deadline is gone.
 
-use tests::programs::{Version, run};
+use tests::programs::run;
 use tests::reports::measured;
+use tests::styles::Style;
 
-tests::for_every_version! {
+tests::for_every_style! {
     what_never_answers_is_cut,
     nothing_is_left_behind,
     a_deadline_that_is_too_near,
 }
 
 /// A page that never answers, one that drips a byte every 100 ms, one that stops in the middle.
-fn what_never_answers_is_cut(version: &Version) {
-    let output = run(version, &["deadline", "--with-failures", "--deadline", "5s"]);
+fn what_never_answers_is_cut(style: &Style) {
+    let output = run(style, &["deadline", "--with-failures", "--deadline", "1s"]);
     assert!(output.stderr.contains("3 of 8 pages cut"), "{}", output.stderr);
-    assert!(output.stderr.lines().all(|line| line.chars().count() <= 80), "{}", output.stderr);
+    output.fits();
     let expected = "\
         /page/0        200    1024 bytes  crc32 0b504ace\n\
         /page/1        200    1024 bytes  crc32 91e2db54\n\
@@ -27,9 +28,9 @@ fn what_never_answers_is_cut(version: &Version) {
 }
 
 /// By the kernel's count of threads, children and descriptors, and by the site's of requests.
-fn nothing_is_left_behind(version: &Version) {
-    let flags = ["--with-failures", "--deadline", "2s", "--repeat", "2"];
-    let measured = measured(version, "deadline", &flags);
+fn nothing_is_left_behind(style: &Style) {
+    let flags = ["--with-failures", "--deadline", "1s", "--repeat", "2"];
+    let measured = measured(style, "deadline", &flags);
     assert_eq!(measured["left_behind"], 0, "{measured}");
     assert_eq!(measured["cut"], 3, "{measured}");
     // There is something to count: the site is a child, and has a descriptor here.
@@ -37,8 +38,8 @@ fn nothing_is_left_behind(version: &Version) {
     assert!(measured["after"]["descriptors"].as_u64() > Some(3), "{measured}");
 }
 
-fn a_deadline_that_is_too_near(version: &Version) {
-    let output = run(version, &["deadline", "--deadline", "60ms"]);
+fn a_deadline_that_is_too_near(style: &Style) {
+    let output = run(style, &["deadline", "--deadline", "60ms"]);
     assert_eq!(output.code, 2, "{}", output.stderr);
     let sentence = "error: --deadline 60ms: the pages are 50ms away, so it is 100ms at least\n";
     assert_eq!(output.stderr, sentence);

@@ -1,9 +1,10 @@
 //! early-results: pages are handed over as they come, and what is left is called off.
 
-use tests::programs::{COROUTINES, Version, run};
+use tests::programs::run;
 use tests::reports::{document, measured, verdict};
+use tests::styles::{COROUTINES, Style};
 
-tests::for_every_version! {
+tests::for_every_style! {
     all_pages_then_exactly_so_many,
     one_page_and_no_time_at_all,
     more_than_there_are,
@@ -11,9 +12,9 @@ tests::for_every_version! {
     the_ladder_fits,
 }
 
-fn all_pages_then_exactly_so_many(version: &Version) {
+fn all_pages_then_exactly_so_many(style: &Style) {
     let flags = ["early-results", "--quiet", "--pages", "3", "--take", "2", "--latency", "5ms"];
-    let output = run(version, &flags);
+    let output = run(style, &flags);
     assert_eq!(output.stderr, "");
     let expected = "\
         /page/0  200    1024 bytes  crc32 0b504ace\n\
@@ -23,30 +24,30 @@ fn all_pages_then_exactly_so_many(version: &Version) {
     assert_eq!(output.answer(), expected);
 }
 
-fn one_page_and_no_time_at_all(version: &Version) {
+fn one_page_and_no_time_at_all(style: &Style) {
     let flags = ["early-results", "--quiet", "--pages", "1", "--take", "1", "--latency", "0s"];
-    let answer = run(version, &flags).answer();
+    let answer = run(style, &flags).answer();
     assert_eq!(answer.lines().nth(1), Some("stopped after 1: 1 pages"), "{answer}");
 }
 
-fn more_than_there_are(version: &Version) {
+fn more_than_there_are(style: &Style) {
     let flags = ["early-results", "--quiet", "--pages", "2", "--take", "9", "--latency", "1ms"];
-    let answer = run(version, &flags).answer();
+    let answer = run(style, &flags).answer();
     assert_eq!(answer.lines().nth(2), Some("stopped after 2: 2 pages"), "{answer}");
 }
 
 /// By the site's own count, run after run; the farthest pages are half a second away.
-fn nothing_is_left_open(version: &Version) {
+fn nothing_is_left_open(style: &Style) {
     let flags = ["--pages", "5", "--latency", "100ms", "--take", "1", "--repeat", "3"];
-    let measured = measured(version, "early-results", &flags);
+    let measured = measured(style, "early-results", &flags);
     assert_eq!(measured["left_open"], 0, "{measured}");
 }
 
-fn the_ladder_fits(version: &Version) {
-    let output = run(version, &["early-results", "--pages", "40", "--latency", "1ms"]);
+fn the_ladder_fits(style: &Style) {
+    let output = run(style, &["early-results", "--pages", "40", "--latency", "1ms"]);
     assert_eq!(output.code, 0, "{}", output.stderr);
     assert!(output.stderr.contains("… and 28 more"), "{}", output.stderr);
-    assert!(output.stderr.lines().all(|line| line.chars().count() <= 80), "{}", output.stderr);
+    output.fits();
 }
 
 /// A generator fetches nothing that nobody has asked for.

@@ -1,31 +1,32 @@
-//! ordering: every task in its own order, in every version; all together in one order, or in any.
+//! ordering: every task in its own order, in every style; all together in one order, or in any.
 
 use serde_json::Value;
-use tests::programs::{COROUTINES, PROCESSES, THREADS, VERSIONS, Version, run};
+use tests::programs::run;
 use tests::reports::{document, measured, verdict};
+use tests::styles::{COROUTINES, PROCESSES, STYLES, Style, THREADS};
 
-tests::for_every_version! {
+tests::for_every_style! {
     every_task_is_in_its_own_order,
     repeated_runs_answer_once,
     two_runs_stand_above_each_other,
 }
 
-fn every_task_is_in_its_own_order(version: &Version) {
-    let output = run(version, &["ordering", "--quiet", "--runs", "3"]);
+fn every_task_is_in_its_own_order(style: &Style) {
+    let output = run(style, &["ordering", "--quiet", "--runs", "3"]);
     assert_eq!(output.stderr, "");
     let steps = "steps 1 2 3 4 5 6 7 8\n";
     assert_eq!(output.answer(), format!("task A: {steps}task B: {steps}task C: {steps}"));
 }
 
-fn repeated_runs_answer_once(version: &Version) {
-    let measured = measured(version, "ordering", &["--runs", "2", "--repeat", "3"]);
+fn repeated_runs_answer_once(style: &Style) {
+    let measured = measured(style, "ordering", &["--runs", "2", "--repeat", "3"]);
     assert_eq!(orders(&measured).len(), 6);
     let args = ["ordering", "--quiet", "--runs", "2", "--repeat", "3"];
-    assert_eq!(run(version, &args).answer().lines().count(), 3);
+    assert_eq!(run(style, &args).answer().lines().count(), 3);
 }
 
-fn two_runs_stand_above_each_other(version: &Version) {
-    let output = run(version, &["ordering", "--runs", "2"]);
+fn two_runs_stand_above_each_other(style: &Style) {
+    let output = run(style, &["ordering", "--runs", "2"]);
     let rows: Vec<&str> = output.stderr.lines().filter(|l| l.starts_with("  run ")).collect();
     assert_eq!(rows.len(), 2, "{}", output.stderr);
     let letters = |row: &str| row.split_whitespace().skip(2).collect::<String>();
@@ -36,54 +37,53 @@ fn two_runs_stand_above_each_other(version: &Version) {
     let marks = output.stderr.matches('≠').count();
     let pairs = rows[0].chars().zip(rows[1].chars()).skip("  run 1234 ".len());
     assert_eq!(marks, pairs.filter(|(a, b)| a != b).count(), "{}", output.stderr);
-    assert!(output.stderr.lines().all(|line| line.chars().count() <= 80), "{}", output.stderr);
+    output.fits();
 }
 
-/// All versions but those that the operating system schedules.
-fn cooperative() -> impl Iterator<Item = &'static Version> {
-    let preempted = [THREADS.name, PROCESSES.name];
-    VERSIONS.iter().filter(move |version| !preempted.contains(&version.name))
+/// All styles but those that the operating system schedules.
+fn cooperative() -> impl Iterator<Item = &'static Style> {
+    STYLES.iter().filter(|style| !style.preempted)
 }
 
 #[test]
 fn cooperative_tasks_have_one_order() {
-    for version in cooperative() {
-        let measured = measured(version, "ordering", &["--runs", "30"]);
+    for style in cooperative() {
+        let measured = measured(style, "ordering", &["--runs", "30"]);
         let orders = orders(&measured);
-        assert!(orders.iter().all(|order| order == &orders[0]), "{}: {orders:?}", version.name);
-        assert_eq!(measured["different_orders"], 1, "{}", version.name);
+        assert!(orders.iter().all(|order| order == &orders[0]), "{}: {orders:?}", style.name);
+        assert_eq!(measured["different_orders"], 1, "{}", style.name);
         // They take turns: nobody is through before the others begin.
-        assert!(!orders[0].starts_with("AA"), "{}: {}", version.name, orders[0]);
-        assert!(!orders[0].ends_with("CC"), "{}: {}", version.name, orders[0]);
+        assert!(!orders[0].starts_with("AA"), "{}: {}", style.name, orders[0]);
+        assert!(!orders[0].ends_with("CC"), "{}: {}", style.name, orders[0]);
     }
 }
 
 #[test]
 fn the_order_is_the_same_in_another_process() {
-    for version in cooperative() {
-        let runs = [(); 2].map(|()| orders(&measured(version, "ordering", &["--runs", "1"])));
-        assert_eq!(runs[0], runs[1], "{}", version.name);
+    for style in cooperative() {
+        let runs = [(); 2].map(|()| orders(&measured(style, "ordering", &["--runs", "1"])));
+        assert_eq!(runs[0], runs[1], "{}", style.name);
     }
 }
 
 #[test]
 fn preempted_tasks_have_many_orders() {
-    for version in [&THREADS, &PROCESSES] {
-        let measured = measured(version, "ordering", &["--runs", "50"]);
-        assert!(measured["different_orders"].as_u64() > Some(1), "{}", version.name);
+    for style in STYLES.iter().filter(|style| style.preempted) {
+        let measured = measured(style, "ordering", &["--runs", "50"]);
+        assert!(measured["different_orders"].as_u64() > Some(1), "{}", style.name);
     }
 }
 
 #[test]
 fn preempted_tasks_have_many_orders_on_one_core() {
-    for (version, preempted, differ) in [(&THREADS, "T2", "T3"), (&PROCESSES, "P2", "P3")] {
-        let document = document(version, "ordering", &["--runs", "50", "--cores", "1"]);
+    for (style, preempted, differ) in [(&THREADS, "T2", "T3"), (&PROCESSES, "P2", "P3")] {
+        let document = document(style, "ordering", &["--runs", "50", "--cores", "1"]);
         let measured = &document["workloads"]["ordering"]["measured"];
-        assert!(measured["different_orders"].as_u64() > Some(1), "{}", version.name);
+        assert!(measured["different_orders"].as_u64() > Some(1), "{}", style.name);
         // Three tasks that never yield on one core: whoever ran second was let in by the kernel.
-        assert!(measured["preempted"].as_u64() > Some(0), "{}", version.name);
-        assert_eq!(verdict(&document, preempted), "holds", "{}", version.name);
-        assert_eq!(verdict(&document, differ), "holds", "{}", version.name);
+        assert!(measured["preempted"].as_u64() > Some(0), "{}", style.name);
+        assert_eq!(verdict(&document, preempted), "holds", "{}", style.name);
+        assert_eq!(verdict(&document, differ), "holds", "{}", style.name);
     }
 }
 
@@ -95,9 +95,9 @@ fn coroutines_run_in_the_same_order() {
 
 #[test]
 fn one_run_decides_nothing() {
-    for (version, claim) in [(&THREADS, "T3"), (&PROCESSES, "P3"), (&COROUTINES, "K1")] {
-        let document = document(version, "ordering", &["--runs", "1"]);
-        assert_eq!(verdict(&document, claim), "not measurable here", "{}", version.name);
+    for (style, claim) in [(&THREADS, "T3"), (&PROCESSES, "P3"), (&COROUTINES, "K1")] {
+        let document = document(style, "ordering", &["--runs", "1"]);
+        assert_eq!(verdict(&document, claim), "not measurable here", "{}", style.name);
     }
 }
 

@@ -1,14 +1,14 @@
 //! pause: while the counter is paused it makes nothing.
 
-use tests::programs::{COROUTINES, Version};
 use tests::reports::{document, measured, verdict};
+use tests::styles::{COROUTINES, Style};
 
-tests::for_every_version! {
+tests::for_every_style! {
     nothing_is_made_meanwhile,
 }
 
-fn nothing_is_made_meanwhile(version: &Version) {
-    let measured = measured(version, "pause", &["--hold", "200ms", "--repeat", "2"]);
+fn nothing_is_made_meanwhile(style: &Style) {
+    let measured = measured(style, "pause", &["--hold", "200ms", "--repeat", "2"]);
     assert_eq!(measured["made_while_paused"], 0, "{measured}");
 }
 

@@ -2,15 +2,15 @@
 //!
 //! A block marked `console` shows commands behind `$ ` and beneath each of them exactly its
 //! stdout; a block marked `sh` is a script; a block marked `text` is not run, and there is no
-//! other kind. A target folder of their own keeps cargo from building anew what other tests run.
+//! other kind. `cargo run` starts what the tests have built; anything else that cargo is asked to
+//! do has a target folder of its own, so that it does not build anew what other tests run.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use tests::programs::{without_cargos_words, workspace};
-use tests::traces;
+use tests::programs::{folder_with_cargo, without_cargos_words, workspace};
+use tests::{SAFETY, traces};
 
 /// The READMEs that have a test below.
 const READMES: [&str; 7] = [
@@ -140,17 +140,21 @@ fn commands(block: &Block, place: &str) -> usize {
 /// Runs a script to its end, which must be a good one; what it has printed.
 fn run(script: &str, place: &str) -> String {
     let mark = place.replace(['/', ':'], "-");
-    let mut bash = Command::new("timeout"); // a net: no block needs twenty minutes
-    bash.args(["--kill-after=9", "1200", "bash", "-euo", "pipefail", "-c", script]);
+    let mut bash = Command::new("timeout"); // so that nothing is left when it does not end
+    let safety = SAFETY.as_secs().to_string();
+    bash.args(["--kill-after=9", &safety, "bash", "-euo", "pipefail", "-c", script]);
     without_cargos_words(&mut bash);
+    let mut path = folder_with_cargo().into_os_string();
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    bash.env("PATH", path);
     bash.env("CARGO_TARGET_DIR", tests::programs::target().join("readme"));
     bash.env("CARGO_TERM_COLOR", "never").env("GIT_PAGER", "cat").env(traces::MARK, &mark);
     let output = bash.current_dir(workspace()).stdin(Stdio::null()).output();
     let output = output.expect("coreutils are there");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{place}: {script}\n{}\n{said}", output.status);
-    let net = Instant::now() + Duration::from_mins(1);
-    assert_eq!(traces::leftovers(&mark, net), [""; 0], "{place}: {script}");
+    assert_eq!(traces::leftovers(&mark), [""; 0], "{place}: {script}");
     String::from_utf8(output.stdout).expect("programs speak UTF-8")
 }
 
@@ -178,6 +182,21 @@ fn what_is_right_passes() {
         console(&["$ echo a; echo b", "a", "b", "$ true", "$ printf 'x\\n\\ny\\n'", "x", "", "y"]),
         3
     );
+}
+
+/// What is built is started, with its own arguments; what is not known is left to cargo.
+#[test]
+fn cargo_runs_what_is_built() {
+    assert!(run("cargo run -qp threads -- list", "here").starts_with("io-bound "));
+    assert!(run("cargo run --package threads -q -- ordering -h", "here").contains("--runs"));
+    let example = "cargo run -qp coroutines --example step-1-round-robin";
+    assert!(!run(example, "here").is_empty());
+    assert!(run("cargo --version", "here").starts_with("cargo "));
+    let wrong = ["-qp threadz", "-qp threads --example step-1-round-robin", "-qp threads --bin"];
+    for wrong in wrong {
+        let said = run(&format!("! cargo run {wrong} --locked 2>&1"), "here");
+        assert!(said.starts_with("error: "), "{said}");
+    }
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! resources: what a task costs, and what happens when the machine has no more of them.
 
-use tests::programs::{
-    COROUTINES, GEVENT_STYLE, ON_SMOL, ON_TOKIO, PROCESSES, Setup, THREADS, TWISTED_STYLE, Version,
-    run,
-};
+use tests::programs::{Setup, run};
 use tests::reports::{document, measured, verdict};
+use tests::styles::{
+    COROUTINES, GEVENT_STYLE, ON_SMOL, ON_TOKIO, PROCESSES, Style, THREADS, TWISTED_STYLE,
+};
 
-tests::for_every_version! {
+tests::for_every_style! {
     all_tasks_and_the_token,
     one_task,
     figures_of_every_kind,
@@ -14,9 +14,9 @@ tests::for_every_version! {
     the_bars_fit,
 }
 
-fn all_tasks_and_the_token(version: &Version) {
+fn all_tasks_and_the_token(style: &Style) {
     let flags = ["resources", "--quiet", "--tasks", "20", "--ring", "3", "--laps", "7"];
-    let output = run(version, &flags);
+    let output = run(style, &flags);
     assert_eq!(output.stderr, "");
     let expected = "\
         idle: every task started, waited and finished\n\
@@ -24,15 +24,15 @@ fn all_tasks_and_the_token(version: &Version) {
     assert_eq!(output.answer(), expected);
 }
 
-fn one_task(version: &Version) {
+fn one_task(style: &Style) {
     let flags = ["resources", "--tasks", "1", "--ring", "2", "--laps", "1"];
-    assert_eq!(run(version, &flags).code, 0);
+    assert_eq!(run(style, &flags).code, 0);
 }
 
-fn figures_of_every_kind(version: &Version) {
+fn figures_of_every_kind(style: &Style) {
     let flags = ["--tasks", "100", "--repeat", "2"];
-    let measured = measured(version, "resources", &flags);
-    let own = version.event_loop.unwrap_or(version.package);
+    let measured = measured(style, "resources", &flags);
+    let own = style.event_loop.unwrap_or(style.program);
     for kind in [own, "a plain thread"] {
         for figure in ["bytes", "start_s", "switch_s"] {
             let runs = measured[kind][figure]["runs"].as_array();
@@ -43,21 +43,21 @@ fn figures_of_every_kind(version: &Version) {
     }
     // A style that comes on several loops is weighed on all of them.
     let loops = measured.as_object().expect("figures by name").len() - 1;
-    assert_eq!(loops, if version.event_loop.is_some() { 3 } else { 1 }, "{measured}");
+    assert_eq!(loops, if style.event_loop.is_some() { 3 } else { 1 }, "{measured}");
 }
 
-fn beyond_what_the_style_holds(version: &Version) {
-    let output = run(version, &["resources", "--tasks", "1000001"]);
+fn beyond_what_the_style_holds(style: &Style) {
+    let output = run(style, &["resources", "--tasks", "1000001"]);
     assert_eq!(output.code, 2, "{}", output.stderr);
-    let sentence = format!("error: 1000001 tasks: {} holds ", version.package);
+    let sentence = format!("error: 1000001 tasks: {} holds ", style.program);
     assert!(output.stderr.starts_with(&sentence), "{}", output.stderr);
     assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
 }
 
-fn the_bars_fit(version: &Version) {
-    let output = run(version, &["resources", "--tasks", "50", "--repeat", "2", "--laps", "10"]);
+fn the_bars_fit(style: &Style) {
+    let output = run(style, &["resources", "--tasks", "50", "--repeat", "2", "--laps", "10"]);
     assert_eq!(output.code, 0, "{}", output.stderr);
-    assert!(output.stderr.lines().all(|line| line.chars().count() <= 80), "{}", output.stderr);
+    output.fits();
 }
 
 /// A machine with less than they need: one sentence, and no panic.
@@ -72,15 +72,15 @@ fn beyond_what_the_machine_holds() {
         (ON_TOKIO, "ulimit -v 300000", "1000000"),
         (ON_SMOL, "ulimit -v 200000", "1000000"),
     ];
-    for (version, limit, tasks) in scarce {
+    for (style, limit, tasks) in scarce {
         let flags = ["resources", "--quiet", "--tasks", tasks];
-        let output = Setup::in_shell(&format!("{limit}; \"$0\" \"$@\""), &version, &flags).run();
+        let output = Setup::in_shell(&format!("{limit}; \"$0\" \"$@\""), &style, &flags).run();
         let said = output.stderr;
-        assert_eq!(output.code, 1, "{}: {said}", version.name);
-        assert_eq!(output.stdout, "", "{}", version.name);
-        assert!(said.contains(&format!("{tasks} tasks")), "{}: {said}", version.name);
-        assert_eq!(said.lines().count(), 1, "{}: {said}", version.name);
-        assert!(!said.contains("panicked"), "{}: {said}", version.name);
+        assert_eq!(output.code, 1, "{}: {said}", style.name);
+        assert_eq!(output.stdout, "", "{}", style.name);
+        assert!(said.contains(&format!("{tasks} tasks")), "{}: {said}", style.name);
+        assert_eq!(said.lines().count(), 1, "{}: {said}", style.name);
+        assert!(!said.contains("panicked"), "{}: {said}", style.name);
     }
 }
 

@@ -1,51 +1,43 @@
-//! Every version's server, tried from outside: peers of all kinds, limits, the end.
+//! Every style's server, tried from outside: peers of all kinds, limits, the end.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
 use std::time::Instant;
 
+use common::http::page::page;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
-use tests::peers::{self, Full, Wire, get, well_behaved};
-use tests::programs::{
-    COROUTINES, GEVENT_STYLE, NET, ON_ASYNC_STD, ON_SMOL, ON_TOKIO, Output, PROCESSES, Running,
-    Setup, THREADS, TWISTED_STYLE, VERSIONS, Version, run, start,
-};
-use tests::reports::{document, measured, verdict};
+use tests::foreign::crc32;
+use tests::peers::{self, Wire, get, well_behaved};
+use tests::programs::{Output, Running, Setup, run, start};
+use tests::reports::{document, measured};
+use tests::styles::{STYLES, Style, THREADS};
 use tests::traces;
 
-tests::for_every_version! {
+tests::for_every_style! {
     peers_of_all_kinds,
-    peers_that_try_its_patience,
     requests_under_way_are_answered_at_the_end,
+    one_connection_too_many,
     the_end_comes_within_the_grace,
     a_second_signal_ends_it_at_once,
     the_port_is_free_at_once,
     a_port_in_use,
     out_of_descriptors,
-    every_style_fetches_from_it,
+    threads_fetch_from_it_and_it_from_threads,
     the_workload,
     many_requests_are_under_way_at_once,
     sizes_beyond_what_it_holds,
 }
 
-/// A server of this version, and where it listens.
-fn serve(version: &Version) -> (Running, SocketAddr) {
-    listening(start(version, &["serve", "--port", "0"]))
+/// A server of this style, and where it listens.
+fn serve(style: &Style) -> (Running, SocketAddr) {
+    listening(start(style, &["serve", "--port", "0"]))
 }
 
 fn listening(mut server: Running) -> (Running, SocketAddr) {
     let line = server.first_line();
     let address = line.trim_end().rsplit_once("http://").and_then(|(_, a)| a.parse().ok());
     (server, address.unwrap_or_else(|| panic!("no address: {line}")))
-}
-
-/// How many connections it says that it holds.
-fn room(version: &Version) -> usize {
-    match version.name {
-        "threads" => 1000,
-        "processes" => 200,
-        _ => 12_000,
-    }
 }
 
 fn alive(server: &Running) -> Result<(), String> {
@@ -59,7 +51,7 @@ fn end(server: Running) {
     let mark = server.mark().to_owned();
     let Output { code, stderr, .. } = server.finish();
     assert_eq!(code, 0, "{stderr}");
-    assert_eq!(traces::leftovers(&mark, Instant::now() + NET), Vec::<String>::new());
+    assert_eq!(traces::leftovers(&mark), Vec::<String>::new());
 }
 
 /// As many descriptors as there may be: this program holds the other ends.
@@ -70,30 +62,40 @@ fn many_descriptors() {
 
 // ---- peers ---------------------------------------------------------------------------------
 
-fn peers_of_all_kinds(version: &Version) {
-    let (server, address) = serve(version);
-    let wrong = peers::quick(address, room(version), &|| alive(&server));
+fn peers_of_all_kinds(style: &Style) {
+    let (server, address) = serve(style);
+    let wrong = peers::quick(address, style.connections, &|| alive(&server));
     assert_eq!(wrong, Vec::<String>::new());
     end(server);
 }
 
-fn peers_that_try_its_patience(version: &Version) {
-    let (server, address) = serve(version);
-    let wrong = peers::slow(address, &|| alive(&server));
-    assert_eq!(wrong, Vec::<String>::new());
-    end(server);
+/// Peers that use up every time limit, at the servers of all styles together: they take no longer
+/// than one of them at one server.
+#[test]
+fn peers_that_use_up_the_time_limits() {
+    let limits = ["--idle", "1s", "--request-timeout", "2s", "--write-timeout", "2s"];
+    let args = [&["serve", "--port", "0"], &limits[..]].concat();
+    let servers = STYLES.map(|style| (style, listening(start(&style, &args))));
+    let wrong = |(style, (server, address)): &(Style, (Running, SocketAddr))| {
+        let wrong = peers::slow(*address, &|| alive(server)).into_iter();
+        wrong.map(|error| format!("{}: {error}", style.name)).collect::<Vec<_>>()
+    };
+    let wrong: Vec<String> = thread::scope(|scope| {
+        let tries = servers.each_ref().map(|server| scope.spawn(move || wrong(server)));
+        tries.into_iter().flat_map(|one| one.join().expect("peers do not panic")).collect()
+    });
+    assert_eq!(wrong, [""; 0]);
+    servers.into_iter().for_each(|(_, (server, _))| end(server));
 }
 
 // ---- limits --------------------------------------------------------------------------------
 
-#[test]
-fn one_thread_or_process_too_many_waits() {
-    many_descriptors();
-    for version in [THREADS, PROCESSES] {
-        let (server, address) = serve(&version);
-        assert_eq!(peers::one_too_many(address, room(&version)), Ok(Full::Waits));
-        end(server);
-    }
+/// Where a connection costs a thread or a process it waits; elsewhere it is told so.
+fn one_connection_too_many(style: &Style) {
+    let args = ["serve", "--port", "0", "--max-connections", "100"];
+    let (server, address) = listening(start(style, &args));
+    assert_eq!(peers::one_too_many(address, 100), Ok(style.full));
+    end(server);
 }
 
 /// Ten thousand clients wait for their pages; beside them one is served. None of them was turned
@@ -101,28 +103,13 @@ fn one_thread_or_process_too_many_waits() {
 #[test]
 fn ten_thousand_at_once() {
     many_descriptors();
-    for version in [COROUTINES, GEVENT_STYLE, TWISTED_STYLE, ON_TOKIO, ON_ASYNC_STD, ON_SMOL] {
-        let (server, address) = serve(&version);
+    for style in STYLES.into_iter().filter(|style| style.connections > 10_000) {
+        let (server, address) = serve(&style);
         let mut crowd = waiting(address, 10_000);
-        well_behaved(address).unwrap_or_else(|error| panic!("{version:?}: {error}"));
+        well_behaved(address).unwrap_or_else(|error| panic!("{style:?}: {error}"));
         for wire in &mut crowd {
-            assert!(wire.is_quiet(), "{version:?}: one has been answered, or was turned away");
+            assert!(wire.is_quiet(), "{style:?}: one has been answered, or was turned away");
         }
-        drop(crowd);
-        end(server);
-    }
-}
-
-/// Where a connection costs next to nothing, one too many is told so.
-#[test]
-fn one_too_many_is_told() {
-    many_descriptors();
-    for version in [COROUTINES, TWISTED_STYLE, ON_TOKIO, ON_ASYNC_STD, ON_SMOL] {
-        let (server, address) = serve(&version);
-        let crowd = waiting(address, room(&version));
-        let mut late = Wire::connect(address).expect("the listener listens");
-        assert_eq!(late.answer().map(|answer| answer.status), Ok(503), "{version:?}");
-        assert_eq!(late.ends(), Ok(()), "{version:?}");
         drop(crowd);
         end(server);
     }
@@ -140,9 +127,9 @@ fn waiting(address: SocketAddr, many: usize) -> Vec<Wire> {
 
 /// 200 clients of a server that has 64 descriptors: who gets in is served and leaves, and those
 /// who wait follow.
-fn out_of_descriptors(version: &Version) {
+fn out_of_descriptors(style: &Style) {
     let args = ["serve", "--port", "0"];
-    let limited = Setup::in_shell("ulimit -n 64; exec \"$0\" \"$@\"", version, &args);
+    let limited = Setup::in_shell("ulimit -n 64; exec \"$0\" \"$@\"", style, &args);
     let (server, address) = listening(limited.start());
     let mut crowd: Vec<Wire> =
         (0..200).map(|_| Wire::connect(address).expect("the listener listens")).collect();
@@ -157,18 +144,18 @@ fn out_of_descriptors(version: &Version) {
     end(server);
 }
 
-fn sizes_beyond_what_it_holds(version: &Version) {
-    let connections = (room(version) + 1).to_string();
-    let Output { stdout, stderr, code } = run(version, &["server", "--connections", &connections]);
+fn sizes_beyond_what_it_holds(style: &Style) {
+    let connections = (style.connections + 1).to_string();
+    let Output { stdout, stderr, code } = run(style, &["server", "--connections", &connections]);
     assert_eq!((stdout.as_str(), code), ("", 2), "{stderr}");
-    assert!(stderr.contains(&format!("holds {} at once", room(version))), "{stderr}");
+    assert!(stderr.contains(&format!("holds {} at once", style.connections)), "{stderr}");
 }
 
 // ---- the end -------------------------------------------------------------------------------
 
-fn requests_under_way_are_answered_at_the_end(version: &Version) {
+fn requests_under_way_are_answered_at_the_end(style: &Style) {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let (server, address) = serve(version);
+        let (server, address) = serve(style);
         let [mut idle, mut half, mut asked] = [(); 3].map(|()| {
             let mut wire = Wire::connect(address).expect("the listener listens");
             wire.page(1).expect("it is served");
@@ -193,8 +180,8 @@ fn requests_under_way_are_answered_at_the_end(version: &Version) {
 }
 
 /// Neither a page that is far away nor a client that does not read keeps it.
-fn the_end_comes_within_the_grace(version: &Version) {
-    let (server, address) = serve(version);
+fn the_end_comes_within_the_grace(style: &Style) {
+    let (server, address) = serve(style);
     let mut far = Wire::connect(address).expect("the listener listens");
     far.send(get("/page/1") + &get("/page/1?delay=60000")).expect("it is connected");
     far.is_page(1).expect("it is served, and has been read to the end");
@@ -205,8 +192,8 @@ fn the_end_comes_within_the_grace(version: &Version) {
     assert!(far.answer().is_err());
 }
 
-fn a_second_signal_ends_it_at_once(version: &Version) {
-    let (server, address) = serve(version);
+fn a_second_signal_ends_it_at_once(style: &Style) {
+    let (server, address) = serve(style);
     let mut idle = Wire::connect(address).expect("the listener listens");
     idle.page(1).expect("it is served");
     let mut far = Wire::connect(address).expect("the listener listens");
@@ -217,55 +204,60 @@ fn a_second_signal_ends_it_at_once(version: &Version) {
     server.signal(Signal::SIGTERM);
     let mark = server.mark().to_owned();
     assert_eq!(server.finish().code, 128 + Signal::SIGTERM as i32);
-    assert_eq!(traces::leftovers(&mark, Instant::now() + NET), Vec::<String>::new());
+    assert_eq!(traces::leftovers(&mark), Vec::<String>::new());
 }
 
 /// Also when clients are connected, and when it was the server who closed first.
-fn the_port_is_free_at_once(version: &Version) {
-    let (server, address) = serve(version);
+fn the_port_is_free_at_once(style: &Style) {
+    let (server, address) = serve(style);
     let mut idle = Wire::connect(address).expect("the listener listens");
     idle.page(1).expect("it is served");
     end(server);
     assert!(TcpStream::connect(address).is_err(), "somebody still listens");
     let port = address.port().to_string();
-    let (server, again) = listening(start(version, &["serve", "--port", &port]));
+    let (server, again) = listening(start(style, &["serve", "--port", &port]));
     assert_eq!(again, address);
     assert_eq!(well_behaved(address), Ok(()));
     end(server);
 }
 
-fn a_port_in_use(version: &Version) {
+fn a_port_in_use(style: &Style) {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("it is bound").port().to_string();
-    let Output { stdout, stderr, code } = run(version, &["serve", "--port", &port]);
+    let Output { stdout, stderr, code } = run(style, &["serve", "--port", &port]);
     assert_eq!((stdout.as_str(), code), ("", 1));
     let sentence = format!("error: cannot listen on 127.0.0.1:{port}: Address already in use");
     assert!(stderr.starts_with(&sentence) && stderr.lines().count() == 1, "{stderr}");
     for port in ["65536", "-1", "http", ""] {
-        assert_eq!(run(version, &["serve", "--port", port]).code, 2, "{port:?}");
+        assert_eq!(run(style, &["serve", "--port", port]).code, 2, "{port:?}");
     }
 }
 
 // ---- clients -------------------------------------------------------------------------------
 
-fn every_style_fetches_from_it(version: &Version) {
-    let (server, address) = serve(version);
-    let urls = [0, 5000, 70_000].map(|n| format!("http://{address}/page/{n}?delay=1"));
-    let args: Vec<&str> =
-        ["io-bound", "--quiet"].into_iter().chain(urls.iter().map(String::as_str)).collect();
-    let answers = VERSIONS.map(|client| run(&client, &args).answer());
-    assert!(answers[0].contains("200   70000 bytes"), "{}", answers[0]);
-    for (client, answer) in VERSIONS.iter().zip(&answers) {
-        assert_eq!(*answer, answers[0], "{client:?}");
+/// The same pages, whoever serves and whoever fetches them.
+fn threads_fetch_from_it_and_it_from_threads(style: &Style) {
+    for (server, client) in [(style, &THREADS), (&THREADS, style)] {
+        let (server, address) = serve(server);
+        let urls = [0, 5000, 70_000].map(|n| format!("http://{address}/page/{n}?delay=1"));
+        let flags = ["io-bound", "--quiet"];
+        let args: Vec<&str> = flags.into_iter().chain(urls.iter().map(String::as_str)).collect();
+        let answer = run(client, &args).answer();
+        let bytes = [1024, 5000, 70_000].map(|n| format!("200 {n:>7} bytes  crc32 "));
+        let crc32s = [0, 5000, 70_000].map(|n| crc32(&page(n)));
+        for ((line, bytes), crc32) in answer.lines().zip(bytes).zip(crc32s) {
+            assert!(line.ends_with(&format!("{bytes}{crc32:08x}")), "{answer}");
+        }
+        assert_eq!(answer.lines().count(), 3, "{answer}");
+        end(server);
     }
-    end(server);
 }
 
-fn the_workload(version: &Version) {
-    let answer = run(version, &["server", "--quiet"]).answer();
+fn the_workload(style: &Style) {
+    let answer = run(style, &["server", "--quiet"]).answer();
     assert_eq!(answer, "64 connections, 6400 pages asked for: 6400 right, 0 wrong\n");
     let few = ["--connections", "3", "--requests", "7", "--delay", "5ms"];
-    let report = document(version, "server", &few);
+    let report = document(style, "server", &few);
     let section = &report["workloads"]["server"];
     assert_eq!(section["answer"][0], "3 connections, 21 pages asked for: 21 right, 0 wrong");
     for figure in ["wall_s", "baseline_s", "limit_s"] {
@@ -274,14 +266,11 @@ fn the_workload(version: &Version) {
     for figure in ["per_second", "median_ms", "p99_ms"] {
         assert!(section["measured"][figure].as_f64() > Some(0.0), "{figure}: {section}");
     }
-    if ["gevent-style", "twisted-style", "asyncio-style"].contains(&version.package) {
-        assert_eq!(verdict(&report, "A3"), "holds");
-        assert_eq!(section["measured"]["one_thread"], true);
-    }
+    assert_eq!(section["measured"]["one_thread"], !style.preempted, "{section}");
 }
 
 /// All clients wait for their pages at the same time: counted, not timed.
-fn many_requests_are_under_way_at_once(version: &Version) {
+fn many_requests_are_under_way_at_once(style: &Style) {
     let flags = ["--connections", "200", "--requests", "1", "--delay", "2s"];
-    assert_eq!(measured(version, "server", &flags)["most_open"], 200);
+    assert_eq!(measured(style, "server", &flags)["most_open"], 200);
 }

@@ -1,0 +1,13 @@
+//! Balances that two threads share: plain cells are not let in (E0277), atomics are.
+
+#[cfg(atomics)]
+type Number = std::sync::atomic::AtomicI64;
+#[cfg(not(atomics))]
+type Number = std::cell::Cell<i64>;
+
+pub fn careless(balances: std::sync::Arc<Vec<Number>>) {
+    let other = balances.clone();
+    let task = std::thread::spawn(move || drop(other));
+    drop(balances);
+    task.join().expect("it does not panic");
+}
