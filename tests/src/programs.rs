@@ -222,8 +222,8 @@ impl Setup {
     }
 
     fn wrapped(wrapper: &[&str], style: &Style, args: &[impl AsRef<str>]) -> Setup {
-        red::about(style.name);
         static STARTED: AtomicUsize = AtomicUsize::new(0);
+        red::about(style.name);
         let mark = format!("{}-{}", process::id(), STARTED.fetch_add(1, Relaxed));
         let key = format!("{0}/{0}", style.program);
         let executable = programs().iter().find(|executable| executable.key == key);

@@ -85,7 +85,9 @@ fn peers_that_use_up_the_time_limits() {
         tries.into_iter().flat_map(|one| one.join().expect("peers do not panic")).collect()
     });
     assert_eq!(wrong, [""; 0]);
-    servers.into_iter().for_each(|(_, (server, _))| end(server));
+    for (_, (server, _)) in servers {
+        end(server);
+    }
 }
 
 // ---- limits --------------------------------------------------------------------------------
