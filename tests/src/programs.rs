@@ -68,11 +68,13 @@ fn programs() -> &'static [Executable] {
     })
 }
 
-/// The target folder and the profile that this test program was built with: it lies in
-/// `TARGET/PROFILE/deps`.
+/// The target folder and the profile that this program was built with: a test program lies in
+/// `TARGET/PROFILE/deps`, any other in `TARGET/PROFILE`.
 fn where_we_are() -> (PathBuf, String) {
     let here = std::env::current_exe().expect("/proc is mounted");
-    let profile = here.ancestors().nth(2).expect("a test program lies in TARGET/PROFILE/deps");
+    let folder = here.parent().expect("a program lies in TARGET/PROFILE");
+    let profile = if folder.ends_with("deps") { folder.parent() } else { Some(folder) };
+    let profile = profile.expect("a program lies in TARGET/PROFILE");
     let target = profile.parent().expect("a test program lies in TARGET/PROFILE/deps");
     let name = profile.file_name().expect("it has a parent").to_string_lossy();
     let profile = if name == "debug" { "dev".into() } else { name.into_owned() };
@@ -201,6 +203,17 @@ impl Output {
 /// Runs a program to its end.
 pub fn run(style: &Style, args: &[impl AsRef<str>]) -> Output {
     start(style, args).finish()
+}
+
+/// The command that starts a version on its loop; built before, if it was not yet.
+pub fn command(version: &Version) -> Command {
+    let executable = programs().get(version.package);
+    let executable = executable.unwrap_or_else(|| panic!("{} is not there", version.package));
+    let mut command =
+        Command::new(format!("/proc/{}/fd/{}", process::id(), executable.file.as_raw_fd()));
+    command.arg0(&executable.path);
+    command.args(version.event_loop.iter().flat_map(|name| ["--loop", name]));
+    command
 }
 
 /// Starts a program, with pipes for its input and output.

@@ -1,0 +1,283 @@
+//! The page: a template, and as JSON all that it shows, so that its script only places it.
+
+use std::collections::HashMap;
+
+use ::tests::programs::VERSIONS;
+use common::registry::WORKLOADS;
+use serde_json::{Value, json};
+
+use crate::alignment::{Aligned, Kind, Part, Row, align};
+use crate::marks::Mark;
+use crate::record::{Record, Run};
+use crate::source::{self, Line, Source};
+use crate::tokens::{Class, Token};
+use crate::{badges, picture, table};
+
+const TEMPLATE: &str = include_str!("page.html");
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+/// The whole page, with nothing that lies elsewhere.
+pub fn html(record: &Record) -> String {
+    // Inside a script element only `<` could end it.
+    let data = data(record).to_string().replace('<', "\\u003c");
+    let page = TEMPLATE.replace("/*STYLE*/", STYLE).replace("/*SCRIPT*/", SCRIPT);
+    page.replace("/*DATA*/", &data)
+}
+
+/// Every different line once; files refer to it by its place.
+#[derive(Default)]
+struct Lines {
+    places: HashMap<(String, Vec<usize>), usize>,
+    all: Vec<Value>,
+}
+
+impl Lines {
+    fn place(&mut self, line: &Line) -> usize {
+        let key = (line.text.clone(), line.waits.clone());
+        *self.places.entry(key).or_insert_with(|| {
+            self.all.push(json!([line.text, classes(line)]));
+            self.all.len() - 1
+        })
+    }
+}
+
+fn data(record: &Record) -> Value {
+    let mut lines = Lines::default();
+    let workloads: Vec<Value> =
+        WORKLOADS.iter().filter_map(|workload| one(record, workload, &mut lines)).collect();
+    let claims = table::claims(record).into_iter().map(|(id, slide, says, verdicts)| {
+        let styles = VERSIONS.iter().map(|version| {
+            let run = record.styles().iter().position(|style| *style == version.name);
+            run.map_or_else(|| json!(["not run", ""]), |at| json!(verdicts[at]))
+        });
+        json!([id, slide, says, styles.collect::<Vec<_>>()])
+    });
+    let claims: Vec<Value> = claims.collect();
+    let document = record.runs.iter().find_map(Run::document);
+    let about = document.map(|document| {
+        let machine = &document["machine"];
+        let text = |value: &Value| value.as_str().unwrap_or("unknown").to_string();
+        json!({"profile": document["profile"], "cores": document["cores"],
+            "cpu": text(&machine["cpu"]), "kernel": text(&machine["kernel"]),
+            "date": text(&document["date"]), "commit": text(&document["commit"])})
+    });
+    json!({"styles": VERSIONS.map(|version| version.name), "workloads": workloads,
+        "lines": lines.all, "claims": claims, "about": about, "columns": table::COLUMNS,
+        "conclusions": table::conclusions(record), "flags": record.flags.join(" ")})
+}
+
+/// One workload: its files, their pairs, and what was run; none if a file cannot be read.
+fn one(record: &Record, workload: &common::registry::Workload, lines: &mut Lines) -> Option<Value> {
+    let name = workload.name;
+    let sources: Vec<Source> = VERSIONS
+        .iter()
+        .map(|version| source::read(version, name))
+        .collect::<Result<_, _>>()
+        .ok()?;
+    let mut pairs = serde_json::Map::new();
+    for left in 0..sources.len() {
+        for right in left + 1..sources.len() {
+            let aligned = align(&sources[left], &sources[right]);
+            let pair = pair(&aligned, &sources[left], &sources[right]);
+            pairs.insert(format!("{left}-{right}"), pair);
+        }
+    }
+    let runs: Vec<Option<&Run>> =
+        VERSIONS.iter().map(|version| record.run(name, version.name)).collect();
+    let extents = runs.iter().flatten().filter_map(|run| picture::extent(run.section()?));
+    let step = badges::step(extents.map(|(_, length)| length).max().unwrap_or(0));
+    let draw =
+        |(source, run): (&Source, &Option<&Run>)| run.map(|r| drawn(record, r, source, step));
+    let drawn: Vec<Option<Value>> = sources.iter().zip(&runs).map(draw).collect();
+    let files: Vec<Value> = sources.iter().map(|source| file(source, lines)).collect();
+    let answer = record.of(name).find_map(Run::answer);
+    Some(json!({"name": name, "slides": workload.slides, "about": workload.about, "files": files,
+        "pairs": pairs, "runs": drawn, "step_us": step, "answer": answer}))
+}
+
+fn file(source: &Source, lines: &mut Lines) -> Value {
+    let all: Vec<usize> = source.lines.iter().map(|line| lines.place(line)).collect();
+    let mut short: Vec<usize> = source.waiting_lines().chain(source.spawning_lines()).collect();
+    short.sort_unstable();
+    short.dedup();
+    let functions: Vec<&str> = source.functions().collect();
+    json!({"path": source.path, "caption": source.caption, "lines": all,
+        "imports": source.imports_in_short(), "short": short, "functions": functions})
+}
+
+/// Runs of characters of one class: a letter and a length each; `w` is a waiting call.
+fn classes(line: &Line) -> String {
+    let mut runs: Vec<(char, usize)> = Vec::new();
+    for (n, token) in line.tokens.iter().enumerate() {
+        let letter = if line.waits.contains(&n) { 'w' } else { token.class.letter() };
+        let length = token.text.chars().count();
+        match runs.last_mut() {
+            Some((last, sum)) if *last == letter => *sum += length,
+            // A blank in a comment belongs to it.
+            Some((last, sum)) if token.class == Class::Blank && *last != 'w' => *sum += length,
+            _ => runs.push((letter, length)),
+        }
+    }
+    runs.into_iter().map(|(letter, length)| format!("{letter}{length}")).collect()
+}
+
+fn pair(aligned: &Aligned, left: &Source, right: &Source) -> Value {
+    let part = |(part, rows): &(Part, Vec<Row>)| {
+        let name = match part {
+            Part::Header => "//",
+            Part::Imports => "use",
+            Part::Function(name) => name,
+            Part::Between => "",
+        };
+        json!([name, encoded(rows, left, right)])
+    };
+    let parts: Vec<Value> = aligned.parts.iter().map(part).collect();
+    json!({"counts": aligned.counts, "parts": parts})
+}
+
+/// Rows of equal lines as `left, right, how many`; any other as `left, right, kind, marks,
+/// marks`. Lines are counted from 0, -1 is none.
+fn encoded(rows: &[Row], left: &Source, right: &Source) -> Vec<Value> {
+    let number = |line: Option<usize>| line.map_or(-1, |line| line as i64);
+    let mut all: Vec<Value> = Vec::new();
+    let groups = rows.chunk_by(|one, next| one.kind == Kind::Same && next.kind == Kind::Same);
+    for group in groups {
+        let row = &group[0];
+        let (one, other) = (number(row.left), number(row.right));
+        if row.kind == Kind::Same {
+            all.push(json!([one, other, group.len()]));
+            continue;
+        }
+        let kind = match row.kind {
+            Kind::Async => "a",
+            Kind::Similar => "s",
+            Kind::Same | Kind::Apart => match row.moved {
+                [false, false] => "x",
+                [true, false] => "<",
+                [false, true] => ">",
+                [true, true] => "=",
+            },
+        };
+        let marks = |side: usize, line: Option<usize>, source: &Source| {
+            line.map_or(String::new(), |line| marked(&row.marks[side], &source.lines[line].tokens))
+        };
+        let marks = [marks(0, row.left, left), marks(1, row.right, right)];
+        all.push(match marks.iter().all(String::is_empty) {
+            true => json!([one, other, kind]),
+            false => json!([one, other, kind, marks[0], marks[1]]),
+        });
+    }
+    all
+}
+
+/// Marks as a letter, the first character and how many: `d8.5`.
+fn marked(marks: &[(usize, Mark)], tokens: &[Token]) -> String {
+    let mut ranges: Vec<(char, usize, usize)> = Vec::new();
+    let length = |n: usize| tokens[n].text.chars().count();
+    for &(n, mark) in marks {
+        let from: usize = (0..n).map(length).sum();
+        match ranges.last_mut() {
+            Some((letter, begin, sum)) if *letter == mark.letter() && *begin + *sum == from => {
+                *sum += length(n);
+            }
+            _ => ranges.push((mark.letter(), from, length(n))),
+        }
+    }
+    ranges.into_iter().map(|(letter, from, length)| format!("{letter}{from}.{length}")).collect()
+}
+
+/// A style's strip, its picture and its badges.
+fn drawn(record: &Record, run: &Run, source: &Source, step: u64) -> Value {
+    let row = table::row(record, run);
+    let Some(section) = run.section() else {
+        return json!({"row": row, "not_run": table::not_run(run)});
+    };
+    let figures = run.figures();
+    let fault = record.fault(run);
+    let same = record.same_answer(run);
+    let plural = |n: usize, what: &str, more: &str| match n {
+        1 => format!("1 {what}"),
+        n => format!("{n} {more}"),
+    };
+    let mut facts = Vec::new();
+    if let Some(n) = figures.times {
+        let limit = if section["limit_s"].is_number() { "limit" } else { "reference" };
+        facts.push(format!("{} × {limit}", table::times(n)));
+    }
+    if figures.processes > 1 {
+        facts.push(plural(figures.processes, "process", "processes"));
+    } else if figures.threads > 0 {
+        facts.push(plural(figures.threads, "thread", "threads"));
+    }
+    facts.extend(figures.peak_kib.map(table::memory));
+    json!({"row": row, "median": figures.wall_s.map(table::seconds), "wall_s": figures.wall_s,
+        "limit_s": section["limit_s"], "spread_s": figures.spread_s, "facts": facts,
+        "same": same, "fault": fault, "answer": if same { &Value::Null } else { &section["answer"] },
+        "expectation": section["expectation"], "picture": picture::of(section),
+        "badges": badges::of(section, source, step)})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_lies_nowhere_else_and_is_small() {
+        let page = html(&Record::default());
+        assert!(page.len() < 1_000_000, "{} bytes", page.len());
+        // Of the code shown, addresses are allowed: they are text.
+        let own = [TEMPLATE, STYLE, SCRIPT].concat();
+        for part in ["http:", "https:", "src=", "@import", "url(", "fetch(", "XMLHttp"] {
+            assert!(!own.contains(part), "{part}");
+        }
+        assert_eq!(page.matches("</script>").count(), TEMPLATE.matches("</script>").count());
+    }
+
+    /// Colors as the style sheet names them: for light and for dark.
+    fn color(name: &str) -> [[f64; 3]; 2] {
+        let (_, value) = STYLE
+            .split_once(&format!("--{name}: light-dark("))
+            .unwrap_or_else(|| panic!("no color {name}"));
+        let (value, _) = value.split_once(')').expect("it is closed");
+        let channel = |hex: &str, n: usize| {
+            let value = u8::from_str_radix(&hex[1 + 2 * n..3 + 2 * n], 16).expect("six digits");
+            f64::from(value) / 255.0
+        };
+        let parse = |hex: &str| [0, 1, 2].map(|n| channel(hex.trim(), n));
+        let (light, dark) = value.split_once(',').expect("two colors");
+        [parse(light), parse(dark)]
+    }
+
+    /// Contrast as WCAG 2 has it.
+    fn contrast(one: [f64; 3], other: [f64; 3]) -> f64 {
+        let linear =
+            |c: f64| if c <= 0.03928 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) };
+        let luminance =
+            |[r, g, b]: [f64; 3]| 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+        let (one, other) = (luminance(one) + 0.05, luminance(other) + 0.05);
+        one.max(other) / one.min(other)
+    }
+
+    #[test]
+    fn everything_can_be_read_on_a_projector() {
+        let grounds = ["ground", "tint-a", "tint-b", "fold"];
+        let texts = ["text", "muted", "keyword", "function", "type", "string", "wait", "same"];
+        for text in texts {
+            for ground in grounds.iter().filter(|ground| text != "same" || **ground == "ground") {
+                for (scheme, (one, other)) in color(text).into_iter().zip(color(ground)).enumerate()
+                {
+                    let found = contrast(one, other);
+                    assert!(found >= 4.5, "{text} on {ground} ({scheme}): {found:.1}");
+                }
+            }
+        }
+        for (text, ground) in
+            [("text", "word-a"), ("text", "word-b"), ("side-a", "ground"), ("side-b", "ground")]
+        {
+            for (one, other) in color(text).into_iter().zip(color(ground)) {
+                assert!(contrast(one, other) >= 4.5, "{text} on {ground}");
+            }
+        }
+    }
+}

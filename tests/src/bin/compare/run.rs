@@ -1,0 +1,251 @@
+//! Runs the programs, one after the other, never two at once, and says what is going on.
+
+use std::io::{IsTerminal, Read, stderr};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ::tests::programs::{self, Version};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::record::{Outcome, Record, Run};
+
+/// How long one run of a program may take.
+const DEADLINE: Duration = Duration::from_mins(1);
+
+enum Event {
+    /// The program of this number has closed its output: stdout and stderr.
+    Ended(usize, Vec<u8>, Vec<u8>),
+    Interrupted,
+}
+
+/// Runs each workload in each style; Ctrl-C ends what runs, and what is there is handed back.
+pub fn all(workloads: &[&str], styles: &[&Version], flags: Vec<String>) -> Record {
+    let progress = Progress::new(workloads.len() * styles.len());
+    progress.say("building the programs");
+    let (sender, events) = channel();
+    let mut record = Record { flags, ..Record::default() };
+    let commands: Vec<Command> = styles.iter().map(|style| programs::command(style)).collect();
+    drop(commands); // all of them are built before the first one runs
+    // Without handlers Ctrl-C ends this program, as it always does; the building above as well.
+    if let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) {
+        let sender = sender.clone();
+        thread::spawn(move || signals.forever().try_for_each(|_| sender.send(Event::Interrupted)));
+    }
+    let repeat = record.flags.iter().skip_while(|flag| *flag != "--repeat").nth(1);
+    let repeat: u32 = repeat.and_then(|n| n.parse().ok()).unwrap_or(1);
+    for workload in workloads {
+        for style in styles {
+            progress.next(workload, style.name);
+            let mut command = programs::command(style);
+            command.arg(workload).args(&record.flags).args(["--format", "json"]);
+            let outcome = run(command, record.runs.len(), DEADLINE * repeat, &sender, &events);
+            let Some(outcome) = outcome else {
+                record.interrupted = true;
+                progress.end();
+                return record;
+            };
+            if let Outcome::Failed(why) | Outcome::Refused(why) = &outcome {
+                progress.warn(workload, style.name, why);
+            }
+            let (workload, style) = ((*workload).to_string(), style.name.to_string());
+            record.runs.push(Run { workload, style, outcome });
+        }
+    }
+    progress.end();
+    record
+}
+
+/// One program to its end; none if it was interrupted.
+fn run(
+    mut command: Command,
+    number: usize,
+    deadline: Duration,
+    sender: &Sender<Event>,
+    events: &Receiver<Event>,
+) -> Option<Outcome> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Ctrl-C is for us alone: a group of its own, ended as one.
+    command.process_group(0);
+    ends_with_us(&mut command);
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => return Some(Outcome::Failed(format!("cannot be started: {error}"))),
+    };
+    listen(&mut child, number, sender.clone());
+    let end = Instant::now() + deadline;
+    let said = loop {
+        match events.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(Event::Ended(of, stdout, stderr)) if of == number => break Some((stdout, stderr)),
+            Ok(Event::Ended(..)) => {} // of one that was ended before
+            Err(RecvTimeoutError::Timeout) => break None,
+            Ok(Event::Interrupted) | Err(RecvTimeoutError::Disconnected) => {
+                kill(&mut child);
+                return None;
+            }
+        }
+    };
+    let Some((stdout, stderr)) = said else {
+        kill(&mut child);
+        let seconds = deadline.as_secs();
+        return Some(Outcome::Failed(format!("did not end within {seconds} s")));
+    };
+    let code = child.wait().ok().and_then(|status| status.code());
+    Some(outcome(code, &stdout, &stderr))
+}
+
+fn outcome(code: Option<i32>, stdout: &[u8], stderr: &[u8]) -> Outcome {
+    let said = String::from_utf8_lossy(stderr);
+    let mut lines = said.lines().map(|line| line.trim_start_matches("error: ").trim());
+    match (code, serde_json::from_slice(stdout)) {
+        (Some(0 | 1), Ok(document)) => Outcome::Ran(document),
+        (Some(2), _) => Outcome::Refused(lines.next().unwrap_or("wrong flags").to_string()),
+        (Some(0), Err(_)) => Outcome::Failed("its report is no JSON".into()),
+        (Some(code), _) => {
+            let why = lines.rfind(|line| !line.is_empty()).unwrap_or("it says no word");
+            Outcome::Failed(format!("exit code {code}: {why}"))
+        }
+        (None, _) => Outcome::Failed("ended by a signal".into()),
+    }
+}
+
+/// Reads all that the program says, in threads of their own: no pipe is ever full.
+fn listen(child: &mut Child, number: usize, sender: Sender<Event>) {
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let all = |source: Option<Box<dyn Read + Send>>| {
+        let mut bytes = Vec::new();
+        // Killed in the middle of a word, it has said what it has said.
+        let _ = source.map(|mut source| source.read_to_end(&mut bytes));
+        bytes
+    };
+    let errors = thread::spawn(move || all(stderr.map(|s| Box::new(s) as Box<dyn Read + Send>)));
+    thread::spawn(move || {
+        let answer = all(stdout.map(|s| Box::new(s) as Box<dyn Read + Send>));
+        let errors = errors.join().unwrap_or_default();
+        sender.send(Event::Ended(number, answer, errors))
+    });
+}
+
+/// Ends the program, and all that it has started.
+fn kill(child: &mut Child) {
+    let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
+    let _ = child.wait();
+}
+
+/// Has the kernel end the program when this one ends, whatever the reason.
+#[expect(unsafe_code, reason = "between fork and exec only a system call is allowed")]
+fn ends_with_us(command: &mut Command) {
+    let parent = std::process::id();
+    let ask = move || {
+        // SAFETY: both calls take integers, touch no memory of ours, and are async-signal-safe.
+        let (asked, now) =
+            unsafe { (libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL), libc::getppid()) };
+        match asked {
+            0 if now == parent as i32 => Ok(()),
+            _ => Err(std::io::ErrorKind::Interrupted.into()),
+        }
+    };
+    // SAFETY: `ask` allocates nothing and takes no lock.
+    unsafe { command.pre_exec(ask) };
+}
+
+/// A bar on a terminal, a line each elsewhere.
+struct Progress {
+    bar: ProgressBar,
+    of: usize,
+    lines: bool,
+    at: std::cell::Cell<usize>,
+}
+
+impl Progress {
+    fn new(of: usize) -> Progress {
+        let lines = !stderr().is_terminal();
+        let target =
+            if lines { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(Some(of as u64), target);
+        let style = "{bar:20} {pos} of {len} · {wide_msg} {eta} left";
+        bar.set_style(ProgressStyle::with_template(style).expect("it is a template"));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Progress { bar, of, lines, at: std::cell::Cell::new(0) }
+    }
+
+    fn say(&self, what: &str) {
+        if self.lines {
+            eprintln!("{what}");
+        }
+        self.bar.set_message(what.to_string());
+    }
+
+    fn next(&self, workload: &str, style: &str) {
+        let at = self.at.replace(self.at.get() + 1);
+        self.bar.set_position(at as u64);
+        let what = format!("{workload} in {style}");
+        if self.lines {
+            eprintln!("{} of {}: {what}", at + 1, self.of);
+        }
+        self.bar.set_message(what);
+    }
+
+    fn warn(&self, workload: &str, style: &str, why: &str) {
+        let line = format!("{workload} in {style}: {why}");
+        if self.lines {
+            eprintln!("{line}");
+        }
+        self.bar.println(line);
+    }
+
+    fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run_shell(script: &str, deadline: Duration) -> Option<Outcome> {
+        let (sender, events) = channel();
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        run(command, 0, deadline, &sender, &events)
+    }
+
+    #[test]
+    fn a_document_is_taken_even_if_the_answer_is_wrong() {
+        let ran = run_shell("echo '{\"ok\": false}'; exit 1", DEADLINE);
+        assert!(matches!(ran, Some(Outcome::Ran(document)) if document["ok"] == false));
+    }
+
+    #[test]
+    fn what_fails_says_why() {
+        let failed = run_shell("echo 'error: the site is gone' >&2; exit 1", DEADLINE);
+        let wanted = "exit code 1: the site is gone";
+        assert!(matches!(failed, Some(Outcome::Failed(why)) if why == wanted));
+        let refused = run_shell("echo 'error: 9 pages: too many' >&2; exit 2", DEADLINE);
+        assert!(matches!(refused, Some(Outcome::Refused(why)) if why == "9 pages: too many"));
+        let killed = run_shell("kill -9 $$", DEADLINE);
+        assert!(matches!(killed, Some(Outcome::Failed(why)) if why == "ended by a signal"));
+    }
+
+    /// It never ends by itself; neither does what it has started, which holds the pipe open.
+    #[test]
+    fn what_hangs_is_ended_with_all_its_children() {
+        let hung = run_shell("cat /dev/zero >/dev/null & wait", Duration::ZERO);
+        assert!(matches!(hung, Some(Outcome::Failed(why)) if why == "did not end within 0 s"));
+    }
+
+    #[test]
+    fn an_interruption_ends_what_runs() {
+        let (sender, events) = channel();
+        sender.send(Event::Interrupted).expect("the receiver is there");
+        let mut command = Command::new("sh");
+        command.args(["-c", "cat /dev/zero >/dev/null"]);
+        assert!(run(command, 0, DEADLINE, &sender, &events).is_none());
+    }
+}

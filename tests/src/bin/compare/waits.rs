@@ -1,0 +1,148 @@
+//! Where each style waits: the calls that the page underlines twice.
+
+use crate::tokens::{Class, Token, lines};
+
+/// The waiting calls of a style, as they stand in its code. What ends in `_` stands for all
+/// names that begin so. In Twisted's style a function never waits: marked is where a callback is
+/// registered, and the callback.
+struct Waits {
+    style: &'static str,
+    calls: &'static [&'static str],
+}
+
+#[rustfmt::skip]
+const WAITS: [Waits; 8] = [
+    Waits { style: "threads", calls: THREADS },
+    Waits { style: "processes", calls: &[
+        ".join", "join", "TcpStream::connect_timeout", ".read", ".read_exact", ".read_to_string", ".write",
+        ".write_all", ".wait", "poll", "thread::sleep", ".lock", ".wait_stopped", ".wait_one", "wait_any",
+    ] },
+    Waits { style: "coroutines", calls: &[
+        ".join", "wait", "wait_any", "connect", ".wait", ".wait_any", "yield_now", "scheduler::yield_now", "park",
+        "sleep", "scheduler::sleep", ".acquire", ".back_off", "scheduler::join",
+    ] },
+    Waits { style: "gevent-style", calls: THREADS },
+    Waits { style: "twisted-style", calls: &[
+        ".add_callback", ".add_callbacks", ".add_both", ".add_errback", ".run_until", ".call_later",
+        ".defer_to_thread", ".connect_tcp", ".listen_tcp", ".add_reader", ".run",
+        "fn connection_made", "fn data_received", "fn connection_lost", "fn read_connection_lost",
+        "fn resume_producing", "fn timeout_connection", "fn on_",
+    ] },
+    Waits { style: "on_tokio", calls: &[".await"] },
+    Waits { style: "on_async_std", calls: &[".await"] },
+    Waits { style: "on_smol", calls: &[".await"] },
+];
+
+/// gevent-style waits where threads do: that is what its patches are for.
+#[rustfmt::skip]
+const THREADS: &[&str] = &[
+    ".join", "TcpStream::connect_timeout", ".read", ".read_exact", ".write", ".write_all", ".recv", ".lock", ".wait",
+    ".wait_while", ".wait_timeout_while", ".wait_timeout", "thread::sleep", "thread::park", "thread::yield_now",
+    ".accept", "io::copy", ".back_off",
+];
+
+/// The waiting calls of one style, ready to be looked for.
+pub struct Finder {
+    patterns: Vec<Vec<Token>>,
+}
+
+impl Finder {
+    /// None for a style without a row.
+    pub fn of(style: &str) -> Option<Finder> {
+        let row = WAITS.iter().find(|row| row.style == style)?;
+        let tokens = |call: &&str| lines(call).remove(0);
+        Some(Finder { patterns: row.calls.iter().map(tokens).collect() })
+    }
+
+    /// How many calls the style's row has.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.patterns.len()
+    }
+
+    /// Which of them stand in this line, kept in `seen`.
+    #[cfg(test)]
+    pub fn mark_seen(&self, line: &[Token], seen: &mut [bool]) {
+        for (pattern, seen) in self.patterns.iter().zip(seen) {
+            *seen |= (0..line.len()).any(|at| ends_at(pattern, line, at));
+        }
+    }
+
+    /// Those that were not seen, as they are listed.
+    #[cfg(test)]
+    pub fn unseen(&self, seen: &[bool]) -> impl Iterator<Item = String> {
+        let text = |pattern: &Vec<Token>| pattern.iter().map(|t| t.text.as_str()).collect();
+        let patterns = self.patterns.iter().zip(seen.to_vec());
+        patterns.filter(|(_, seen)| !seen).map(move |(pattern, _)| text(pattern))
+    }
+
+    /// The tokens of a line that name a waiting call.
+    pub fn in_line(&self, line: &[Token]) -> Vec<usize> {
+        (0..line.len()).filter(|&at| self.patterns.iter().any(|p| ends_at(p, line, at))).collect()
+    }
+}
+
+/// Whether the pattern ends with the token `at`, and the name there is called.
+fn ends_at(pattern: &[Token], line: &[Token], at: usize) -> bool {
+    let (last, before) = pattern.split_last().expect("no pattern is empty");
+    let same = match last.text.strip_suffix('_') {
+        Some(begin) => line[at].text.starts_with(begin) && line[at].is_name(),
+        None => line[at].is(&last.text),
+    };
+    let is_called = line.get(at + 1).is_some_and(|next| next.is("("));
+    if !same || !(is_called || last.is("await")) {
+        return false;
+    }
+    let Some(from) = at.checked_sub(before.len()) else { return false };
+    if !before.iter().zip(&line[from..at]).all(|(wanted, found)| found.is(&wanted.text)) {
+        return false;
+    }
+    // A bare name is not the end of a path, a method or a definition.
+    let previous = previous(line, from);
+    !before.is_empty()
+        || !previous.is_some_and(|token| [".", ":", "fn"].iter().any(|t| token.is(t)))
+}
+
+fn previous(line: &[Token], at: usize) -> Option<&Token> {
+    line[..at].iter().rev().find(|token| token.class != Class::Blank)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(style: &str, line: &str) -> Vec<String> {
+        let tokens = lines(line).remove(0);
+        let finder = Finder::of(style).expect("every style has a row");
+        finder.in_line(&tokens).into_iter().map(|at| tokens[at].text.clone()).collect()
+    }
+
+    #[test]
+    fn a_wait_is_a_call() {
+        assert_eq!(found("threads", "let n = socket.read(&mut buf)?;"), ["read"]);
+        assert_eq!(found("threads", "    let read = socket;"), [""; 0]);
+        assert_eq!(found("threads", "thread::sleep(pause);"), ["sleep"]);
+        assert_eq!(found("threads", "// task.join() waits"), [""; 0]);
+    }
+
+    #[test]
+    fn a_bare_name_is_no_method_and_no_definition() {
+        assert_eq!(found("coroutines", "wait(readable(&socket), deadline)?;"), ["wait"]);
+        assert_eq!(found("coroutines", "fn wait(gate: &Event) {"), [""; 0]);
+        assert_eq!(found("coroutines", "other::wait(gate)"), [""; 0]);
+        assert_eq!(found("coroutines", "gate.wait().expect(\"it opens\")"), ["wait"]);
+    }
+
+    #[test]
+    fn an_await_needs_no_parentheses() {
+        assert_eq!(found("on_tokio", "let n = socket.read(&mut buf).await?;"), ["await"]);
+    }
+
+    #[test]
+    fn in_twisted_the_callback_itself_is_marked() {
+        let line = "    fn data_received(&mut self, socket: &Transport, buf: &[u8]) {";
+        assert_eq!(found("twisted-style", line), ["data_received"]);
+        assert_eq!(found("twisted-style", "fn on_paused(mut self) {"), ["on_paused"]);
+        assert_eq!(found("twisted-style", "held.add_callback(|()| on_held())"), ["add_callback"]);
+    }
+}
