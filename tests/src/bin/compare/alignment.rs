@@ -196,7 +196,9 @@ fn row(left: Option<usize>, right: Option<usize>) -> Row {
 
 fn kind(left: &Line, right: &Line) -> Kind {
     if left.text.trim() == right.text.trim() {
-        return Kind::Same;
+        // The end of a loop is not the end of a function.
+        let says_something = left.text == right.text || words(&left.tokens) > 0;
+        return if says_something { Kind::Same } else { Kind::Apart };
     }
     if left.without_async == right.without_async {
         return Kind::Async;

@@ -68,7 +68,7 @@ function half(side, style, n, sign, marks) {
   const file = W().files[style];
   return [
     el('td', { class: 'n ' + side }, sign ? el('b', null, sign) : null, String(n + 1)),
-    el('td', { class: 'l ' + side, 'data-line': n + 1 }, line(file.lines[n], marks)),
+    el('td', { class: (D.lines[file.lines[n]][0] ? 'l ' : 'l empty ') + side, 'data-line': n + 1 }, line(file.lines[n], marks)),
   ];
 }
 
@@ -125,7 +125,7 @@ function badges() {
       const cell = document.querySelector(`.code td.l.${side}[data-line="${counts[i]}"]`);
       if (!cell) continue;
       const where = waits.elsewhere ? 'in ' + waits.elsewhere.split('/').pop() : 'here';
-      cell.append(el('span', { class: 'badge' }, `${counts[i + 1]} of ${waits.of} tasks wait ${where}`));
+      cell.prepend(el('span', { class: 'badge' }, `${counts[i + 1]} of ${waits.of} tasks wait ${where}`));
     }
   }
 }
@@ -135,7 +135,8 @@ function badges() {
 function strip(side, style) {
   const r = run(style), file = W().files[style];
   const name = el('span', { class: 'name' }, D.styles[style]);
-  const caption = el('div', { class: 'caption' }, file.caption);
+  const words = file.caption.split('`').map((text, i) => i % 2 ? el('code', null, text) : text);
+  const caption = el('div', { class: 'caption' }, words);
   if (!r || r.not_run) {
     const why = r ? r.not_run : 'not run: cargo run --bin compare ' + W().name;
     return el('div', { class: 'strip ' + side }, name, el('span', { class: r ? 'bad' : 'muted' }, why), caption);
@@ -166,15 +167,15 @@ function nice(most) {
 /** The axis of a time, and the cursor where there is one. */
 function axis(svg, x, most, height, width, cursor) {
   const gap = nice(most);
+  const here = cursor && state.us !== null ? x(state.us) : null;
   for (let t = 0; t <= most; t += gap) {
     svg.append(el('line', { class: 'grid', x1: x(t), x2: x(t), y1: 0, y2: height }));
-    if (x(t) < width - 18) svg.append(el('text', { x: x(t), y: height + 14, 'text-anchor': 'middle' }, ms(t)));
+    const free = here === null || Math.abs(x(t) - here) > 54;
+    if (x(t) < width - 18 && free) svg.append(el('text', { x: x(t), y: height + 14, 'text-anchor': x(t) < 16 ? 'start' : 'middle' }, ms(t)));
   }
-  if (cursor && state.us !== null) {
-    const here = x(state.us), label = ms(state.us);
-    const wide = label.length * 8 + 8, left = Math.min(here - wide / 2, width - wide);
-    svg.append(el('rect', { x: left, y: height + 2, width: wide, height: 15, fill: 'var(--ground)' }),
-      el('line', { class: 'cursor', x1: here, x2: here, y1: 0, y2: height + 3 }),
+  if (here !== null) {
+    const label = ms(state.us), wide = label.length * 8 + 8, left = Math.min(here - wide / 2, width - wide);
+    svg.append(el('line', { class: 'cursor', x1: here, x2: here, y1: 0, y2: height + 3 }),
       el('text', { class: 'strong', x: left + wide / 2, y: height + 14, 'text-anchor': 'middle' }, label));
   }
 }
@@ -287,7 +288,7 @@ function picture(side, style, height, all) {
   const width = all ? 360 : Math.max(300, Math.floor(document.documentElement.clientWidth / 2) - 25);
   const both = (all ? W().runs : [state.a, state.b].map(run)).filter(x => x && x.picture && x.picture.kind === p.kind).map(x => x.picture);
   const most = Math.max(...both.map(q => q.length_us || 1)) * 1.01;
-  const svg = el('svg', { viewBox: `0 0 ${width} ${height + 18}`, role: 'img', 'aria-label': `${D.styles[style]}: ${p.kind}` });
+  const svg = el('svg', { viewBox: `0 -5 ${width} ${height + 23}`, role: 'img', 'aria-label': `${D.styles[style]}: ${p.kind}` });
   const x = draw[p.kind](svg, p, { width, height, most, both, bar: side === 'b' ? 't2' : 't1' });
   if (x) {
     axis(svg, x, most, height, width, !all);
@@ -397,8 +398,12 @@ function set(change) {
 
 function scroll() {
   const first = document.querySelector(`tr[data-fn="${functions()[state.fn]}"]`);
-  const top = state.fn === 0 || !first ? 0 : first.getBoundingClientRect().top + scrollY - at('top').offsetHeight;
-  window.scrollTo(0, top);
+  scrollTo(state.fn === 0 ? null : first);
+}
+
+function scrollTo(element) {
+  const box = at('scroll');
+  box.scrollTop = element ? element.getBoundingClientRect().top - box.getBoundingClientRect().top + box.scrollTop : 0;
 }
 
 function show(everything) {
@@ -406,7 +411,7 @@ function show(everything) {
   for (const [id, value] of [['workload', state.w], ['left', state.a], ['right', state.b]]) at(id).value = value;
   at('slides').textContent = 'slides ' + W().slides;
   const [alike, async, differ] = pair().counts;
-  at('counts').textContent = `${alike} lines alike · ${async} but for async · ${differ} differ`;
+  at('counts').textContent = `${alike} alike · ${async} but for async · ${differ} differ`;
   at('functions').replaceChildren(...functions().map((name, i) =>
     el('a', { href: '#', class: i === state.fn ? 'on' : '', onclick: () => (set({ fn: i }), false) }, name)));
   for (const id of ['strips', 'pictures', 'code', 'below', 'functions', 'legend', 'counts']) at(id).hidden = state.overview;
@@ -445,7 +450,7 @@ const KEYS = [
   ['ArrowRight', '→ later', () => set(moved(1))],
   ['i', 'imports', () => set({ imports: !state.imports })],
   ['o', 'overview of all styles', () => set({ overview: !state.overview })],
-  ['c', 'claims', () => { set({ overview: false }); const c = at('claims'); if (c) window.scrollTo(0, c.getBoundingClientRect().top + scrollY - at('top').offsetHeight); }],
+  ['c', 'claims', () => { set({ overview: false }); scrollTo(at('claims')); }],
   ['t', 'light or dark', theme],
   ['+', 'larger', () => size(1)],
   ['-', 'smaller', () => size(-1)],
@@ -461,10 +466,11 @@ function start() {
   options('left', D.styles, 'a');
   options('right', D.styles, 'b');
   at('swap').onclick = KEYS[0][2];
-  at('buttons').replaceChildren(...KEYS.slice(1).map(([key, what, does]) =>
-    el('button', { title: `${what} (${key})`, onclick: does }, { ArrowLeft: '←', ArrowRight: '→' }[key] || key)));
-  at('help').replaceChildren(el('table', null, [['1–8', 'left style'], ['Shift+1–8', 'right style'], ...KEYS].map(([key, what]) =>
-    el('tr', null, el('td', null, el('b', null, key)), el('td', null, what)))));
+  const button = ([key, what, does]) =>
+    el('button', { title: `${what} (${key})`, onclick: does }, { ArrowLeft: '←', ArrowRight: '→' }[key] || key);
+  at('buttons').replaceChildren(...KEYS.filter(([key]) => 'oct?'.includes(key)).map(button));
+  at('help').replaceChildren(el('table', null, [['1–8', 'left style'], ['Shift+1–8', 'right style'], ...KEYS].map(key =>
+    el('tr', null, el('td', null, key[2] ? button(key) : el('b', null, key[0])), el('td', null, key[1])))));
   onkeydown = event => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const digit = /^Digit([1-8])$/.exec(event.code);
@@ -474,6 +480,7 @@ function start() {
   };
   onhashchange = () => { read(); code(); show(true); scroll(); };
   onresize = () => show(false);
+  at('scroll').focus();
   read();
   code();
   show(true);

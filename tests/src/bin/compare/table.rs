@@ -88,6 +88,7 @@ pub fn draw(record: &Record, format: Format) -> String {
     let mut out = String::new();
     match format {
         Format::Csv => csv(&mut out, record),
+        _ if workloads.is_empty() => {}
         _ if workloads.len() == 1 => one(&mut out, record, workloads[0], format),
         Format::Md => {
             for workload in &workloads {

@@ -12,33 +12,31 @@ struct Waits {
 
 #[rustfmt::skip]
 const WAITS: [Waits; 8] = [
-    Waits { style: "threads", calls: THREADS },
+    Waits { style: "threads", calls: &[
+        ".join", "TcpStream::connect_timeout", ".read", ".write", ".write_all", ".recv", ".lock", ".wait",
+        ".wait_while", ".wait_timeout_while", "thread::sleep", "thread::park", "thread::yield_now", ".accept",
+        "io::copy",
+    ] },
     Waits { style: "processes", calls: &[
-        ".join", "join", "TcpStream::connect_timeout", ".read", ".read_exact", ".read_to_string", ".write",
-        ".write_all", ".wait", "poll", "thread::sleep", ".lock", ".wait_stopped", ".wait_one", "wait_any",
+        ".join", "TcpStream::connect_timeout", ".read", ".read_exact", ".read_to_string", ".write", ".write_all",
+        ".wait", "poll", "thread::sleep", "thread::yield_now", ".lock", ".wait_stopped",
     ] },
     Waits { style: "coroutines", calls: &[
-        ".join", "wait", "wait_any", "connect", ".wait", ".wait_any", "yield_now", "scheduler::yield_now", "park",
-        "sleep", "scheduler::sleep", ".acquire", ".back_off", "scheduler::join",
+        ".join", "wait", "wait_any", "connect", ".wait", "yield_now", "scheduler::yield_now", "scheduler::sleep",
+        ".recv", ".acquire",
     ] },
-    Waits { style: "gevent-style", calls: THREADS },
+    Waits { style: "gevent-style", calls: &[
+        ".join", "TcpStream::connect_timeout", ".read", ".read_exact", ".write", ".write_all", ".recv", ".lock",
+        ".wait", ".wait_while", ".wait_timeout_while", "thread::sleep", "thread::yield_now", ".accept", "io::copy",
+    ] },
     Waits { style: "twisted-style", calls: &[
-        ".add_callback", ".add_callbacks", ".add_both", ".add_errback", ".run_until", ".call_later",
-        ".defer_to_thread", ".connect_tcp", ".listen_tcp", ".add_reader", ".run",
-        "fn connection_made", "fn data_received", "fn connection_lost", "fn read_connection_lost",
-        "fn resume_producing", "fn timeout_connection", "fn on_",
+        ".add_callback", ".add_errback", ".run_until", ".run", ".call_later", ".defer_to_thread", ".connect_tcp",
+        ".listen_tcp", ".add_reader", "fn connection_made", "fn data_received", "fn connection_lost",
+        "fn read_connection_lost", "fn resume_producing", "fn timeout_connection", "fn on_",
     ] },
     Waits { style: "on_tokio", calls: &[".await"] },
     Waits { style: "on_async_std", calls: &[".await"] },
     Waits { style: "on_smol", calls: &[".await"] },
-];
-
-/// gevent-style waits where threads do: that is what its patches are for.
-#[rustfmt::skip]
-const THREADS: &[&str] = &[
-    ".join", "TcpStream::connect_timeout", ".read", ".read_exact", ".write", ".write_all", ".recv", ".lock", ".wait",
-    ".wait_while", ".wait_timeout_while", ".wait_timeout", "thread::sleep", "thread::park", "thread::yield_now",
-    ".accept", "io::copy", ".back_off",
 ];
 
 /// The waiting calls of one style, ready to be looked for.
