@@ -205,14 +205,19 @@ pub fn run(style: &Style, args: &[impl AsRef<str>]) -> Output {
     start(style, args).finish()
 }
 
-/// The command that starts a version on its loop; built before, if it was not yet.
-pub fn command(version: &Version) -> Command {
-    let executable = programs().get(version.package);
-    let executable = executable.unwrap_or_else(|| panic!("{} is not there", version.package));
-    let mut command =
-        Command::new(format!("/proc/{}/fd/{}", process::id(), executable.file.as_raw_fd()));
+/// The program of a style.
+fn executable(style: &Style) -> &'static Executable {
+    let key = format!("{0}/{0}", style.program);
+    let executable = programs().iter().find(|executable| executable.key == key);
+    executable.unwrap_or_else(|| panic!("{key} is not there"))
+}
+
+/// The command that starts a style on its loop; built before, if it was not yet.
+pub fn command(style: &Style) -> Command {
+    let executable = executable(style);
+    let mut command = Command::new(executable.command());
     command.arg0(&executable.path);
-    command.args(version.event_loop.iter().flat_map(|name| ["--loop", name]));
+    command.args(style.choice());
     command
 }
 
@@ -238,9 +243,7 @@ impl Setup {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         red::about(style.name);
         let mark = format!("{}-{}", process::id(), STARTED.fetch_add(1, Relaxed));
-        let key = format!("{0}/{0}", style.program);
-        let executable = programs().iter().find(|executable| executable.key == key);
-        let executable = executable.unwrap_or_else(|| panic!("{key} is not there"));
+        let executable = executable(style);
         let path = executable.command();
         let mut command = match wrapper {
             [] => Command::new(&path),

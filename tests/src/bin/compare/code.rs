@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::iter::repeat_n;
 
-use ::tests::programs::Version;
+use ::tests::styles;
 use anstyle::{AnsiColor, Style};
 
 use crate::alignment::{Aligned, Kind, Part, Row};
@@ -24,7 +24,7 @@ const SIDES: [Style; 2] = [AnsiColor::Yellow.on_default(), AnsiColor::BrightBlue
 
 /// One side: what it is called, and its file.
 pub struct Side<'a> {
-    pub version: &'a Version,
+    pub version: &'a styles::Style,
     pub source: &'a Source,
 }
 

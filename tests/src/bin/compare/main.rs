@@ -6,7 +6,8 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use ::tests::programs::{self, VERSIONS, Version};
+use ::tests::programs;
+use ::tests::styles::{STYLES, Style};
 use clap::{CommandFactory, Parser, ValueEnum};
 use common::registry::WORKLOADS;
 
@@ -182,16 +183,16 @@ fn print(record: &Record, format: Format, page: &std::path::Path) -> io::Result<
     }
 }
 
-fn version(name: &str) -> Result<&'static Version, Problem> {
-    let known = VERSIONS.iter().find(|version| version.name == name);
-    let all = VERSIONS.map(|version| version.name).join(", ");
+fn version(name: &str) -> Result<&'static Style, Problem> {
+    let known = STYLES.iter().find(|version| version.name == name);
+    let all = STYLES.map(|version| version.name).join(", ");
     known.ok_or_else(|| Problem::Usage(format!("no style {name}; there are {all}")))
 }
 
 /// The styles asked for, each once, in the order in which they were asked for.
-fn chosen(names: &[String]) -> Result<Vec<&'static Version>, Problem> {
+fn chosen(names: &[String]) -> Result<Vec<&'static Style>, Problem> {
     if names.is_empty() {
-        return Ok(VERSIONS.iter().collect());
+        return Ok(STYLES.iter().collect());
     }
     let mut seen = BTreeSet::new();
     let new = names.iter().filter(|name| seen.insert(*name));
@@ -208,8 +209,8 @@ fn read(file: &std::path::Path, styles: &[String]) -> Result<Record, Problem> {
     Ok(record)
 }
 
-fn show_code(left: &Version, right: &Version, workload: &str) -> Result<u8, Problem> {
-    let read = |version: &Version| {
+fn show_code(left: &Style, right: &Style, workload: &str) -> Result<u8, Problem> {
+    let read = |version: &Style| {
         source::read(version, workload).map_err(|error| failed(version.name, error))
     };
     let (one, other) = (read(left)?, read(right)?);

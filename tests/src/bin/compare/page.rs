@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ::tests::programs::VERSIONS;
+use ::tests::styles::STYLES;
 use common::registry::WORKLOADS;
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ fn data(record: &Record) -> Value {
     let workloads: Vec<Value> =
         WORKLOADS.iter().filter_map(|workload| one(record, workload, &mut lines)).collect();
     let claims = table::claims(record).into_iter().map(|(id, slide, says, verdicts)| {
-        let styles = VERSIONS.iter().map(|version| {
+        let styles = STYLES.iter().map(|version| {
             let run = record.styles().iter().position(|style| *style == version.name);
             run.map_or_else(|| json!(["not run", ""]), |at| json!(verdicts[at]))
         });
@@ -62,7 +62,7 @@ fn data(record: &Record) -> Value {
             "cpu": text(&machine["cpu"]), "kernel": text(&machine["kernel"]),
             "date": text(&document["date"]), "commit": text(&document["commit"])})
     });
-    json!({"styles": VERSIONS.map(|version| version.name), "workloads": workloads,
+    json!({"styles": STYLES.map(|version| version.name), "workloads": workloads,
         "lines": lines.all, "claims": claims, "about": about, "columns": table::COLUMNS,
         "conclusions": table::conclusions(record), "flags": record.flags.join(" ")})
 }
@@ -70,11 +70,8 @@ fn data(record: &Record) -> Value {
 /// One workload: its files, their pairs, and what was run; none if a file cannot be read.
 fn one(record: &Record, workload: &common::registry::Workload, lines: &mut Lines) -> Option<Value> {
     let name = workload.name;
-    let sources: Vec<Source> = VERSIONS
-        .iter()
-        .map(|version| source::read(version, name))
-        .collect::<Result<_, _>>()
-        .ok()?;
+    let sources: Vec<Source> =
+        STYLES.iter().map(|version| source::read(version, name)).collect::<Result<_, _>>().ok()?;
     let mut pairs = serde_json::Map::new();
     for left in 0..sources.len() {
         for right in left + 1..sources.len() {
@@ -84,7 +81,7 @@ fn one(record: &Record, workload: &common::registry::Workload, lines: &mut Lines
         }
     }
     let runs: Vec<Option<&Run>> =
-        VERSIONS.iter().map(|version| record.run(name, version.name)).collect();
+        STYLES.iter().map(|version| record.run(name, version.name)).collect();
     let extents = runs.iter().flatten().filter_map(|run| picture::extent(run.section()?));
     let step = badges::step(extents.map(|(_, length)| length).max().unwrap_or(0));
     let draw =

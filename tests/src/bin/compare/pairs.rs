@@ -1,6 +1,6 @@
 //! The alignment, tried on every pair of the real files.
 
-use ::tests::programs::VERSIONS;
+use ::tests::styles::STYLES;
 use common::registry::WORKLOADS;
 
 use crate::alignment::{Aligned, Kind, Part, Row, align};
@@ -9,7 +9,7 @@ use crate::source::{self, Source};
 use crate::waits::Finder;
 
 fn source(style: &str, workload: &str) -> Source {
-    let version = VERSIONS.iter().find(|version| version.name == style);
+    let version = STYLES.iter().find(|version| version.name == style);
     source::read(version.expect("there is such a style"), workload).expect("it can be read")
 }
 
@@ -17,7 +17,7 @@ fn source(style: &str, workload: &str) -> Source {
 fn every_pair(look: impl Fn(&str, &Source, &Source, &Aligned)) {
     for workload in &WORKLOADS {
         let read = |style: &&str| source(style, workload.name);
-        let names = VERSIONS.map(|version| version.name);
+        let names = STYLES.map(|version| version.name);
         let sources: Vec<Source> = names.iter().map(read).collect();
         for (left, one) in sources.iter().enumerate() {
             for (right, other) in sources.iter().enumerate().skip(left) {
@@ -120,7 +120,7 @@ fn async_alone_is_no_difference() {
 #[test]
 fn every_style_waits_in_its_io_bound_and_every_listed_call_is_there() {
     let mut unused = Vec::new();
-    for version in &VERSIONS {
+    for version in &STYLES {
         let finder = Finder::of(version.name).expect("every style has a row");
         let mut seen = vec![false; finder.len()];
         for workload in &WORKLOADS {

@@ -7,7 +7,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ::tests::programs::{self, Version};
+use ::tests::programs;
+use ::tests::styles::Style;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -26,7 +27,7 @@ enum Event {
 }
 
 /// Runs each workload in each style; Ctrl-C ends what runs, and what is there is handed back.
-pub fn all(workloads: &[&str], styles: &[&Version], flags: Vec<String>) -> Record {
+pub fn all(workloads: &[&str], styles: &[&Style], flags: Vec<String>) -> Record {
     let progress = Progress::new(workloads.len() * styles.len());
     progress.say("building the programs");
     let (sender, events) = channel();

@@ -1,10 +1,11 @@
 //! The file of one workload in one style: its caption, its imports, its items, its waits.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::{fs, io};
 
-use ::tests::programs::{Version, workspace};
+use ::tests::programs::workspace;
+use ::tests::styles::Style;
 
 use crate::marks::{self, Bag};
 use crate::tokens::{self, Class, Token};
@@ -39,15 +40,9 @@ pub struct Source {
     pub items: Vec<Item>,
 }
 
-/// Where a version's workloads lie, from the workspace's folder.
-pub fn folder(version: &Version) -> PathBuf {
-    let source = Path::new(version.package).join("src");
-    if version.event_loop.is_some() { source.join(version.name) } else { source }
-}
-
-/// The workload's file in one version.
-pub fn read(version: &Version, workload: &str) -> io::Result<Source> {
-    let path = folder(version).join(workload.replace('-', "_") + ".rs");
+/// The workload's file in one style.
+pub fn read(version: &Style, workload: &str) -> io::Result<Source> {
+    let path = version.file(workload);
     let text = fs::read_to_string(workspace().join(&path))?;
     let finder = Finder::of(version.name);
     Ok(Source::new(path, &text, finder.as_ref()))
