@@ -7,7 +7,8 @@ use std::process::{Command, Output, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use tests::programs::{STYLES, target, without_cargos_words, workspace};
+use tests::programs::{target, without_cargos_words, workspace};
+use tests::styles::STYLES;
 use tests::traces::{MARK, leftovers};
 
 fn command(args: &[&str]) -> Command {
@@ -147,6 +148,5 @@ fn ctrl_c_prints_what_is_there_and_leaves_nobody() {
     assert_eq!(output.status.code(), Some(130));
     let table = String::from_utf8(output.stdout).expect("it is text");
     assert!(table.contains("interrupted"), "{table}");
-    let deadline = std::time::Instant::now() + tests::programs::NET;
-    assert_eq!(leftovers(&mark, deadline), Vec::<String>::new());
+    assert_eq!(leftovers(&mark), Vec::<String>::new());
 }

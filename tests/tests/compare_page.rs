@@ -1,4 +1,4 @@
-//! The page of `compare` in a real browser: Chromium, told what to do over a pipe (the DevTools
+//! The page of `compare` in a real browser: Chromium, told what to do over a pipe (the `DevTools`
 //! protocol: JSON with a zero byte after each message, on descriptors 3 and 4).
 
 use std::env;

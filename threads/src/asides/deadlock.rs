@@ -3,6 +3,7 @@
 //! Run it: cargo run -p threads -- deadlock
 
 use std::io;
+use std::iter;
 use std::panic::resume_unwind;
 use std::process;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -212,11 +213,9 @@ impl Watched {
                 if own {
                     waits[n] = matches!(said.says, Says::Wants(_));
                 }
-                row.push_str(&if waits[n] {
-                    format!("{event:─<7}")
-                } else {
-                    format!("{event:<7}")
-                });
+                let fill = if waits[n] { '─' } else { ' ' };
+                let width = 7 - event.chars().count();
+                row.extend(event.chars().chain(iter::repeat_n(fill, width)));
             }
         }
         for (row, waits) in rows.iter_mut().zip(waits) {
