@@ -46,12 +46,12 @@ fn wrong_flags_are_one_sentence_and_exit_2() {
 
 #[test]
 fn what_one_style_cannot_hold_is_a_row_that_says_why() {
-    let args = ["io-bound", "--pages", "1500", "--styles", "on_smol,threads", "--latency", "1ms"];
+    let args = ["io-bound", "--pages", "600", "--styles", "threads,processes", "--latency", "1ms"];
     let (stdout, stderr, code) = run(&args);
     assert_eq!(code, 0, "{stderr}");
-    let row = stdout.lines().find(|line| line.starts_with("threads")).expect("a row");
-    assert!(row.contains("not run: 1500 pages: threads holds 1000 at once"), "{stdout}");
-    assert!(stdout.lines().any(|line| line.starts_with("on_smol") && line.contains(" ms")));
+    let row = stdout.lines().find(|line| line.starts_with("processes")).expect("a row");
+    assert!(row.contains("not run: 600 pages: processes holds"), "{stdout}");
+    assert!(stdout.lines().any(|line| line.starts_with("threads") && line.contains(" ms")));
     assert!(
         stdout.lines().all(|line| line.chars().count() <= 80 || line.contains('/')),
         "{stdout}"

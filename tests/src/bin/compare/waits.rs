@@ -14,7 +14,7 @@ struct Waits {
 const WAITS: [Waits; 8] = [
     Waits { style: "threads", calls: &[
         ".join", "TcpStream::connect_timeout", ".read", ".write", ".write_all", ".recv", ".lock", ".wait",
-        ".wait_while", ".wait_timeout_while", "thread::sleep", "thread::park", "thread::yield_now", ".accept",
+        ".wait_timeout_while", "thread::sleep", "thread::park", "thread::yield_now", ".accept",
         "io::copy",
     ] },
     Waits { style: "processes", calls: &[
@@ -27,7 +27,7 @@ const WAITS: [Waits; 8] = [
     ] },
     Waits { style: "gevent-style", calls: &[
         ".join", "TcpStream::connect_timeout", ".read", ".read_exact", ".write", ".write_all", ".recv", ".lock",
-        ".wait", ".wait_while", ".wait_timeout_while", "thread::sleep", "thread::yield_now", ".accept", "io::copy",
+        ".wait", ".wait_timeout_while", "thread::sleep", "thread::yield_now", ".accept", "io::copy",
     ] },
     Waits { style: "twisted-style", calls: &[
         ".add_callback", ".add_errback", ".run_until", ".run", ".call_later", ".defer_to_thread", ".connect_tcp",
