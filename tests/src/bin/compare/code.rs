@@ -34,8 +34,8 @@ pub fn draw(sides: &[Side; 2], aligned: &Aligned, width: usize) -> Vec<String> {
     let shown = aligned.parts.iter().filter(|(part, _)| *part != Part::Header);
     if width < BESIDE {
         for (part, rows) in shown {
-            for side in 0..2 {
-                stacked(&mut lines, side, &sides[side], *part, rows, width);
+            for (number, side) in sides.iter().enumerate() {
+                stacked(&mut lines, number, side, *part, rows, width);
             }
         }
         return lines;

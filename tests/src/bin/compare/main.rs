@@ -146,15 +146,14 @@ fn compare(cli: &Cli, passed_on: &[String]) -> Result<u8, Problem> {
         return Err(Problem::Usage(why));
     }
     let styles = chosen(&cli.styles)?;
-    let record = match &cli.from {
-        Some(file) => read(file, &cli.styles)?,
-        None => {
-            let mut flags = passed_on.to_vec();
-            let own = [("--repeat", cli.repeat), ("--cores", cli.cores)];
-            let own = own.into_iter().filter_map(|(name, n)| Some([name.into(), n?.to_string()]));
-            flags.extend(own.flatten());
-            run::all(&workloads, &styles, flags)
-        }
+    let record = if let Some(file) = &cli.from {
+        read(file, &cli.styles)?
+    } else {
+        let mut flags = passed_on.to_vec();
+        let own = [("--repeat", cli.repeat), ("--cores", cli.cores)];
+        let own = own.into_iter().filter_map(|(name, n)| Some([name.into(), n?.to_string()]));
+        flags.extend(own.flatten());
+        run::all(&workloads, &styles, flags)
     };
     if let Some(why) = record.refused_by_all() {
         return Err(Problem::Usage(why));

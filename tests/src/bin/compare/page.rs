@@ -84,13 +84,14 @@ fn one(record: &Record, workload: &common::registry::Workload, lines: &mut Lines
         STYLES.iter().map(|version| record.run(name, version.name)).collect();
     let extents = runs.iter().flatten().filter_map(|run| picture::extent(run.section()?));
     let step = badges::step(extents.map(|(_, length)| length).max().unwrap_or(0));
-    let draw =
-        |(source, run): (&Source, &Option<&Run>)| run.map(|r| drawn(record, r, source, step));
-    let drawn: Vec<Option<Value>> = sources.iter().zip(&runs).map(draw).collect();
+    let mut pictures: Vec<Option<Value>> = Vec::new();
+    for (source, run) in sources.iter().zip(&runs) {
+        pictures.push(run.map(|run| drawn(record, run, source, step)));
+    }
     let files: Vec<Value> = sources.iter().map(|source| file(source, lines)).collect();
     let answer = record.of(name).find_map(Run::answer);
     Some(json!({"name": name, "slides": workload.slides, "about": workload.about, "files": files,
-        "pairs": pairs, "runs": drawn, "step_us": step, "answer": answer}))
+        "pairs": pairs, "runs": pictures, "step_us": step, "answer": answer}))
 }
 
 fn file(source: &Source, lines: &mut Lines) -> Value {
@@ -116,7 +117,9 @@ fn classes(line: &Line) -> String {
             _ => runs.push((letter, length)),
         }
     }
-    runs.into_iter().map(|(letter, length)| format!("{letter}{length}")).collect()
+    let runs: Vec<String> =
+        runs.iter().map(|(letter, length)| format!("{letter}{length}")).collect();
+    runs.concat()
 }
 
 fn pair(aligned: &Aligned, left: &Source, right: &Source) -> Value {
@@ -160,9 +163,10 @@ fn encoded(rows: &[Row], left: &Source, right: &Source) -> Vec<Value> {
             line.map_or(String::new(), |line| marked(&row.marks[side], &source.lines[line].tokens))
         };
         let marks = [marks(0, row.left, left), marks(1, row.right, right)];
-        all.push(match marks.iter().all(String::is_empty) {
-            true => json!([one, other, kind]),
-            false => json!([one, other, kind, marks[0], marks[1]]),
+        all.push(if marks.iter().all(String::is_empty) {
+            json!([one, other, kind])
+        } else {
+            json!([one, other, kind, marks[0], marks[1]])
         });
     }
     all
@@ -181,7 +185,8 @@ fn marked(marks: &[(usize, Mark)], tokens: &[Token]) -> String {
             _ => ranges.push((mark.letter(), from, length(n))),
         }
     }
-    ranges.into_iter().map(|(letter, from, length)| format!("{letter}{from}.{length}")).collect()
+    let range = |(letter, from, length): &(char, usize, usize)| format!("{letter}{from}.{length}");
+    ranges.iter().map(range).collect::<Vec<_>>().concat()
 }
 
 /// A style's strip, its picture and its badges.

@@ -153,8 +153,8 @@ fn one(out: &mut String, record: &Record, workload: &str, format: Format) {
             let gap: String = repeat_n(' ', width - cell.chars().count().min(width)).collect();
             match column {
                 0 => text = format!("{cell}{gap}"),
-                8 => text += &format!("  {cell}"),
-                _ => text += &format!("  {gap}{cell}"),
+                8 => text.extend(["  ", cell]),
+                _ => text.extend(["  ", &gap, cell]),
             }
         }
         cut(text.trim_end(), WIDTH)
@@ -177,7 +177,9 @@ fn matrix(out: &mut String, record: &Record, workloads: &[&str]) {
     let heads: Vec<[String; 2]> = styles.iter().map(|style| in_two(style)).collect();
     for line in 0..2 {
         let mut text = format!("{:<14}", if line == 0 { "× the limit" } else { "" });
-        heads.iter().for_each(|head| text += &format!("{:>8}", head[line]));
+        for head in &heads {
+            let _ = write!(text, "{:>8}", head[line]);
+        }
         let _ = writeln!(out, "{}", text.trim_end());
     }
     for workload in workloads {
