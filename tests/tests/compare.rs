@@ -114,15 +114,14 @@ fn every_wait_of_every_style_leads_to_its_line() {
     let (document, stderr, code) = run(&["io-bound", "--pages", "4", "--format", "json"]);
     assert_eq!(code, 0, "{stderr}");
     let document: Value = serde_json::from_str(&document).expect("one document");
-    for (run, version) in document["runs"].as_array().expect("a list").iter().zip(&STYLES) {
+    for (run, style) in document["runs"].as_array().expect("a list").iter().zip(&STYLES) {
         let spans = &run["outcome"]["ran"]["workloads"]["io-bound"]["spans"];
         let spans = spans.as_array().expect("a list");
         let waits: Vec<&Value> = spans.iter().filter(|span| span["kind"] == "waiting").collect();
-        assert_eq!(waits.len(), 8, "{}: each page connects, then reads", version.name);
+        assert_eq!(waits.len(), 8, "{}: each page connects, then reads", style.name);
         for wait in waits {
-            let file = wait["file"].as_str().unwrap_or_else(|| panic!("{}: {wait}", version.name));
-            let folder = if version.event_loop.is_some() { version.name } else { version.program };
-            assert!(file.contains(folder) && file.ends_with("io_bound.rs"), "{file}");
+            let file = wait["file"].as_str().unwrap_or_else(|| panic!("{}: {wait}", style.name));
+            assert_eq!(file, style.file("io-bound").to_str().expect("it is text"));
             let text = fs::read_to_string(workspace().join(file)).expect("the file is there");
             let line = wait["line"].as_u64().expect("a line") as usize;
             let text = text.lines().nth(line - 1).expect("the line is there");
