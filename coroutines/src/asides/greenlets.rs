@@ -30,7 +30,7 @@ pub fn run(_flags: &Flags) -> Section {
 pub fn switch_and_climb(section: &Section) -> Verdict {
     let seen = |name: &str| section.measured.get(name).and_then(|seen| seen.as_str()).unwrap_or("");
     let (order, heard) = (seen("order"), seen("heard"));
-    let told = format!("they ran in the order named, {order}; the parents heard: {heard}");
+    let told = format!("they ran in the order {order}; the parents heard: {heard}");
     let named = order == "ping pong ping pong main";
     if named && heard == "5 pages, no paper" { Verdict::Holds(told) } else { Verdict::Fails(told) }
 }
