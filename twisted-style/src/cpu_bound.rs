@@ -1,5 +1,5 @@
 //! cpu-bound: count primes, every count at the same time.
-//! One thread of the reactor's pool per count: on the reactor itself, it would call nothing else.
+//! One thread of the reactor's pool per count: a count on the reactor's thread would block it.
 //! Run it: cargo run -p twisted-style -- cpu-bound
 
 use common::workload::cpu_bound::{Count, Counted};

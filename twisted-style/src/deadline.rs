@@ -14,7 +14,7 @@ use crate::twisted::reactor::Reactor;
 pub fn run(reactor: &Reactor, jobs: Vec<Job>, limit: Duration) -> Vec<Outcome> {
     let mut tasks = Vec::new();
     for job in jobs {
-        // The time-out cancels the Deferred, and its canceller aborts the connection.
+        // The timeout cancels the Deferred, and its canceller aborts the connection.
         let task = fetch(reactor, job.clone());
         let task = task.add_timeout(limit, reactor);
         tasks.push(task.add_errback(move |failure| {

@@ -16,7 +16,7 @@ use crate::twisted::reactor::Reactor;
 
 pub fn run(reactor: &Reactor, jobs: Vec<Job>, arrivals: &mut Arrivals) {
     let (enough, had_enough) = Deferred::new();
-    // A callback owns what it uses: the consumer moves in, and out again at the end.
+    // A callback owns what it uses: the arrivals move in, and out again at the end.
     let consumer = Rc::new(Consumer {
         arrivals: RefCell::new(mem::take(arrivals)),
         enough: Cell::new(Some(enough)),

@@ -1,5 +1,5 @@
 //! interactivity: a heart beats while a count goes on.
-//! All on one thread: as long as a callback does not return, the reactor calls no other.
+//! All on one thread: until a callback returns, the reactor calls no other.
 //! Run it: cargo run -p twisted-style -- interactivity
 
 use std::time::Duration;

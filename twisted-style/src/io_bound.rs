@@ -102,7 +102,8 @@ fn work(reactor: &Reactor, queue: Queue, mut outcomes: Vec<Outcome>) -> Deferred
 pub fn inline_callbacks(reactor: &Reactor, jobs: Vec<Job>) -> Vec<Outcome> {
     let mut tasks = Vec::new();
     for job in jobs {
-        tasks.push(inline::inline_callbacks(inline_fetch(reactor.clone(), job)));
+        let page = inline_fetch(reactor.clone(), job);
+        tasks.push(inline::inline_callbacks(page));
     }
     let outcomes = reactor.run_until(gather_results(tasks));
     outcomes.expect("fetch catches its errors")

@@ -30,7 +30,7 @@ const TWISTED_STYLE: Style = Style {
     program: "twisted-style",
     event_loop: None,
     slides: "28-29, 33-35",
-    waits: "nobody waits: the reactor calls back when something has happened",
+    waits: "no task blocks: the reactor calls back when something has happened",
     task: Task::Value,
     at_most: 1_000_000,
     io_bound: |jobs| twisted::run(|reactor| io_bound::run(reactor, jobs)),

@@ -1,5 +1,5 @@
 //! ordering: three tasks write what they do into one log.
-//! All on one thread: whose turn it is changes only where a callback returns to the reactor.
+//! All on one thread: another task runs only when a callback has returned to the reactor.
 //! Run it: cargo run -p twisted-style -- ordering
 
 use std::cell::RefCell;

@@ -1,5 +1,5 @@
 //! shared-state: four tasks move money between the same accounts.
-//! All on one thread: only two callbacks, one that reads and one that writes, let others in.
+//! All on one thread: other callbacks run only between two callbacks, here a read and a write.
 //! Run it: cargo run -p twisted-style -- shared-state
 
 use std::cell::Cell;
@@ -27,8 +27,8 @@ pub fn careful(reactor: &Reactor, bank: &Bank) -> Totals {
     run(reactor, bank, all_at_once)
 }
 
-/// Where there has to be a callback in between, a lock keeps the others out: one that is waited
-/// for by a Deferred. One of std's would block the thread that is to release it.
+/// If the read and the write are two callbacks, a lock keeps the others out. A Deferred waits for
+/// it: a lock of `std` would block the one thread, which is also to release it.
 pub fn locked(reactor: &Reactor, bank: &Bank) -> Totals {
     run(reactor, bank, with_the_lock)
 }
@@ -83,6 +83,6 @@ fn run(reactor: &Reactor, bank: &Bank, make: Make) -> Totals {
 fn transfer_all(accounts: Rc<Accounts>, mut transfers: Transfers, make: Make, done: Resolver<()>) {
     let Some(transfer) = transfers.next() else { return done.callback(()) };
     let made = make(accounts.clone(), transfer);
-    // `done` tells the end: one chain for all transfers would grow with each of them.
+    // `done` fires at the end: one chain for all transfers would grow with each of them.
     drop(made.add_callback(move |()| transfer_all(accounts, transfers, make, done)));
 }

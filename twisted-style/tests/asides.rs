@@ -24,13 +24,13 @@ fn reactor() {
  3 call_later                1 ms, 2 ms, 5 ms; 1 of 4 was cancelled
  4 listen_tcp, connect_tcp   \"hello\" came back, from the same thread
  5 stop_listening            early; then: Connection refused (os error 111)
- 6 register_producer         32 MiB went round, 128 KiB kept at most
+ 6 register_producer         32 MiB echoed, at most 128 KiB buffered
  7 add_reader                6 bytes, 0 bytes: called until the end
- 8 call_from_thread          asked for in a thread, called on the reactor's
+ 8 call_from_thread          called by a thread, run on the reactor's thread
  9 defer_to_thread           the thread blocks, the reactor goes on
 10 suggest_thread_pool_size  8 jobs, two at once, on 2 threads
 11 add_system_event_trigger  waited for a Deferred, ended
-12 a panic in a protocol     that one is reset, the next one says hello
+12 a panic in a protocol     its connection is reset, the next one says hello
 "
     );
 }
@@ -45,7 +45,7 @@ fn deferreds() {
 \"x\" down the chain               says 0
 a callback returns a Deferred    the chain pauses, then 5
 maybe_deferred                   ✗ invalid digit found in string
-cancel, from the chain's end     called off, ✗ cancelled
+cancel, from the chain's end     canceller called, ✗ cancelled
 add_timeout                      ✗ timed out
 deferred_list                    1, ✗ failed, 3
 gather_results, fired 3 2 1      [1, 2, 3]
@@ -53,7 +53,7 @@ race                             1 wins, one is cancelled, one is cancelled
 DeferredSemaphore(2)             6 runs, 2 at once
 DeferredLock, b has cancelled    a has it, c has it
 DeferredQueue                    1, 2, then the queue is full
-the last one lets go of an error Unhandled error in Deferred: lost
+an error without an errback      Unhandled error in Deferred: lost
 a chain of 1 000 000 callbacks   1000000
 Deferreds in 100 000 Deferreds   100000
 a ring of 100 000 DeferredQueues 100000
@@ -80,7 +80,7 @@ fn protocols() {
             ("mute", "(the connection is closed)"),
             ("cid", "* a line may have 512 bytes"),
             ("ann", "* dan came in"),
-            ("ann", "* dan is cut off: does not read"),
+            ("ann", "* dan is disconnected: does not read"),
             ("ann", "* ben left"),
         ]
     );
@@ -99,10 +99,10 @@ fn clock() {
   add_timeout 7 s                         ·······✗·····
   a Cooperator, two tasks step by step    ababababaa
     paused, resumed, stopped              cc|.
-  an hour of a heart that beats every second: 3601 beats
-  the chat room, to one who says nothing 59 s: * who are you?
-  the chat room, to one who says nothing 60 s: * no name, no chat, closed
-  the chat room, to one who says ann     60 s: * here: nobody
+  an hour of a heart that beats once per second: 3601 beats
+  a chat client that says nothing, 59 s   * who are you?
+  a chat client that says nothing, 60 s   * no name, no chat, closed
+  a chat client that says its name, 60 s  * here: nobody
 "
     );
 }
@@ -114,7 +114,7 @@ fn inline_callbacks() {
             "\
 {way:<9} ann 60              customer(ann) orders(7) price(1) price(2) price(3)
 {way:<9} bob no customer bob customer(bob)
-{way:<9} ann cancelled       customer(ann) called off
+{way:<9} ann cancelled       customer(ann) cancelled
 "
         )
     };
@@ -155,7 +155,7 @@ struct Nc(BufReader<TcpStream>);
 impl Nc {
     fn connect(room: &Room) -> Nc {
         let socket = TcpStream::connect(&room.1).expect("the room is open");
-        socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a net, no zero");
+        socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a safety timeout, not zero");
         Nc(BufReader::new(socket))
     }
 
@@ -165,7 +165,7 @@ impl Nc {
 
     fn hears(&mut self) -> String {
         let mut line = String::new();
-        self.0.read_line(&mut line).expect("somebody says something");
+        self.0.read_line(&mut line).expect("the room sends something");
         line.trim_end().to_string()
     }
 }
@@ -212,7 +212,7 @@ fn a_port_in_use_is_a_sentence_and_only_protocols_takes_one() {
 }
 
 #[test]
-fn without_a_descriptor_left_the_listener_rests_and_comes_back() {
+fn without_a_free_descriptor_the_listener_backs_off_and_accepts_later() {
     let mut shell = Command::new("sh");
     shell.args(["-c", "ulimit -n 96; exec \"$0\" \"$@\"", PROGRAM]);
     let room = Room::started_by(shell);
@@ -232,7 +232,7 @@ fn without_a_descriptor_left_the_listener_rests_and_comes_back() {
 }
 
 #[test]
-fn a_member_who_reads_is_not_cut_off_however_fast_another_one_talks() {
+fn a_member_who_reads_is_not_disconnected_however_fast_another_one_talks() {
     const LINES: usize = 40_000;
 
     let room = Room::open();

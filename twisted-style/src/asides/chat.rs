@@ -1,5 +1,5 @@
-//! The aside `protocols`: a chat room ([`chat_room`](super::chat_room)) for people with `nc`, or
-//! for a script that plays with itself.
+//! The aside `protocols`: a chat room ([`chat_room`](super::chat_room)) for people with `nc`;
+//! without a port, a script plays all its members.
 //! Run it: cargo run -p twisted-style -- protocols --port 8000, then, twice: nc 127.0.0.1 8000
 
 use std::cell::RefCell;
@@ -18,7 +18,7 @@ use signal_hook::consts::signal::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::low_level::pipe;
 
-use super::chat_room::{LONGEST, PATIENCE, Room};
+use super::chat_room::{LONGEST, NAME_TIMEOUT, Room};
 use crate::twisted::defer::{Deferred, Resolver};
 use crate::twisted::failure::Failure;
 use crate::twisted::inline::inline_callbacks;
@@ -37,8 +37,8 @@ pub fn aside(flags: &Flags) -> Section {
     section
 }
 
-/// For people with `nc`: until Ctrl-C or SIGTERM, which the room is told. A second one ends it at
-/// once.
+/// For people with `nc`: until Ctrl-C or SIGTERM, which closes the room. A second one ends the
+/// program at once.
 fn serve(port: u16) -> io::Result<()> {
     let reactor = Reactor::new()?;
     let listener = TcpListener::bind(("127.0.0.1", port))
@@ -56,28 +56,28 @@ fn serve(port: u16) -> io::Result<()> {
     }
     let stop = reactor.clone();
     reactor.add_reader(signalled, move || stop.stop())?;
-    println!("a chat room on 127.0.0.1:{port}; come in with: nc 127.0.0.1 {port}");
+    println!("a chat room on 127.0.0.1:{port}; connect with: nc 127.0.0.1 {port}");
     reactor.run();
     Ok(())
 }
 
-/// W2: lines, timers, threads and back-pressure are there to be used, and the room uses them.
+/// W2: Twisted comes with lines, timers, threads and back-pressure, and the room uses them.
 pub fn batteries(section: &Section) -> Verdict {
     let number = |name| section.measured.get(name).and_then(serde_json::Value::as_u64);
     let (lines, kept) =
         (number("lines").unwrap_or(0), number("kept_for_the_slow_one").unwrap_or(0));
     if section.wrong.is_none() && lines > 0 && kept > 0 {
         Verdict::Holds(format!(
-            "a chat room of a factory, a line receiver ({lines} lines), a time-out and a thread \
-             pool; one who did not read was cut off with {} KiB kept for them",
+            "a chat room of a factory, a line receiver ({lines} lines), a timeout and a thread \
+             pool; a member that did not read was disconnected, with {} KiB kept for it",
             kept / 1024
         ))
     } else {
-        Verdict::Fails("the chat room did not come to its end".to_string())
+        Verdict::Fails("the script of the chat room did not end".to_string())
     }
 }
 
-/// Somebody in the room, as the script below sees him.
+/// A client of the room, as the script below uses it.
 #[derive(Clone)]
 struct Visitor {
     heard: DeferredQueue<String>,
@@ -126,7 +126,7 @@ impl Visitor {
         }
     }
 
-    fn reads_no_more(&self) {
+    fn stops_reading(&self) {
         if let Some(transport) = &*self.transport.borrow() {
             transport.pause_producing();
         }
@@ -173,16 +173,16 @@ fn show(section: &mut Section) -> io::Result<()> {
     section.measure("kept_for_the_slow_one", room.kept.get().into());
     let rate = room.lines.get() as f64 / seconds;
     section.measure("lines_per_s", rate.into());
-    section.shown.push(format!("  {rate:>9.0} lines a second, of {} in all", room.lines.get()));
-    section.shown.push(format!("  {sent:>9} bytes went to dan before he was cut off;"));
+    section.shown.push(format!("  {rate:>9.0} lines per second, {} in all", room.lines.get()));
+    section.shown.push(format!("  {sent:>9} bytes were sent to dan until he was disconnected;"));
     section.shown.push(format!(
-        "  {:>9} of them were kept here, the others are in his buffers",
+        "  {:>9} of them were kept here, the others are in the kernel's buffers",
         room.kept.get()
     ));
     Ok(())
 }
 
-/// What happens in the room; how many bytes it took until the slow one was cut off.
+/// What happens in the room; how many bytes were sent until the slow member was disconnected.
 async fn play(room: Rc<Room>, address: SocketAddr, seen: Transcript) -> Result<u64, Failure> {
     let reactor = room.reactor.clone();
     let ann = Visitor::connect(&reactor, address).await?;
@@ -203,14 +203,14 @@ async fn play(room: Rc<Room>, address: SocketAddr, seen: Transcript) -> Result<u
     seen.hears("ann", &ann).await?;
     ben.heard.get().await?;
 
-    room.patience.set(Duration::from_millis(20));
+    room.name_timeout.set(Duration::from_millis(20));
     let mute = Visitor::connect(&reactor, address).await?;
     mute.heard.get().await?;
     seen.note("mute connects and says nothing");
     seen.hears("mute", &mute).await?;
     seen.hears("mute", &mute).await?;
 
-    room.patience.set(PATIENCE);
+    room.name_timeout.set(NAME_TIMEOUT);
     let cid = Visitor::connect(&reactor, address).await?;
     cid.heard.get().await?;
     seen.says("cid", &cid, &"blah ".repeat(LONGEST));
@@ -221,9 +221,9 @@ async fn play(room: Rc<Room>, address: SocketAddr, seen: Transcript) -> Result<u
     seen.says("dan", &dan, "dan");
     seen.hears("ann", &ann).await?;
     ben.heard.get().await?;
-    dan.reads_no_more();
+    dan.stops_reading();
     room.slow.set(Duration::from_millis(20));
-    seen.note("dan reads no more, and ann goes on and on");
+    seen.note("dan stops reading, and ann keeps talking");
     let sent = flood(&ann, &ben).await?;
     seen.hears("ann", &ann).await?;
     seen.says("ben", &ben, "/quit");
@@ -231,8 +231,7 @@ async fn play(room: Rc<Room>, address: SocketAddr, seen: Transcript) -> Result<u
     Ok(sent)
 }
 
-/// Has `from` talk until the room says that it has cut somebody off; nobody gets ahead of `to`,
-/// who reads.
+/// Makes `from` talk until the room has disconnected a member, and `to` read all of it.
 async fn flood(from: &Visitor, to: &Visitor) -> Result<u64, Failure> {
     const AT_ONCE: usize = 64;
     const TOO_MUCH: u64 = 1 << 30;
@@ -245,10 +244,10 @@ async fn flood(from: &Visitor, to: &Visitor) -> Result<u64, Failure> {
             sent += line.len() as u64;
         }
         for _ in 0..AT_ONCE {
-            if to.heard.get().await?.contains("cut off") {
+            if to.heard.get().await?.contains("is disconnected") {
                 return Ok(sent);
             }
         }
     }
-    Err(io::Error::other("nobody was cut off").into())
+    Err(io::Error::other("no member was disconnected").into())
 }

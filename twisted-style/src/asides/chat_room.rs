@@ -1,6 +1,6 @@
-//! The chat room of the aside `protocols`: a protocol a visitor, one factory, lines, a timer for
-//! those who do not say who they are, a thread for those who ask for something long, and no
-//! patience with those who do not read.
+//! The chat room of the aside `protocols`: one protocol per member, one factory, lines, a timeout
+//! for clients that do not send a name, a thread for a long computation, and a limit for members
+//! that do not read.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,25 +14,25 @@ use crate::twisted::protocol::Protocol;
 use crate::twisted::reactor::Reactor;
 use crate::twisted::transport::Transport;
 
-/// A line may have so many bytes, as may everything else that somebody else decides.
+/// The most bytes of a line, and of everything else whose size a client decides.
 pub(super) const LONGEST: usize = 512;
 
-/// How long one may be behind with reading before one is cut off.
+/// How long a member may stop reading before it is disconnected.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// How long one may take to say who one is.
-pub(super) const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a client may take to send its name.
+pub(super) const NAME_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Whoever is in the room.
+/// The members of the room.
 pub(super) struct Room {
     pub(super) reactor: Reactor,
     members: RefCell<BTreeMap<String, Transport>>,
-    pub(super) patience: Cell<Duration>,
+    pub(super) name_timeout: Cell<Duration>,
     pub(super) slow: Cell<Duration>,
-    /// Who has more to read than the transport likes to keep: all others are not read meanwhile.
+    /// Members that do not read what is sent to them: meanwhile no member is read.
     behind: RefCell<BTreeSet<String>>,
     pub(super) lines: Cell<u64>,
-    /// How much was kept for the last one who was cut off, in bytes.
+    /// How many bytes were kept for the last member that was disconnected.
     pub(super) kept: Cell<usize>,
 }
 
@@ -41,7 +41,7 @@ impl Room {
         Rc::new(Room {
             reactor: reactor.clone(),
             members: RefCell::default(),
-            patience: Cell::new(PATIENCE),
+            name_timeout: Cell::new(NAME_TIMEOUT),
             slow: Cell::new(SLOW),
             behind: RefCell::default(),
             lines: Cell::new(0),
@@ -59,7 +59,7 @@ impl Room {
         Ok(())
     }
 
-    /// Writes to all but one. What somebody does not take is kept, and when that becomes too much
+    /// Writes to all but one. What a member does not read is kept; when that becomes too much,
     /// `pause_producing` is called.
     fn tell_others(&self, but: &str, line: &str) {
         let line = format!("{line}\n");
@@ -70,8 +70,8 @@ impl Room {
         }
     }
 
-    /// Nobody is read while somebody is behind: the room is as fast as its slowest reader, for a
-    /// second at most.
+    /// No member is read while one of them is behind: the room is as fast as its slowest reader,
+    /// for a second at most.
     fn fall_behind(&self, name: &str) {
         self.behind.borrow_mut().insert(name.to_string());
         for transport in self.members.borrow().values() {
@@ -106,7 +106,7 @@ impl Room {
 struct Member {
     room: Rc<Room>,
     name: Option<String>,
-    /// What is still to come of a paste, and what has come.
+    /// How many bytes of a paste are missing, and those that have arrived.
     paste: (usize, Vec<u8>),
 }
 
@@ -121,7 +121,7 @@ impl LineProtocol for Member {
     const MAX_LENGTH: usize = LONGEST + 1; // nc ends a line with \n, telnet with \r\n
 
     fn connection_made(&mut self, lines: &Lines) {
-        lines.set_timeout(Some(self.room.patience.get()));
+        lines.set_timeout(Some(self.room.name_timeout.get()));
         lines.send_line(b"* who are you?");
     }
 
@@ -132,7 +132,7 @@ impl LineProtocol for Member {
             return self.line_length_exceeded(lines, line);
         }
         let line = printable(line.trim_ascii_end());
-        let Some(name) = &self.name else { return self.come_in(lines, &line) };
+        let Some(name) = &self.name else { return self.register(lines, &line) };
         match line.split_once(' ').unwrap_or((&line, "")) {
             ("/who", _) => lines.send_line(format!("* here: {}", self.room.names(name)).as_bytes()),
             ("/me", _) => lines.send_line(format!("* {name} at {}", lines.peer()).as_bytes()),
@@ -170,14 +170,14 @@ impl LineProtocol for Member {
 
     fn timeout_connection(&mut self, lines: &Lines) {
         if self.name.is_some() {
-            return self.cut_off(lines);
+            return self.disconnect(lines);
         }
         lines.send_line(b"* no name, no chat");
         lines.lose_connection();
     }
 
     fn pause_producing(&mut self, lines: &Lines) {
-        let Some(name) = &self.name else { return self.cut_off(lines) };
+        let Some(name) = &self.name else { return self.disconnect(lines) };
         self.room.fall_behind(name);
         lines.set_timeout(Some(self.room.slow.get()));
     }
@@ -193,18 +193,19 @@ impl LineProtocol for Member {
         let Some(name) = self.name.take() else { return };
         self.room.members.borrow_mut().remove(&name);
         self.room.catch_up(&name);
-        let how = reason.map_or_else(|error| format!("is cut off: {error}"), |()| "left".into());
+        let how =
+            reason.map_or_else(|error| format!("is disconnected: {error}"), |()| "left".into());
         self.room.tell_others(&name, &format!("* {name} {how}"));
     }
 }
 
 impl Member {
-    fn cut_off(&self, lines: &Lines) {
+    fn disconnect(&self, lines: &Lines) {
         self.room.kept.set(lines.buffered());
         lines.fail_connection(io::Error::other("does not read"));
     }
 
-    fn come_in(&mut self, lines: &Lines, name: &str) {
+    fn register(&mut self, lines: &Lines, name: &str) {
         let room = &self.room;
         if name.is_empty() || name.len() > 16 || !name.chars().all(char::is_alphanumeric) {
             return lines.send_line(b"* a name has 1 to 16 letters; who are you?");
@@ -222,7 +223,7 @@ impl Member {
         self.name = Some(name.to_string());
     }
 
-    /// Counting takes its time: in a thread, or the whole room would wait for it.
+    /// Counting takes long: it is done in a thread, or the whole room would wait for it.
     fn count(&self, lines: &Lines, name: &str, below: &str) {
         let Some(below) = below.parse().ok().filter(|below| *below <= 10_000_000_u32) else {
             return lines.send_line(b"* /primes takes a number up to 10000000");
@@ -236,12 +237,12 @@ impl Member {
     }
 }
 
-/// One end of a conversation, for the aside `clock`.
-pub(crate) fn somebody(reactor: &Reactor) -> impl Protocol {
+/// A member of an empty room, for the aside `clock`.
+pub(crate) fn one_member(reactor: &Reactor) -> impl Protocol {
     LineReceiver::new(Member::new(Room::new(reactor)))
 }
 
-/// What a terminal shows as it is: nothing that moves its cursor or changes its colors.
+/// Without control characters: nothing that moves a terminal's cursor or changes its colors.
 fn printable(text: &[u8]) -> String {
     String::from_utf8_lossy(text).chars().filter(|letter| !letter.is_control()).collect()
 }

@@ -1,4 +1,4 @@
-//! The aside `clock`: twelve seconds by hand, and what the tests of this style do with that.
+//! The aside `clock`: twelve seconds on a clock that is set by hand, and what tests do with it.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use common::registry::Flags;
 use common::report::section::Section;
 
-use super::chat_room::somebody;
+use super::chat_room::one_member;
 use crate::twisted::clock::Clock;
 use crate::twisted::cooperator::{CooperativeTask, Cooperator};
 use crate::twisted::defer::Deferred;
@@ -44,14 +44,13 @@ fn show(section: &mut Section) -> io::Result<()> {
     let start = Instant::now();
     let beats = an_hour();
     let took = start.elapsed();
-    section.answer.push(format!("  an hour of a heart that beats every second: {beats} beats"));
+    section.answer.push(format!("  an hour of a heart that beats once per second: {beats} beats"));
     let reactor = Reactor::new()?;
-    for (says, patience) in [("", 59), ("", 60), ("ann\n", 60)] {
-        let heard = visit(&reactor, says, patience);
-        let says = if says.is_empty() { "nothing" } else { says.trim() };
-        section
-            .answer
-            .push(format!("  the chat room, to one who says {says:<7} {patience} s: {heard}"));
+    for (says, seconds) in [("", 59), ("", 60), ("ann\n", 60)] {
+        let heard = visit(&reactor, says, seconds);
+        let who = if says.is_empty() { "that says nothing" } else { "that says its name" };
+        let client = format!("a chat client {who}, {seconds} s");
+        section.answer.push(format!("  {client:<40}{heard}"));
     }
     section.measure("an_hour_took_us", (took.as_micros() as u64).into());
     section.shown.push(format!("  that hour took {} µs", took.as_micros()));
@@ -106,7 +105,7 @@ const STRIPS: [(&str, SetUp); 6] = [
     }),
 ];
 
-/// Nobody looks at it: its errors are reported as unhandled.
+/// Drops it: its errors are reported as unhandled.
 fn ignore(deferred: Deferred<()>) {
     drop(deferred);
 }
@@ -136,7 +135,7 @@ fn turns() -> String {
     steps.take()
 }
 
-/// Two steps, a pause, two more, an end.
+/// Two steps, a pause, then resumed and stopped.
 fn controlled() -> String {
     let (clock, log) = (Clock::new(), Rc::new(RefCell::new(String::new())));
     let cooperator = Cooperator::new(&clock);
@@ -175,7 +174,7 @@ fn an_hour() -> u32 {
     beats.get()
 }
 
-/// A visitor in memory: says something, and keeps what was said last.
+/// A client in memory: says something, and keeps the last line received.
 struct Visitor(&'static str, Rc<RefCell<String>>);
 
 impl Protocol for Visitor {
@@ -193,14 +192,14 @@ impl Protocol for Visitor {
     }
 }
 
-/// A visit of the chat room, no reactor running: what was heard last.
-fn visit(reactor: &Reactor, says: &'static str, patience: u32) -> String {
+/// A visit to the chat room, no reactor running: the last line received.
+fn visit(reactor: &Reactor, says: &'static str, seconds: u32) -> String {
     let clock = Clock::new();
     let heard = Rc::new(RefCell::new(String::new()));
     let visitor = Visitor(says, heard.clone());
-    let mut pump = IoPump::connect(visitor, somebody(reactor), &clock, 1024);
+    let mut pump = IoPump::connect(visitor, one_member(reactor), &clock, 1024);
     pump.flush();
-    clock.advance(SECOND * patience);
+    clock.advance(SECOND * seconds);
     pump.flush();
     heard.take()
 }

@@ -1,5 +1,5 @@
-//! The aside `deferreds`: a value and an error on their way down a chain, then each rule by
-//! itself, then how far it goes.
+//! The aside `deferreds`: a value and an error on their way down a chain, then one rule after the
+//! other, then very long chains.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
@@ -41,7 +41,7 @@ pub fn aside(_: &Flags) -> Section {
         section.answer.push(format!("{word} {:<28} {end}", "down the chain"));
         said.push(end);
     }
-    section.shown.push("        · passed by    ✗ an error, from there to the next errback".into());
+    section.shown.push("        · skipped    ✗ an error, which goes to the next errback".into());
     section.measure("ends", said.into());
     for (name, rule) in RULES {
         section.answer.push(format!("{name:<32} {}", rule(&seen)));
@@ -50,7 +50,7 @@ pub fn aside(_: &Flags) -> Section {
     section
 }
 
-/// W3: values take the callbacks, errors take the errbacks, and an errback leads back.
+/// W3: values go to the callbacks, errors to the errbacks, and an errback may return a value.
 pub fn chains(section: &Section) -> Verdict {
     let ends = section.measured.get("ends").cloned().unwrap_or_default();
     let grew = section.measured.get("stack_grew_by").and_then(serde_json::Value::as_u64);
@@ -129,7 +129,7 @@ fn travel(word: &'static str) -> ([String; 4], String) {
     (stations.take(), result_of(chain))
 }
 
-/// What a Deferred has come to, or that it has not.
+/// The result of a Deferred, or that it has none yet.
 fn result_of<T: Display>(deferred: Deferred<T>) -> String {
     let result = Rc::new(RefCell::new("waits".to_string()));
     let came = result.clone();
@@ -157,7 +157,7 @@ const RULES: [Rule; 11] = [
     ("DeferredSemaphore(2)", semaphore),
     ("DeferredLock, b has cancelled", lock),
     ("DeferredQueue", queue),
-    ("the last one lets go of an error", unhandled),
+    ("an error without an errback", unhandled),
 ];
 
 fn paused(seen: &Seen) -> String {
@@ -181,7 +181,7 @@ fn maybe(_: &Seen) -> String {
 fn cancelled(seen: &Seen) -> String {
     let (resolver, deferred) = Deferred::<i32>::new();
     let canceller = seen.clone();
-    let deferred = deferred.with_canceller(move || canceller.note("called off"));
+    let deferred = deferred.with_canceller(move || canceller.note("canceller called"));
     let chain = deferred.add_callback(|n| Ok(n + 1));
     chain.cancel();
     resolver.callback(1); // too late
@@ -283,7 +283,7 @@ fn unhandled(seen: &Seen) -> String {
     seen.words()
 }
 
-/// A chain, a tower, a ring: how far they go and what they cost.
+/// A chain, nested Deferreds, a ring: that they work at any length, and what they cost.
 fn far(section: &mut Section) {
     const DEEP: u32 = 100_000;
 

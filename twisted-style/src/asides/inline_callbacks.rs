@@ -15,7 +15,7 @@ use crate::twisted::gather::gather_results;
 use crate::twisted::inline::inline_callbacks;
 use crate::twisted::reactor::Reactor;
 
-// What the two cost together: the page shows these lines.
+// The aside shows the lines from here.
 fn by_callbacks(shop: &Shop, name: &'static str) -> Deferred<u32> {
     let (orders, prices) = (shop.clone(), shop.clone());
     shop.customer(name)
@@ -38,15 +38,15 @@ fn inline(shop: &Shop, name: &'static str) -> Deferred<u32> {
         Ok(sum)
     })
 }
-// So much for them.
+// The aside shows the lines up to here.
 
-/// Answers a question after a millisecond, as something far away would.
+/// Answers a question after a millisecond, as a remote service does.
 #[derive(Clone)]
 struct Shop(Reactor, Rc<RefCell<Vec<String>>>);
 
 impl Shop {
     fn customer(&self, name: &'static str) -> Deferred<u32> {
-        let known = if name == "ann" { Ok(7) } else { Err(nobody(name)) };
+        let known = if name == "ann" { Ok(7) } else { Err(unknown(name)) };
         self.later(format!("customer({name})"), known)
     }
 
@@ -65,22 +65,23 @@ impl Shop {
         later.add_callbacks(
             |()| answer,
             move |failure| {
-                asked.borrow_mut().push("called off".to_string());
+                asked.borrow_mut().push("cancelled".to_string());
                 Err(failure)
             },
         )
     }
 }
 
-fn nobody(name: &str) -> Failure {
+fn unknown(name: &str) -> Failure {
     io::Error::new(io::ErrorKind::NotFound, format!("no customer {name}")).into()
 }
 
 pub fn aside(_: &Flags) -> Section {
     let mut section = Section::default();
     let source = include_str!("inline_callbacks.rs").lines();
-    let source = source.skip_while(|line| !line.starts_with("// What the two")).skip(1);
-    let source = source.take_while(|line| !line.starts_with("// So much"));
+    let source =
+        source.skip_while(|line| !line.starts_with("// The aside shows the lines from")).skip(1);
+    let source = source.take_while(|line| !line.starts_with("// The aside shows the lines up"));
     section.shown.extend(source.map(|line| format!("  {line}").trim_end().to_string()));
     match run() {
         Ok(answer) => section.answer = answer,
@@ -104,7 +105,7 @@ fn run() -> io::Result<Vec<String>> {
     Ok(lines)
 }
 
-/// What came of it, and what the shop was asked for.
+/// The result, and what the shop was asked for.
 fn ask(total: Total, name: &'static str, cancel: bool) -> io::Result<(String, String)> {
     let reactor = Reactor::new()?;
     let shop = Shop(reactor.clone(), Rc::default());

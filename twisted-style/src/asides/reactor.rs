@@ -25,8 +25,8 @@ use crate::twisted::transport::Transport;
 
 const SOON: Duration = Duration::from_millis(1);
 
-/// A net, for what cannot fail to come.
-const NET: Duration = Duration::from_secs(10);
+/// A safety timeout.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 pub fn aside(_: &Flags) -> Section {
     let mut section = Section::default();
@@ -45,13 +45,13 @@ fn climb(section: &mut Section) -> io::Result<()> {
         ("call_when_running", in_the_order_asked_for()?),
         ("call_later", in_the_order_of_time()?),
         ("listen_tcp, connect_tcp", both_ends_on_one_thread()?),
-        ("stop_listening", nobody_listens()?),
+        ("stop_listening", no_new_connections()?),
         ("register_producer", as_fast_as_the_slower_one(section)?),
         ("add_reader", until_its_end()?),
         ("call_from_thread", on_the_thread_of_the_reactor()?),
         ("defer_to_thread", the_reactor_goes_on()?),
         ("suggest_thread_pool_size", so_many_threads()?),
-        ("add_system_event_trigger", last_wishes()?),
+        ("add_system_event_trigger", before_and_after_shutdown()?),
         ("a panic in a protocol", one_connection_less()?),
     ];
     for (n, (call, does)) in steps.into_iter().enumerate() {
@@ -148,15 +148,15 @@ struct Echo(Rc<Seen>);
 
 #[derive(Default)]
 struct Seen {
-    /// The most that the echo had to keep, in bytes.
+    /// The most bytes that the echo has buffered.
     kept: Cell<usize>,
-    /// Who is not reading yet.
+    /// The client, which is not reading yet.
     idle: RefCell<Option<Transport>>,
 }
 
 impl Protocol for Echo {
     fn connection_made(&mut self, transport: &Transport) {
-        // Who does not take the answers is not asked for more.
+        // Reads no more from a client that does not read the answers.
         transport.register_producer(transport.clone());
     }
 
@@ -173,7 +173,7 @@ impl Protocol for Echo {
     }
 }
 
-/// Says its words and that there are no more, then listens.
+/// Sends its words and the end of its stream, then reads the answer.
 struct Ask(&'static str, Option<Resolver<String>>);
 
 impl Protocol for Ask {
@@ -203,7 +203,7 @@ impl Protocol for Ask {
 
 fn ask(reactor: &Reactor, address: SocketAddr, words: &'static str) -> Deferred<String> {
     let (resolver, answer) = Deferred::new();
-    reactor.connect_tcp(address, Ask(words, Some(resolver)), NET);
+    reactor.connect_tcp(address, Ask(words, Some(resolver)), DEADLINE);
     answer
 }
 
@@ -220,7 +220,7 @@ fn both_ends_on_one_thread() -> io::Result<String> {
 }
 
 /// 5: a connection that is there stays, a new one is refused.
-fn nobody_listens() -> io::Result<String> {
+fn no_new_connections() -> io::Result<String> {
     let (reactor, (listener, address)) = (Reactor::new()?, listen()?);
     let port = reactor.listen_tcp(listener, |_| Some(Echo::default()))?;
     let late = reactor.clone();
@@ -231,7 +231,7 @@ fn nobody_listens() -> io::Result<String> {
     reactor.run_until(answers).map_err(failed)
 }
 
-/// Sends much, a little at a time, and reads nothing before the echo has had to pause.
+/// Sends a lot, a little at a time, and reads nothing until the echo has had to pause.
 struct Flood {
     to_send: usize,
     received: usize,
@@ -239,7 +239,7 @@ struct Flood {
     done: Option<Resolver<usize>>,
 }
 
-/// More than all buffers of the kernel hold, there and back.
+/// More bytes than all buffers of the kernel hold, in both directions.
 const FLOOD: usize = 32 << 20;
 
 impl Protocol for Flood {
@@ -279,11 +279,11 @@ fn as_fast_as_the_slower_one(section: &mut Section) -> io::Result<String> {
     reactor.listen_tcp(listener, move |_| Some(echo.clone()))?;
     let (done, all) = Deferred::new();
     let flood = Flood { to_send: FLOOD, received: 0, seen: seen.clone(), done: Some(done) };
-    reactor.connect_tcp(address, flood, NET);
+    reactor.connect_tcp(address, flood, DEADLINE);
     let all = reactor.run_until(all).map_err(failed)?;
     section.measure("kept_by_the_echo", seen.kept.get().into());
     let little = seen.kept.get() <= 64 * 1024 + READ;
-    Ok(said(little, &format!("{} MiB went round, 128 KiB kept at most", all >> 20)))
+    Ok(said(little, &format!("{} MiB echoed, at most 128 KiB buffered", all >> 20)))
 }
 
 /// 7
@@ -315,7 +315,7 @@ fn on_the_thread_of_the_reactor() -> io::Result<String> {
     let (sender, called_on) = mpsc::channel();
     let caller = thread::spawn(move || {
         from_threads.call_from_thread(move |reactor| {
-            // Fails only if nobody wants to know.
+            // Fails only if the receiver is gone.
             let _ = sender.send(thread::current().id());
             reactor.stop();
         });
@@ -323,23 +323,23 @@ fn on_the_thread_of_the_reactor() -> io::Result<String> {
     reactor.run();
     caller.join().map_err(|_| io::Error::other("a thread panicked that only calls"))?;
     let here = called_on.try_iter().all(|id| id == thread::current().id());
-    Ok(said(here, "asked for in a thread, called on the reactor's"))
+    Ok(said(here, "called by a thread, run on the reactor's thread"))
 }
 
-/// 9: the thread waits for a word that only the reactor can give it.
+/// 9: the thread waits for a message that only the reactor can send.
 fn the_reactor_goes_on() -> io::Result<String> {
     let reactor = Reactor::new()?;
     let (word, blocked) = mpsc::channel();
     reactor.call_later(SOON, move || {
-        // Fails only if the job has given up.
+        // Fails only if the job has timed out.
         let _ = word.send(());
     });
-    let job = reactor.defer_to_thread(move || Ok(blocked.recv_timeout(NET).is_ok()));
+    let job = reactor.defer_to_thread(move || Ok(blocked.recv_timeout(DEADLINE).is_ok()));
     let went_on = reactor.run_until(job).map_err(failed)?;
     Ok(said(went_on, "the thread blocks, the reactor goes on"))
 }
 
-/// 10: each job waits for another one beside it, so two do run at once; more never do.
+/// 10: each job waits for another one, so two run at once; never more than two.
 fn so_many_threads() -> io::Result<String> {
     let reactor = Reactor::new()?;
     reactor.suggest_thread_pool_size(2);
@@ -360,7 +360,7 @@ fn so_many_threads() -> io::Result<String> {
 }
 
 /// 11
-fn last_wishes() -> io::Result<String> {
+fn before_and_after_shutdown() -> io::Result<String> {
     let (reactor, log) = (Reactor::new()?, Log::default());
     let (before, after) = (log.clone(), log.clone());
     let later = reactor.clone();
@@ -382,10 +382,10 @@ fn one_connection_less() -> io::Result<String> {
     let quiet = Quiet::begin();
     let answers = reactor.run_until(gather_results(asked.into())).map_err(failed);
     drop(quiet);
-    Ok(format!("that one is {}", answers?.join(", the next one says ")))
+    Ok(format!("its connection is {}", answers?.join(", the next one says ")))
 }
 
-/// No message on stderr for a panic that is wanted.
+/// No message on stderr for a panic on purpose.
 struct Quiet(Option<Hook>);
 
 type Hook = Box<dyn Fn(&std::panic::PanicHookInfo<'_>) + Sync + Send>;

@@ -8,7 +8,7 @@ use common::report::section::Section;
 use crate::twisted::defer::{Deferred, succeed};
 use crate::twisted::reactor::Reactor;
 
-/// What these calls cost, from making the call to the return from what was called.
+/// What these calls cost, from the call until the called function has returned.
 pub(super) fn measure(section: &mut Section) -> io::Result<()> {
     const CALLS: u32 = 10_000;
     const TRIPS: u32 = 200;

@@ -1,43 +1,43 @@
-//! What a chain of Deferreds is made of, from where a result comes to where it goes: cancelled at
-//! its beginning, and run in a loop.
+//! The links of a chain of Deferreds: how a chain is cancelled at its beginning, and how its
+//! callbacks are run in a loop.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
-/// What a Deferred's result comes from: the Deferred before it in its chain, a canceller, or an
-/// `async` block.
+/// Where the result of a Deferred comes from: the Deferred before it in its chain, a canceller, or
+/// an `async` block.
 pub(super) trait Origin {
-    /// What this one waits for in turn.
+    /// What this one waits for itself.
     fn upstream(&self) -> Option<Rc<dyn Origin>> {
         None
     }
 
-    /// Whether it has been told to run and has not yet.
+    /// Whether it is queued to run and has not run yet.
     fn ready(&self) -> bool {
         false
     }
 
-    /// Runs what [`ready`](Origin::ready) tells of.
+    /// Runs what is [`ready`](Origin::ready).
     fn run(self: Rc<Self>) {}
 
-    /// Cancels what begins here.
-    fn call_off(self: Rc<Self>);
+    /// Cancels the chain that begins here.
+    fn cancel(self: Rc<Self>);
 
-    /// Whether it has no result and none to come from what is ready.
+    /// Whether it has no result yet, and nothing is ready that will give one.
     fn pending(&self) -> bool {
         false
     }
 
     /// Whether it is a canceller that has been called.
-    fn called_off(&self) -> bool {
+    fn cancelled(&self) -> bool {
         false
     }
 }
 
-/// Cancels what `at` waits for at the far end of its chain. What is there and ready to run comes
-/// first: to whoever fired it, it has run.
+/// Cancels what `at` waits for: the beginning of its chain. Callbacks that are ready run first:
+/// for the caller that fired their Deferred, they have run already.
 pub(super) fn cancel(at: &Rc<dyn Origin>) {
     loop {
         let mut first = at.clone();
@@ -45,14 +45,14 @@ pub(super) fn cancel(at: &Rc<dyn Origin>) {
             first = upstream;
         }
         if !first.ready() {
-            return first.call_off();
+            return first.cancel();
         }
         run_now(first);
     }
 }
 
 thread_local! {
-    /// What the step that runs now has made ready; `None` while no step runs.
+    /// What the running step has made ready; `None` while no step runs.
     static MADE_READY: RefCell<Option<VecDeque<Rc<dyn Origin>>>> = const { RefCell::new(None) };
 }
 
@@ -70,15 +70,15 @@ pub(super) fn run_soon(step: Rc<dyn Origin>) {
     }
 }
 
-/// Runs `step`, then what it has made ready, each before what was ready already: a loop where
-/// calls inside calls would fill the stack.
+/// Runs `step`, then what it has made ready, before what was ready earlier. This is a loop:
+/// nested calls would fill the stack.
 pub(super) fn run_now(step: Rc<dyn Origin>) {
     let outer = MADE_READY.replace(Some(VecDeque::new()));
     let mut ready = VecDeque::from([step]);
     let mut panicked = None;
     while let Some(step) = ready.pop_front() {
-        // Callbacks' panics are caught where they are called. This one is of a canceller or a
-        // destructor: it goes to whoever fired or cancelled, when all the others have run.
+        // A panic of a callback is caught where the callback is called. This panic comes from a
+        // canceller or a destructor: the caller gets it when all other steps have run.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| step.run())) {
             panicked.get_or_insert(panic);
         }

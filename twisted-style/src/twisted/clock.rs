@@ -1,8 +1,8 @@
-//! Time, and what is to happen later: `reactor.callLater` and the `Clock` of `twisted.internet.task`.
+//! Time, and calls at a later time: `reactor.callLater` and `twisted.internet.task.Clock`.
 //!
-//! The reactor and a test use the same [`ReactorTime`]: the reactor's follows the time of day, that
-//! of a test's [`Clock`] stands still until somebody calls [`Clock::advance`]. What is written for the one runs on the
-//! other, and the tests of this style wait for nothing.
+//! The reactor and a test use the same [`ReactorTime`]. The reactor's follows the time of day; the
+//! one in a test's [`Clock`] stands still until [`Clock::advance`]. The same code runs on both, so
+//! the tests of this style do not wait.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) type Call = Box<dyn FnOnce()>;
 
-/// Farther than any program runs; what is due "never" is due then.
+/// Later than any program runs: when a call is due whose delay is too long to add.
 const FAR: Duration = Duration::from_hours(24 * 365);
 
 /// A handle on a queue of calls ordered by time; a clone is another handle on the same queue.
@@ -25,12 +25,12 @@ struct Timers {
     /// Calls that are due at the same time run in the order in which they were made.
     calls: RefCell<BTreeMap<(Instant, u64), Call>>,
     made: Cell<u64>,
-    /// Nothing is scheduled any more: the reactor has stopped.
+    /// The reactor has stopped: new calls are dropped.
     closed: Cell<bool>,
 }
 
 impl ReactorTime {
-    /// The time of a reactor: it goes by itself, and the reactor runs what is due.
+    /// The time of a reactor: it follows the time of day, and the reactor runs what is due.
     pub(crate) fn real() -> ReactorTime {
         ReactorTime::showing(None)
     }
@@ -66,8 +66,8 @@ impl ReactorTime {
         calls.first_key_value().map(|((due, _), _)| *due)
     }
 
-    /// Has `run` run what is due now. What these calls schedule in turn is due later: a real clock has
-    /// gone on by then, so a call that always schedules the next one starves nobody.
+    /// Passes the calls that are due now to `run`. What these calls schedule is due later: a call
+    /// that always schedules the next one does not block the reactor.
     pub(crate) fn run_due(&self, run: impl Fn(Call)) {
         let now = self.now();
         while let Some(call) = self.take_due(now) {
@@ -81,10 +81,10 @@ impl ReactorTime {
         (first.key().0 <= now).then(|| first.remove())
     }
 
-    /// Forgets all calls, those too that are still to be asked for.
+    /// Drops all calls, and those that are scheduled later.
     pub(crate) fn close(&self) {
         self.0.closed.set(true);
-        // Out of the queue before they are dropped: what they own may use this clock as it goes.
+        // Moved out before they are dropped: what they own may use this clock when it is dropped.
         let calls = self.0.calls.take();
         drop(calls);
     }
@@ -106,13 +106,13 @@ impl AsRef<ReactorTime> for ReactorTime {
 pub struct Clock(ReactorTime);
 
 impl Clock {
-    /// A clock that nobody has set forward yet.
+    /// A clock that has not been advanced yet.
     #[allow(clippy::new_without_default)] // as its neighbors are made
     pub fn new() -> Clock {
         Clock(ReactorTime::showing(Some(Instant::now())))
     }
 
-    /// Sets the clock forward and runs what has become due, in the order of time.
+    /// Advances the clock and runs the calls that are due, in the order of their time.
     pub fn advance(&self, by: Duration) {
         let timers = &self.0.0;
         timers.by_hand.set(Some(self.now() + by));
@@ -134,21 +134,21 @@ impl AsRef<ReactorTime> for Clock {
     }
 }
 
-/// A call that is to come (`IDelayedCall`). Dropping it does not call it off.
+/// A call at a later time (`IDelayedCall`). Dropping it does not cancel it.
 pub struct DelayedCall {
     clock: ReactorTime,
     key: Cell<(Instant, u64)>,
 }
 
 impl DelayedCall {
-    /// Calls it off. False if there was nothing left to call off.
+    /// Cancels it. False if it has been made or cancelled already.
     #[allow(clippy::must_use_candidate)]
     pub fn cancel(&self) -> bool {
         let call = self.clock.0.calls.borrow_mut().remove(&self.key.get());
         call.is_some()
     }
 
-    /// Moves it: `delay` counts from now. False if it has been made or called off.
+    /// Moves it: `delay` counts from now. False if it has been made or cancelled already.
     #[allow(clippy::must_use_candidate)]
     pub fn reset(&self, delay: Duration) -> bool {
         let mut calls = self.clock.0.calls.borrow_mut();

@@ -1,5 +1,5 @@
-//! A connection: a wire, the protocol that speaks on it, and what the two want of each other.
-//! The same for a socket in the reactor and for memory in a test.
+//! A connection: a wire and the protocol that speaks on it. The same for a socket in the reactor
+//! and for memory in a test.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -13,13 +13,13 @@ use super::failure::Failure;
 use super::protocol::Protocol;
 use super::transport::Transport;
 
-/// What a connection is carried by: a socket, or memory in a test. Calls never wait, they fail
-/// with `WouldBlock`.
+/// What carries the bytes of a connection: a socket, or memory in a test. Calls never wait: they
+/// fail with `WouldBlock`.
 pub(crate) trait Wire {
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>;
     fn send(&self, data: &[u8]) -> io::Result<usize>;
     fn close_write(&self) -> io::Result<()>;
-    /// Has the peer see an error instead of an end when this is dropped.
+    /// Makes the peer see an error (RST) instead of an end when this is dropped.
     fn reset(&self);
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct Connection<W> {
 
 impl<W: Wire> Connection<W> {
     pub(crate) fn new(wire: W, transport: Transport, protocol: Box<dyn Protocol>) -> Connection<W> {
-        transport.0.marked.set(false); // what was asked for earlier found nobody who does it
+        transport.0.marked.set(false); // an earlier mark found no connection in the reactor
         transport.mark();
         Connection { wire, transport, protocol: RefCell::new(protocol) }
     }
@@ -69,7 +69,7 @@ impl<W: Wire> Connection<W> {
     pub(crate) fn never(transport: &Transport, mut protocol: Box<dyn Protocol>, why: io::Error) {
         transport.set_timeout(None);
         transport.end(Ok(()));
-        // A panic has no connection left to end.
+        // A panic has no connection to close.
         let told = catch_unwind(AssertUnwindSafe(|| protocol.connection_failed(why)));
         drop(told);
     }
@@ -110,8 +110,8 @@ impl<W: Wire> Connection<W> {
         }
     }
 
-    /// Does what has been asked for since the last time: sends, closes, tells the protocol. Says
-    /// what the connection then waits for.
+    /// Does what has been asked for since the last call: sends, closes, tells the protocol. Returns
+    /// what the connection waits for then.
     pub(crate) fn settle(&self) -> Waits {
         let channel = &*self.transport.0;
         channel.marked.set(false);
@@ -147,7 +147,7 @@ impl<W: Wire> Connection<W> {
         }
     }
 
-    /// Tells the protocol why the connection is over. The last that it hears.
+    /// Tells the protocol why the connection is over: its last event.
     pub(crate) fn lost(&self) {
         let channel = &*self.transport.0;
         self.transport.set_timeout(None);
@@ -162,8 +162,8 @@ impl<W: Wire> Connection<W> {
             Err(error) if !was_connected => protocol.connection_failed(error),
             reason => protocol.connection_lost(reason),
         });
-        // The protocol is likely to own a clone of the transport, but nothing owns the protocol
-        // beside this connection: that goes now, and what was not sent with it.
+        // The protocol often owns a clone of the transport, so the transport may live on: what
+        // was not sent is dropped now.
         channel.output.take();
         channel.sent.set(0);
     }
@@ -207,7 +207,7 @@ impl<W: Wire> Connection<W> {
         let producer = channel.producer.borrow().clone();
         let more = producer.is_some_and(|it| channel.producer_resumed.get() && !it.finished());
         if more {
-            return; // it has been told to go on, and begins a little later
+            return; // it has been told to resume, and writes a little later
         }
         if channel.losing.get() {
             self.transport.end(Ok(()));

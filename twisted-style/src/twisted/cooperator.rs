@@ -31,7 +31,7 @@ struct Cooperative {
     /// Borrowed while it takes a step.
     steps: RefCell<Steps>,
     waiting: RefCell<Vec<Resolver<()>>>,
-    /// What it has come to.
+    /// Its result.
     result: RefCell<Option<Result<(), Failure>>>,
     pauses: Cell<usize>,
     queued: Cell<bool>,
@@ -40,7 +40,7 @@ struct Cooperative {
 type Steps = Box<dyn Iterator<Item = Deferred<()>>>;
 
 impl Cooperator {
-    /// Twisted gives the tasks 10 ms at a time; here it is 1 ms, which a heart beat survives.
+    /// Twisted gives the tasks 10 ms at a time; here it is 1 ms, so that a heartbeat is not late.
     pub fn new(clock: &impl AsRef<ReactorTime>) -> Cooperator {
         Cooperator::with_slice(clock, Duration::from_millis(1))
     }
@@ -143,7 +143,7 @@ impl Cooperator {
             Ok(()) => cooperator.resume(task),
             Err(failure) => task.end(Err(failure)),
         });
-        drop(rest); // what it comes to is told by `when_done`
+        drop(rest); // `when_done` gives the result
     }
 
     fn resume(&self, task: Rc<Cooperative>) {
@@ -155,7 +155,7 @@ impl Cooperator {
 }
 
 impl Cooperative {
-    /// Only what it comes to first counts.
+    /// Only the first result counts.
     fn end(&self, result: Result<(), Failure>) {
         if self.result.borrow().is_some() {
             return;
@@ -184,18 +184,18 @@ impl CooperativeTask {
         self.task.pauses.set(self.task.pauses.get() + 1);
     }
 
-    /// Goes on.
+    /// Resumes it.
     pub fn resume(&self) {
         self.cooperator.resume(self.task.clone());
     }
 
-    /// Takes no step any more; `when_done` fires a [`CancelledError`].
+    /// Stops it: it takes no more steps, and `when_done` fires a [`CancelledError`].
     pub fn stop(&self) {
         self.task.end(Err(CancelledError.into()));
     }
 
-    /// Fires when it has ended. As many may ask as like to; cancelling the answer does not stop
-    /// the task.
+    /// Fires when it has ended. It can be called any number of times; cancelling the Deferred does
+    /// not stop the task.
     pub fn when_done(&self) -> Deferred<()> {
         let (resolver, done) = Deferred::new();
         match &*self.task.result.borrow() {

@@ -1,16 +1,16 @@
-//! A [`Deferred`] is a result that is not there yet, with what is to be done with it when it is:
-//! Twisted's `twisted.internet.defer`.
+//! A [`Deferred`] is a result that is not there yet, and the callbacks that will get it: Twisted's
+//! `twisted.internet.defer`.
 //!
-//! Python's one object is two here, as its two users are: the producer has the [`Resolver`] and
-//! fires it once (by value: firing twice does not compile), the consumer has the `Deferred<T>` and
-//! adds callbacks, each of which says in its type what the next one gets.
+//! Python's one object is two here, because it has two users. The producer has the [`Resolver`] and
+//! fires it once (by value: firing twice does not compile). The consumer has the `Deferred<T>` and
+//! adds callbacks; the type of each says what the next one gets.
 //!
-//! One rule differs from Twisted's. A callback that fires another Deferred does not run that
-//! one's callbacks inside its own call; they run as soon as it has returned, before anything that
-//! was waiting already. The order stays Twisted's, and the stack does not grow with the chain: a
-//! ring of 130 `DeferredQueue`s ends in a `RecursionError` there, one of 100 000 goes round here.
-//! [`Deferred::cancel`] waits for nothing: callbacks of its chain that are still to run for a
-//! result that is there are run first, so no result is lost to a cancellation that came after it.
+//! One rule differs from Twisted's. If a callback fires another Deferred, the callbacks of that one
+//! do not run inside this call. They run as soon as it has returned, before anything that was ready
+//! earlier. The order is Twisted's, and the stack does not grow with the chain: in Twisted a ring
+//! of 130 `DeferredQueue`s ends in a `RecursionError`, here a ring of 100 000 works.
+//! [`Deferred::cancel`] first runs the callbacks of its chain whose result is already there: a
+//! result that came before the cancellation is not lost.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,21 +23,21 @@ use super::failure::{AbandonedError, CancelledError, Failure, TimeoutError, repo
 
 type Callback<T> = Box<dyn FnOnce(Result<T, Failure>)>;
 
-/// A result that is not there yet: the consumer's end. Dropping it calls nothing off; the result
-/// is then dropped when it comes, and an error among such results is reported.
-#[must_use = "a Deferred that nobody looks at hides its result"]
+/// A result that is not there yet: the consumer's end. Dropping it does not cancel anything: the
+/// result is dropped when it comes, and an error is reported.
+#[must_use = "a Deferred that is dropped hides its result"]
 pub struct Deferred<T: 'static>(pub(super) Rc<Core<T>>);
 
-/// The producer's end of a [`Deferred`]: fires it, once. Dropped without that, it fires an
-/// [`AbandonedError`], so that nobody waits for ever.
+/// The producer's end of a [`Deferred`]: fires it once. If it is dropped first, the Deferred fails
+/// with an [`AbandonedError`], so that no callback waits forever.
 pub struct Resolver<T: 'static>(pub(super) Rc<Core<T>>);
 
 /// What both ends share: 56 bytes for a small `T`. Two `RefCell`s would be 16 bytes more, in each
 /// of as many Deferreds as there are tasks.
 pub(super) struct Core<T: 'static> {
     state: Cell<State<T>>,
-    /// Where the result is to come from, for [`Deferred::cancel`]; nothing once it is there.
-    /// It closes a cycle until then, and every Core fires at last (see [`Resolver`]).
+    /// Where the result comes from, for [`Deferred::cancel`]; `None` when the result is there.
+    /// Until then this is a reference cycle; every Core fires in the end (see [`Resolver`]).
     pub(super) origin: Cell<Option<Rc<dyn Origin>>>,
 }
 
@@ -46,7 +46,7 @@ enum State<T> {
     Pending,
     /// The result goes to a callback.
     Waiting(Callback<T>),
-    /// The result is kept, and who awaits it is told.
+    /// The result is kept, and the block that awaits it is resumed.
     Awaited(Box<dyn FnOnce()>),
     Fired(Result<T, Failure>),
     /// A callback that has its result and is about to run.
@@ -55,7 +55,7 @@ enum State<T> {
     Spent,
 }
 
-/// Looks at what is in `cell`.
+/// Looks at the value in `cell`.
 fn look<V: Default, R>(cell: &Cell<V>, with: impl FnOnce(&V) -> R) -> R {
     let value = cell.take();
     let result = with(&value);
@@ -66,7 +66,7 @@ fn look<V: Default, R>(cell: &Cell<V>, with: impl FnOnce(&V) -> R) -> R {
 impl<T> Core<T> {
     fn fire(self: &Rc<Self>, result: Result<T, Failure>) {
         if !self.is_pending() {
-            return; // cancelled before: what comes now comes too late, and that is no error
+            return; // cancelled before: a late result is not an error
         }
         let origin = self.origin.take();
         match self.state.replace(State::Spent) {
@@ -91,7 +91,7 @@ impl<T> Core<T> {
         look(&self.origin, Clone::clone)
     }
 
-    /// Hands the result to `callback`: now, or when it comes.
+    /// Passes the result to `callback`: now, or when it comes.
     pub(super) fn when_fired(self: &Rc<Self>, callback: Callback<T>) {
         match self.state.replace(State::Spent) {
             State::Fired(result) => self.get_ready(callback, result),
@@ -107,10 +107,10 @@ impl<T> Core<T> {
         run_soon(self.clone());
     }
 
-    /// The result, if it is there. If not, it is kept when it comes, and `resume` is called.
+    /// The result, if it is there. If not, `resume` is called when it comes.
     ///
     /// # Panics
-    /// The result has been given away.
+    /// The result has been taken already.
     pub(super) fn take(&self, resume: impl FnOnce() + 'static) -> Option<Result<T, Failure>> {
         match self.state.replace(State::Spent) {
             State::Fired(result) => Some(result),
@@ -118,7 +118,7 @@ impl<T> Core<T> {
                 self.state.set(State::Awaited(Box::new(resume)));
                 None
             }
-            State::Ready(_) | State::Spent => panic!("this Deferred has given its result away"),
+            State::Ready(_) | State::Spent => panic!("this Deferred has no result any more"),
         }
     }
 }
@@ -140,9 +140,9 @@ impl<T> Origin for Core<T> {
         }
     }
 
-    fn call_off(self: Rc<Self>) {
+    fn cancel(self: Rc<Self>) {
         if let Some(origin) = self.origin() {
-            origin.call_off();
+            origin.cancel();
         }
         self.fire(Err(CancelledError.into()));
     }
@@ -165,8 +165,8 @@ impl<T> Drop for Core<T> {
 struct Canceller(RefCell<Option<Box<dyn FnOnce()>>>);
 
 impl Origin for Canceller {
-    fn call_off(self: Rc<Self>) {
-        run_now(self); // and what it makes ready: it may fire the Deferred by a detour
+    fn cancel(self: Rc<Self>) {
+        run_now(self); // and what it makes ready: it may fire the Deferred through another one
     }
 
     fn run(self: Rc<Self>) {
@@ -176,7 +176,7 @@ impl Origin for Canceller {
         }
     }
 
-    fn called_off(&self) -> bool {
+    fn cancelled(&self) -> bool {
         self.0.borrow().is_none()
     }
 }
@@ -201,8 +201,8 @@ impl<T> Resolver<T> {
 impl<T> Drop for Resolver<T> {
     fn drop(&mut self) {
         if self.0.is_pending() {
-            // A canceller that drops what would have fired the Deferred has cancelled it.
-            let cancelled = self.0.origin().is_some_and(|origin| origin.called_off());
+            // A canceller that drops the Resolver has cancelled the Deferred.
+            let cancelled = self.0.origin().is_some_and(|origin| origin.cancelled());
             let failure = if cancelled { CancelledError.into() } else { AbandonedError.into() };
             self.0.fire(Err(failure));
         }
@@ -215,7 +215,7 @@ pub trait Reply {
     /// What the next callback gets.
     type Value: 'static;
 
-    /// Hands it on.
+    /// Passes it on.
     fn settle(self, next: Resolver<Self::Value>);
 }
 
@@ -245,14 +245,14 @@ impl Reply for () {
 }
 
 impl<T: 'static> Deferred<T> {
-    /// A result to come, and what fires it.
+    /// A Deferred, and the Resolver that fires it.
     pub fn new() -> (Resolver<T>, Deferred<T>) {
         let core = Rc::new(Core { state: Cell::new(State::Pending), origin: Cell::new(None) });
         (Resolver(core.clone()), Deferred(core))
     }
 
-    /// Says how to call off what this Deferred waits for. Called at most once, by
-    /// [`cancel`](Deferred::cancel), and not when the result is there. It may fire the Deferred
+    /// Sets how to cancel what this Deferred waits for. It is called at most once, by
+    /// [`cancel`](Deferred::cancel), and only if there is no result yet. It may fire the Deferred
     /// itself; if it does not, the result is a [`CancelledError`].
     pub fn with_canceller(self, canceller: impl FnOnce() + 'static) -> Deferred<T> {
         if self.0.is_pending() {
@@ -262,13 +262,13 @@ impl<T: 'static> Deferred<T> {
         self
     }
 
-    /// Calls off what this chain waits for: the canceller of the Deferred it began with or, if a
+    /// Cancels what this chain waits for. Calls the canceller of the first Deferred or, if a
     /// callback has returned a Deferred, of that one. Does nothing if the result is there.
     pub fn cancel(&self) {
         cancel(&self.as_origin());
     }
 
-    /// Adds what is to be done with a value. An error passes by.
+    /// Adds a callback: it gets the value. An error skips it.
     pub fn add_callback<R: Reply>(
         self,
         callback: impl FnOnce(T) -> R + 'static,
@@ -279,8 +279,8 @@ impl<T: 'static> Deferred<T> {
         })
     }
 
-    /// Adds what is to be done with an error. A value passes by; what the errback returns is the
-    /// result from there on, so that `Ok` ends the error.
+    /// Adds an errback: it gets the error. A value skips it. What the errback returns is the result
+    /// from there on, so `Ok` ends the error.
     pub fn add_errback<R: Reply<Value = T>>(
         self,
         errback: impl FnOnce(Failure) -> R + 'static,
@@ -303,7 +303,7 @@ impl<T: 'static> Deferred<T> {
         })
     }
 
-    /// Adds what is to be done in either case.
+    /// Adds a callback that gets either the value or the error.
     pub fn add_both<R: Reply>(
         self,
         callback: impl FnOnce(Result<T, Failure>) -> R + 'static,
@@ -312,7 +312,7 @@ impl<T: 'static> Deferred<T> {
     }
 
     /// Cancels this Deferred when `after` has passed. The [`CancelledError`] of that becomes a
-    /// [`TimeoutError`]; a value that the canceller fires instead is let through.
+    /// [`TimeoutError`]; a value that the canceller fires instead is kept.
     pub fn add_timeout(self, after: Duration, clock: &impl AsRef<ReactorTime>) -> Deferred<T> {
         let timed_out = Rc::new(Cell::new(false));
         let on_timeout = {
@@ -341,7 +341,7 @@ impl<T: 'static> Deferred<T> {
         self.0.clone()
     }
 
-    /// One more Deferred, fired by `step` with what this one's result makes of it.
+    /// The next Deferred of the chain. `step` fires it when this one has a result.
     fn chain<U>(self, step: impl FnOnce(Result<T, Failure>, Resolver<U>) + 'static) -> Deferred<U> {
         let (next, deferred) = Deferred::new();
         deferred.0.origin.set(Some(self.0.clone()));
@@ -350,7 +350,7 @@ impl<T: 'static> Deferred<T> {
     }
 }
 
-/// Calls a callback and hands on what it returns. A panic is an error like any other: it goes to
+/// Calls a callback and passes on what it returns. A panic is an error like any other: it goes to
 /// the next errback.
 fn settle<R: Reply>(next: Resolver<R::Value>, callback: impl FnOnce() -> R) {
     match catch_unwind(AssertUnwindSafe(callback)) {
@@ -359,7 +359,7 @@ fn settle<R: Reply>(next: Resolver<R::Value>, callback: impl FnOnce() -> R) {
     }
 }
 
-/// Fires when `delay` has passed (`task.deferLater`). Cancelling it calls that off.
+/// Fires when `delay` has passed (`task.deferLater`). Cancelling it cancels the call.
 pub fn defer_later(clock: &impl AsRef<ReactorTime>, delay: Duration) -> Deferred<()> {
     let (resolver, later) = Deferred::new();
     let call = clock.as_ref().call_later(delay, move || resolver.callback(()));
@@ -382,8 +382,8 @@ pub fn fail<T>(failure: impl Into<Failure>) -> Deferred<T> {
     deferred
 }
 
-/// Calls `function` and gives a Deferred of whatever comes of it: a value, an error, a panic or
-/// what the Deferred that it returned comes to (`defer.maybeDeferred`).
+/// Calls `function` and returns a Deferred of its result: a value, an error, a panic, or the result
+/// of the Deferred that it returned (`defer.maybeDeferred`).
 pub fn maybe_deferred<R: Reply>(function: impl FnOnce() -> R) -> Deferred<R::Value> {
     let (resolver, deferred) = Deferred::new();
     settle(resolver, function);

@@ -1,4 +1,4 @@
-//! An error on its way to whoever handles it: `twisted.python.failure`, with the errors of
+//! An error on its way to its errback: `twisted.python.failure`, and the errors of
 //! `twisted.internet.defer`.
 
 use std::any::Any;
@@ -10,8 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// An error on its way to whoever handles it (`twisted.python.failure.Failure`). A clone is the
-/// same error, so that several Deferreds can tell of it.
+/// An error on its way to its errback (`twisted.python.failure.Failure`). A clone is the same
+/// error, so that several Deferreds can fail with it.
 #[derive(Clone)]
 pub struct Failure(Arc<dyn Error + Send + Sync>);
 
@@ -21,12 +21,12 @@ impl Failure {
         self.0.downcast_ref()
     }
 
-    /// Handles an `E` only: any other error is handed on (`Failure.trap`).
+    /// Handles an `E` only: any other error is passed on (`Failure.trap`).
     pub fn trap<E: Error + 'static>(&self) -> Result<&E, Failure> {
         self.check().ok_or_else(|| self.clone())
     }
 
-    /// What a panic said, as the error of whoever waits for the one that panicked.
+    /// The message of a panic, as an error.
     pub fn panicked(panic: Box<dyn Any + Send>) -> Failure {
         let said = match panic.downcast::<String>() {
             Ok(said) => *said,
@@ -96,15 +96,15 @@ errors! {
     CancelledError says "cancelled";
     /// The result of a Deferred that took longer than `Deferred::add_timeout` allows.
     TimeoutError says "timed out";
-    /// The result of a Deferred whose `Resolver` was dropped: nobody is left to fire it.
-    AbandonedError says "nobody is left to fire this Deferred";
-    /// `DeferredQueue::put` on a queue that holds as many values as it may.
+    /// The result of a Deferred whose `Resolver` was dropped before it fired.
+    AbandonedError says "the Resolver was dropped before it fired";
+    /// `DeferredQueue::put` on a full queue.
     QueueOverflow says "the queue is full";
-    /// `DeferredQueue::get` on a queue that as many are waiting for as may.
-    QueueUnderflow says "too many are waiting for this queue";
+    /// `DeferredQueue::get` on a queue that has its maximum of waiting `get`s.
+    QueueUnderflow says "too many calls of get are waiting";
 }
 
-/// The result of a `race` that nobody has won: why not, in the order given.
+/// The result of a `race` in which all have failed: their errors, in the order given.
 #[derive(Clone, Debug)]
 pub struct FailureGroup(pub Vec<Failure>);
 
@@ -134,10 +134,9 @@ thread_local! {
     static OBSERVER: RefCell<Option<Observer>> = const { RefCell::new(None) };
 }
 
-/// Has `observer` called with every error that no errback has handled, as long as the value it
-/// returns is kept: at the moment in which the last one who could have handled it lets go of it, a
-/// fixed point, where Python's depends on its garbage collector. Without an observer such an error
-/// is a line on stderr.
+/// Calls `observer` with every error that no errback has handled, until the returned value is
+/// dropped. This happens when the last handle on the Deferred is dropped: a defined moment, where
+/// Python's depends on the garbage collector. Without an observer the error is a line on stderr.
 pub fn observe_unhandled(observer: impl Fn(&Failure) + 'static) -> Observing {
     Observing(OBSERVER.replace(Some(Rc::new(observer))))
 }
@@ -154,7 +153,7 @@ impl Drop for Observing {
 
 pub(super) fn report_unhandled(failure: &Failure) {
     match OBSERVER.with_borrow(Clone::clone) {
-        // Called where somebody fires or drops a Deferred: a panic would be that one's.
+        // Called inside a call that fires or drops a Deferred: a panic must not reach its caller.
         Some(observer) => drop(catch_unwind(AssertUnwindSafe(|| observer(failure)))),
         None => eprintln!("Unhandled error in Deferred: {failure}"),
     }

@@ -1,4 +1,4 @@
-//! Several Deferreds as one: `DeferredList`, `gatherResults` and `race` of `twisted.internet.defer`.
+//! Several Deferreds as one: `DeferredList`, `gatherResults`, `race` (`twisted.internet.defer`).
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -7,8 +7,8 @@ use super::chain::cancel;
 use super::defer::{Deferred, Resolver};
 use super::failure::{CancelledError, Failure, FailureGroup};
 
-/// Waits for all: what each came to, in the order given (`defer.DeferredList`). Errors are taken
-/// as handled, as with `consumeErrors=True`; cancelling it cancels them all.
+/// Waits for all and gives their results in the order given (`defer.DeferredList`). Errors count as
+/// handled, as with `consumeErrors=True`. Cancelling it cancels them all.
 pub fn deferred_list<T>(deferreds: Vec<Deferred<T>>) -> Deferred<Vec<Result<T, Failure>>> {
     let results = deferreds.iter().map(|_| None).collect();
     collect(deferreds, results, |collected, index, result| {
@@ -17,7 +17,7 @@ pub fn deferred_list<T>(deferreds: Vec<Deferred<T>>) -> Deferred<Vec<Result<T, F
 }
 
 /// Waits for all: their values in the order given, or the first error that comes. Errors that
-/// come after it are taken as handled (`gatherResults(…, consumeErrors=True)`). Cancelling it
+/// come after it count as handled (`gatherResults(…, consumeErrors=True)`). Cancelling it
 /// cancels them all.
 pub fn gather_results<T>(deferreds: Vec<Deferred<T>>) -> Deferred<Vec<T>> {
     let values = deferreds.iter().map(|_| None).collect();
@@ -56,7 +56,7 @@ pub fn race<T>(deferreds: Vec<Deferred<T>>) -> Deferred<(usize, T)> {
     winner.with_canceller(move || all_failed.cancel())
 }
 
-/// What has come so far of several Deferreds, for one that waits for all of them.
+/// The results so far of several Deferreds, for one that waits for all of them.
 struct Collected<V: 'static> {
     values: RefCell<Vec<Option<V>>>,
     missing: Cell<usize>,

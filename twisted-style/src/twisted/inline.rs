@@ -36,7 +36,7 @@ impl<T> Future for Deferred<T> {
 
 /// Runs an `async` block that awaits Deferreds, and gives a Deferred of what it returns
 /// (`defer.inlineCallbacks`). It runs at once, up to its first await; each Deferred that it awaits
-/// resumes it when it fires. Cancelling calls off what it awaits at that moment: the block sees a
+/// resumes it when it fires. Cancelling cancels what it awaits at that moment: the block sees a
 /// [`CancelledError`] there and may handle it. A block that cancels itself sees it at its next
 /// await.
 ///
@@ -70,7 +70,7 @@ struct Inline<T: 'static> {
     block: RefCell<Option<Block<T>>>,
     done: Cell<Option<Resolver<T>>>,
     awaited: RefCell<Option<Weak<dyn Origin>>>,
-    /// What it awaits is there, and it has not run since.
+    /// What it awaits has fired, and it has not run since.
     ready: Cell<bool>,
     /// It has cancelled itself.
     cancelled: Cell<bool>,
@@ -139,7 +139,7 @@ impl<T> Origin for Inline<T> {
         self.finish(result);
     }
 
-    fn call_off(self: Rc<Self>) {
+    fn cancel(self: Rc<Self>) {
         let Ok(mut place) = self.block.try_borrow_mut() else {
             return self.cancelled.set(true);
         };

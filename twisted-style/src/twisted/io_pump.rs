@@ -12,7 +12,7 @@ use super::protocol::Protocol;
 use super::transport::{Changed, Transport};
 
 /// Two protocols that speak with each other through memory (`twisted.test.iosim`): no socket, no
-/// reactor, and nothing happens but in [`pump`](IoPump::pump).
+/// reactor, and everything happens inside [`pump`](IoPump::pump).
 pub struct IoPump {
     /// The client, the server; `None` when its connection is over.
     ends: [Option<End>; 2],
@@ -35,7 +35,7 @@ struct Pipe {
 struct Memory {
     incoming: Rc<Pipe>,
     outgoing: Rc<Pipe>,
-    /// A pipe holds so many bytes; then the sender waits, as with a socket.
+    /// How many bytes a pipe holds; then the sender waits, as with a socket.
     capacity: usize,
 }
 

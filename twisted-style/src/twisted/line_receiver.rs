@@ -10,22 +10,22 @@ use super::transport::Transport;
 /// A protocol of lines (`twisted.protocols.basic.LineReceiver`): Twisted's subclass is a value
 /// here, which [`LineReceiver`] makes a [`Protocol`] of.
 pub trait LineProtocol: 'static {
-    /// What ends a line; it is not part of it.
+    /// The end of a line; it is not part of the line.
     const DELIMITER: &'static [u8] = b"\r\n";
-    /// A line may have so many bytes.
+    /// The longest line, in bytes.
     const MAX_LENGTH: usize = 16_384;
 
     /// The connection is there.
     fn connection_made(&mut self, _lines: &Lines) {}
 
-    /// A line has come.
+    /// A line has arrived.
     fn line_received(&mut self, lines: &Lines, line: &[u8]);
 
-    /// Bytes have come in raw mode.
+    /// Bytes have arrived in raw mode.
     fn raw_data_received(&mut self, _lines: &Lines, _data: &[u8]) {}
 
-    /// A line is too long: its beginning, and all that has come with it. Unless a protocol knows
-    /// better the connection is closed.
+    /// A line is too long: its beginning, and all that has arrived with it. By default the
+    /// connection is closed.
     fn line_length_exceeded(&mut self, lines: &Lines, _line: &[u8]) {
         lines.lose_connection();
     }
@@ -65,7 +65,7 @@ pub struct Lines<'a> {
 #[derive(Default)]
 struct Mode {
     raw: Cell<bool>,
-    /// What is to be read as lines, after what has come already.
+    /// What is to be read as lines, after what has arrived already.
     rest: RefCell<Vec<u8>>,
 }
 
@@ -101,7 +101,7 @@ pub struct LineReceiver<P> {
     protocol: P,
     mode: Mode,
     buffer: Vec<u8>,
-    /// So much of the buffer is known to hold no end of a line: none is looked for twice.
+    /// How many bytes of the buffer have been searched for the end of a line already.
     searched: usize,
 }
 
@@ -118,7 +118,7 @@ impl<P: LineProtocol> LineReceiver<P> {
         self.buffer.append(&mut self.mode.rest.borrow_mut());
     }
 
-    /// The same where nothing has come: what the protocol wants to be read as lines comes now.
+    /// The same where nothing has arrived: what the protocol wants read as lines is passed on now.
     fn tell_and_deliver(&mut self, transport: &Transport, event: impl FnOnce(&mut P, &Lines)) {
         let before = self.buffer.len();
         self.tell(transport, event);
@@ -127,9 +127,9 @@ impl<P: LineProtocol> LineReceiver<P> {
         }
     }
 
-    /// Hands on what is complete, until the protocol closes the connection or pauses it.
+    /// Passes on what is complete, until the protocol closes the connection or pauses it.
     fn deliver(&mut self, transport: &Transport) {
-        let mut begin = 0; // of what has not been handed on
+        let mut begin = 0; // of what has not been passed on
         while transport.connected() && !transport.reading_paused() {
             if self.mode.raw.get() {
                 let data = self.buffer.split_off(begin);

@@ -1,5 +1,5 @@
-//! Whoever has to wait gets a Deferred: the lock, the semaphore and the queue of
-//! `twisted.internet.defer`.
+//! The lock, the semaphore and the queue of `twisted.internet.defer`: to wait for one of them is to
+//! get a Deferred.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -8,7 +8,8 @@ use std::rc::Rc;
 use super::defer::{Deferred, Reply, Resolver, fail, maybe_deferred, succeed};
 use super::failure::{QueueOverflow, QueueUnderflow};
 
-/// So many at once (`defer.DeferredSemaphore`). A clone is another handle on the same one.
+/// A limited number of holders at once (`defer.DeferredSemaphore`). A clone is another handle on
+/// the same semaphore.
 #[derive(Clone)]
 pub struct DeferredSemaphore(pub(super) Rc<Semaphore>);
 
@@ -19,7 +20,7 @@ pub(super) struct Semaphore {
 }
 
 impl DeferredSemaphore {
-    /// `tokens` may have it at once.
+    /// `tokens` is how many can hold it at once.
     ///
     /// # Panics
     /// There is no token.
@@ -32,9 +33,9 @@ impl DeferredSemaphore {
         }))
     }
 
-    /// Fires when a token is there: first come, first served. Whoever has it must
-    /// [`release`](DeferredSemaphore::release) it; [`run`](DeferredSemaphore::run) does.
-    /// Cancelling it leaves the queue.
+    /// Fires when a token is free: first come, first served. Every token must be
+    /// [released](DeferredSemaphore::release); [`run`](DeferredSemaphore::run) does that.
+    /// Cancelling it removes it from the queue.
     pub fn acquire(&self) -> Deferred<()> {
         let tokens = self.0.tokens.get();
         if tokens > 0 {
@@ -44,7 +45,7 @@ impl DeferredSemaphore {
         wait_in(&mut self.0.waiting.borrow_mut())
     }
 
-    /// Gives a token back, to the first in the queue.
+    /// Releases a token; the first in the queue gets it.
     pub fn release(&self) {
         if let Some(resolver) = next_waiting(&self.0.waiting) {
             return resolver.callback(());
@@ -54,8 +55,8 @@ impl DeferredSemaphore {
         self.0.tokens.set(tokens);
     }
 
-    /// Acquires, calls `function`, and releases when that has come to its end, a Deferred that it
-    /// returned included, and whatever that end is.
+    /// Acquires, calls `function`, and releases when it has ended and the Deferred that it returned
+    /// has fired, with a value or an error.
     pub fn run<R: Reply>(&self, function: impl FnOnce() -> R + 'static) -> Deferred<R::Value> {
         let semaphore = self.clone();
         self.acquire().add_callback(move |()| {
@@ -72,7 +73,7 @@ impl DeferredSemaphore {
 pub struct DeferredLock(pub(super) DeferredSemaphore);
 
 impl DeferredLock {
-    /// A lock that nobody has.
+    /// A lock that is free.
     #[allow(clippy::new_without_default)] // as its neighbors are made
     pub fn new() -> DeferredLock {
         DeferredLock(DeferredSemaphore::new(1))
@@ -83,12 +84,12 @@ impl DeferredLock {
         self.0.acquire()
     }
 
-    /// Hands the lock to the next one.
+    /// Releases the lock; the first in the queue gets it.
     pub fn release(&self) {
         self.0.release();
     }
 
-    /// Calls `function` with the lock held, until what it returned has come to its end.
+    /// Calls `function` with the lock held; releases it when the Deferred it returned has fired.
     pub fn run<R: Reply>(&self, function: impl FnOnce() -> R + 'static) -> Deferred<R::Value> {
         self.0.run(function)
     }
@@ -106,13 +107,13 @@ pub(super) struct Queue<T: 'static> {
 }
 
 impl<T> DeferredQueue<T> {
-    /// As many values and as many that wait for them as there may be.
+    /// A queue without limits.
     #[allow(clippy::new_without_default)] // as its neighbors are made
     pub fn new() -> DeferredQueue<T> {
         DeferredQueue::bounded(usize::MAX, usize::MAX)
     }
 
-    /// At most `size` values that nobody waits for, at most `backlog` that wait for a value.
+    /// A queue of at most `size` values, and at most `backlog` calls of `get` that wait for one.
     pub fn bounded(size: usize, backlog: usize) -> DeferredQueue<T> {
         DeferredQueue(Rc::new(Queue {
             values: RefCell::default(),
@@ -122,7 +123,7 @@ impl<T> DeferredQueue<T> {
         }))
     }
 
-    /// Gives `value` to the first who waits, or keeps it.
+    /// Gives `value` to the first `get` that waits, or keeps it.
     ///
     /// # Errors
     /// [`QueueOverflow`]: it holds `size` values already; this one is dropped.
@@ -138,7 +139,7 @@ impl<T> DeferredQueue<T> {
         Ok(())
     }
 
-    /// Fires with the next value. Cancelling it leaves the queue; no value is lost by that.
+    /// Fires with the next value. Cancelling it loses no value.
     pub fn get(&self) -> Deferred<T> {
         let value = self.0.values.borrow_mut().pop_front();
         if let Some(value) = value {
@@ -161,7 +162,7 @@ impl<T> Clone for DeferredQueue<T> {
     }
 }
 
-/// One more at the end of those who wait. Those who have cancelled go before the queue would grow.
+/// Adds a waiter at the end. Cancelled waiters are removed before the queue would grow.
 fn wait_in<T>(waiting: &mut VecDeque<Resolver<T>>) -> Deferred<T> {
     if waiting.len() == waiting.capacity() {
         waiting.retain(|resolver| resolver.0.is_pending());
@@ -172,7 +173,7 @@ fn wait_in<T>(waiting: &mut VecDeque<Resolver<T>>) -> Deferred<T> {
     deferred
 }
 
-/// The first who waits and has not been cancelled.
+/// The first waiter that has not been cancelled.
 fn next_waiting<T>(waiting: &RefCell<VecDeque<Resolver<T>>>) -> Option<Resolver<T>> {
     loop {
         let resolver = waiting.borrow_mut().pop_front()?;

@@ -34,8 +34,8 @@ struct Run {
 
 impl LoopingCall {
     /// A loop that has not been started. If `function` returns a Deferred, the next call waits
-    /// for it; if it fails, the loop ends. It is handed the loop, so that it can stop it without
-    /// owning its own owner.
+    /// for it; if it fails, the loop ends. It gets the loop as an argument, so that it can
+    /// stop it without a reference cycle.
     pub fn new<R: Reply<Value = ()>>(
         clock: &impl AsRef<ReactorTime>,
         mut function: impl FnMut(&LoopingCall) -> R + 'static,
@@ -50,7 +50,7 @@ impl LoopingCall {
 
     /// Calls it now and then every `interval`. What takes longer than that skips calls and keeps
     /// the beat: the next one is at a multiple of `interval` from here. The Deferred fires when
-    /// the loop is stopped and its last call has come to its end, with an error when the function
+    /// the loop is stopped and its last call has ended, with an error when the function
     /// fails; cancelling it stops the loop. A loop that was stopped may be started again.
     ///
     /// # Panics
@@ -92,7 +92,7 @@ impl LoopingCall {
         self.0.run.borrow().is_some()
     }
 
-    /// Whether it is this run that goes on.
+    /// Whether this is the current run.
     fn is(&self, run: &Rc<Run>) -> bool {
         self.0.run.borrow().as_ref().is_some_and(|current| Rc::ptr_eq(current, run))
     }
@@ -101,7 +101,7 @@ impl LoopingCall {
         drop(run.next.take());
         let called = match self.0.function.try_borrow_mut() {
             Ok(mut function) => function(self),
-            // Stopped and started again from inside its own call: not before that has returned.
+            // Stopped and started again inside its own call: it goes on when that has returned.
             Err(_) => return self.call_later(run, Duration::ZERO),
         };
         let (looping, run) = (self.clone(), run.clone());
@@ -114,12 +114,12 @@ impl LoopingCall {
                 run.end(result);
             }
         });
-        drop(rest); // what it comes to is told by `done`
+        drop(rest); // `done` gives the result
     }
 
     fn schedule(&self, run: &Rc<Run>) {
         let elapsed = self.0.clock.now() - run.started;
-        // To the next beat that is not over yet.
+        // Until the next beat.
         let gone = elapsed.as_nanos().checked_rem(run.interval.as_nanos()).unwrap_or(0);
         self.call_later(run, run.interval.saturating_sub(Duration::from_nanos(gone as u64)));
     }

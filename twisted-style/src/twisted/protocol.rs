@@ -1,4 +1,4 @@
-//! What is said on a connection, apart from how it is carried: Twisted's `Protocol`, `Factory`
+//! What is said on a connection, without how the bytes are carried: Twisted's `Protocol`, `Factory`
 //! and `Transport` (`twisted.internet.protocol`, `twisted.internet.interfaces`).
 //!
 //! The reactor calls a [`Protocol`] when something has happened; the protocol answers through its
@@ -18,11 +18,11 @@ pub trait Protocol: 'static {
     /// The connection is there.
     fn connection_made(&mut self, _transport: &Transport) {}
 
-    /// Some bytes have come: never none, and cut anywhere.
+    /// Some bytes have arrived: at least one, cut anywhere.
     fn data_received(&mut self, transport: &Transport, data: &[u8]);
 
-    /// The peer will send no more (`IHalfCloseableProtocol.readConnectionLost`). Unless a protocol
-    /// has something left to say, the connection is closed.
+    /// The peer will send no more (`IHalfCloseableProtocol.readConnectionLost`). By default the
+    /// connection is closed.
     fn read_connection_lost(&mut self, transport: &Transport) {
         transport.lose_connection();
     }
@@ -32,11 +32,11 @@ pub trait Protocol: 'static {
         transport.fail_connection(io::ErrorKind::TimedOut.into());
     }
 
-    /// After [`Transport::pause_producing`] and `resume_producing`: bytes come again. For those who
-    /// keep bytes of their own that they have not dealt with yet.
+    /// After [`Transport::pause_producing`] and `resume_producing`: bytes come again. For protocols
+    /// that keep bytes which they have not handled yet.
     fn reading_resumed(&mut self, _transport: &Transport) {}
 
-    /// More is written than the peer takes: see [`Transport::buffered`].
+    /// More is written than the peer accepts: see [`Transport::buffered`].
     fn pause_producing(&mut self, _transport: &Transport) {}
 
     /// After [`pause_producing`](Protocol::pause_producing): all of it has been sent.

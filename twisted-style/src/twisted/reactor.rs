@@ -1,4 +1,4 @@
-//! The reactor: one thread that waits for everything at once and calls back what has to know
+//! The reactor: one thread that waits for all events at once and calls their callbacks
 //! (`twisted.internet.reactor`).
 //!
 //! It is an explicit loop: nothing happens before [`Reactor::run`], everything happens inside it,
@@ -87,15 +87,15 @@ impl Reactor {
         })))
     }
 
-    /// Waits and calls back until [`stop`](Reactor::stop). Then every connection is closed, and
-    /// what was still to come is forgotten. Jobs in threads are waited for.
+    /// Waits and calls callbacks until [`stop`](Reactor::stop). Then it closes every connection,
+    /// drops the calls still to come, and waits for the jobs in threads.
     ///
     /// # Panics
     /// It runs or has run: a reactor is run once (`ReactorNotRestartable`).
     pub fn run(&self) {
         let inner = &*self.0;
         assert!(!inner.running.replace(true), "the reactor is running");
-        assert!(!inner.closed.get(), "the reactor has run, and cannot be started anew");
+        assert!(!inner.closed.get(), "the reactor has run, and cannot be run again");
         let mut events = Events::new();
         let mut buffer = vec![0; READ];
         while self.run_until_current() {
@@ -128,8 +128,8 @@ impl Reactor {
         result.take().unwrap_or(Err(AbandonedError.into()))
     }
 
-    /// Has [`run`](Reactor::run) return, after what was added before shutdown. That is called at
-    /// the end of this turn; an error of it is reported, and keeps the others from nothing.
+    /// Makes [`run`](Reactor::run) return, after the triggers before shutdown. They are called at
+    /// the end of this turn; an error of one is reported and does not stop the others.
     pub fn stop(&self) {
         self.0.stopping.set(true);
     }
@@ -150,7 +150,7 @@ impl Reactor {
         drop(done);
     }
 
-    /// Has `trigger` called when the reactor stops; if it returns a Deferred before shutdown, the
+    /// Calls `trigger` when the reactor stops. If it returns a Deferred before shutdown, the
     /// reactor goes on until that has fired (`addSystemEventTrigger("before", "shutdown", …)`).
     pub fn add_system_event_trigger<R: Reply<Value = ()>>(
         &self,
@@ -175,7 +175,7 @@ impl Reactor {
         self.0.tcp.clock.call_later(delay, function)
     }
 
-    /// Fires when `delay` has passed; cancelling it calls that off (`task.deferLater`).
+    /// Fires when `delay` has passed (`task.deferLater`). Cancelling it cancels the call.
     pub fn defer_later(&self, delay: Duration) -> Deferred<()> {
         defer_later(&self.0.tcp.clock, delay)
     }
@@ -192,10 +192,10 @@ impl Reactor {
         self.0.tcp.listen(listener, factory)
     }
 
-    /// Connects to `address`; `protocol` then speaks, or is told `connection_failed` if that took
-    /// longer than `timeout` or cannot be done. It is the loop that begins with it, so many in a
-    /// turn: a listener has room for so many that it has not accepted yet, and a connection
-    /// beyond that waits for a second before it is tried again.
+    /// Connects to `address`. Then calls `connection_made` of `protocol`, or `connection_failed` if
+    /// that takes longer than `timeout` or cannot be done. The loop begins a limited number of
+    /// connections per turn: the kernel tries a connection again only after a second if the
+    /// listener's backlog is full.
     pub fn connect_tcp(
         &self,
         address: SocketAddr,
@@ -211,10 +211,10 @@ impl Reactor {
     }
 
     /// Calls `do_read` whenever `source` is readable or at its end, until it is removed
-    /// (`addReader`). Level-triggered: it is called again as long as nobody has read.
+    /// (`addReader`). Level-triggered: it is called again until all has been read.
     ///
     /// # Errors
-    /// `source` is nothing that one can wait for: a regular file.
+    /// `source` cannot be waited for: it is a regular file.
     pub fn add_reader(
         &self,
         source: impl Into<OwnedFd>,
@@ -231,7 +231,7 @@ impl Reactor {
         Ok(ReadDescriptor(Rc::downgrade(&reader)))
     }
 
-    /// The handle that other threads may have.
+    /// The handle for other threads.
     pub fn for_threads(&self) -> ReactorFromThreads {
         self.0.from_threads.clone()
     }
@@ -256,7 +256,7 @@ impl Reactor {
         let from_threads = self.for_threads();
         pool.start(Box::new(move || {
             let result = catch_unwind(AssertUnwindSafe(work));
-            // Both fail only when the reactor is gone, and then nobody waits for this.
+            // Both fail only when the reactor is gone, and the Deferred with it.
             let _ = sender.send(result);
             from_threads.call_from_thread(move |reactor| {
                 let fire = reactor.0.pool.borrow_mut().waiting.remove(job);
@@ -313,8 +313,8 @@ impl Reactor {
         Some(next.saturating_duration_since(Instant::now()))
     }
 
-    /// Does what protocols have asked of their transports. What they ask for meanwhile is for
-    /// later: one that writes whenever it may would keep all others waiting.
+    /// Does what protocols have asked of their transports. What they ask for meanwhile is done
+    /// later: a protocol that always writes would block all others.
     fn settle(&self) {
         for _ in 0..self.0.tcp.changed.len() {
             let Some(key) = self.0.tcp.changed.next() else { return };
@@ -360,9 +360,9 @@ impl AsRef<ReactorTime> for Reactor {
 /// When [`Reactor::add_system_event_trigger`] calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SystemEvent {
-    /// When the reactor has been told to stop, with all connections still open.
+    /// `stop` has been called; all connections are still open.
     BeforeShutdown,
-    /// When they are closed, before `run` returns. A Deferred is not waited for any more.
+    /// All connections are closed, and `run` is about to return. It does not wait for a Deferred.
     AfterShutdown,
 }
 
@@ -381,7 +381,7 @@ impl AsFd for Reader {
 
 impl Source for Reader {
     fn ready(self: Rc<Self>, _: Event, _: &mut [u8]) {
-        // After a panic nobody has read: it would be called again and again.
+        // After a panic it may have read nothing: it would be called again and again.
         if !go_on(|| (self.do_read.borrow_mut())()) {
             self.selector.remove(self.key);
         }
@@ -410,8 +410,8 @@ pub struct ReactorFromThreads {
 }
 
 impl ReactorFromThreads {
-    /// Has the reactor's thread call `function`, and wakes it up. If the reactor is gone, nobody
-    /// calls it.
+    /// Makes the reactor's thread call `function`, and wakes it up. If the reactor is gone,
+    /// `function` is dropped.
     pub fn call_from_thread(&self, function: impl FnOnce(&Reactor) + Send + 'static) {
         if self.sender.send(Box::new(function)).is_ok() {
             self.waker.wake();
@@ -419,7 +419,7 @@ impl ReactorFromThreads {
     }
 }
 
-/// Calls the first so many, if they are there.
+/// Calls the first `n` of them.
 fn call_first(calls: &RefCell<VecDeque<Call>>, n: usize) {
     for _ in 0..n {
         let Some(call) = pop(calls) else { return };
@@ -431,8 +431,7 @@ fn pop<T>(queue: &RefCell<VecDeque<T>>) -> Option<T> {
     queue.borrow_mut().pop_front()
 }
 
-/// Calls it. A panic has nobody to go to: its message is on stderr, and the reactor goes on.
-/// False if there was one.
+/// Calls it. After a panic, whose message is on stderr, the reactor goes on. False if it panicked.
 fn go_on(call: impl FnOnce()) -> bool {
     catch_unwind(AssertUnwindSafe(call)).is_ok()
 }

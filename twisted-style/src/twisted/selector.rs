@@ -24,7 +24,8 @@ pub(super) trait Source: AsFd {
     fn disconnect(&self) {}
 }
 
-/// The sources, each under its key. A source that is removed is closed when its last owner drops it.
+/// The sources, each under its key. A source that is removed is closed when its last handle is
+/// dropped.
 pub(super) struct Selector {
     poller: Arc<Poller>,
     sources: RefCell<Vec<Option<Rc<dyn Source>>>>,

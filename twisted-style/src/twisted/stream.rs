@@ -1,4 +1,4 @@
-//! A connection for `async` blocks: what a protocol is told by `data_received`, a read awaits.
+//! A connection for `async` blocks: a read is awaited, where a protocol has `data_received`.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -59,7 +59,7 @@ impl Drop for Stream {
     }
 }
 
-/// What has arrived and who reads it.
+/// What has arrived, and the read that waits for it.
 #[derive(Default)]
 struct Received {
     bytes: RefCell<Vec<u8>>,

@@ -1,4 +1,4 @@
-//! The threads for what blocks: `twisted.python.threadpool`.
+//! The threads for blocking work: `twisted.python.threadpool`.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -6,8 +6,8 @@ use std::thread::{self, JoinHandle};
 
 type Call = Box<dyn FnOnce()>;
 
-/// The threads for what blocks (`twisted.python.threadpool`): started when there is work and all
-/// are busy, joined when the reactor goes.
+/// The threads for blocking work (`twisted.python.threadpool`): started when there is a job and all
+/// are busy, joined when the reactor is dropped.
 pub(super) struct ThreadPool {
     pub(super) size: usize,
     threads: Vec<JoinHandle<()>>,
@@ -28,8 +28,8 @@ struct JobQueue {
     closed: bool,
 }
 
-/// What is to be called on the reactor's thread when a job has ended. It stays there: a Deferred
-/// does not move to another thread.
+/// What is called on the reactor's thread when a job has ended. It stays on that thread: a Deferred
+/// cannot move to another one.
 #[derive(Default)]
 pub(super) struct Waiting {
     calls: HashMap<u64, Call>,

@@ -12,10 +12,10 @@ use std::time::Duration;
 use super::clock::{DelayedCall, ReactorTime};
 use super::failure::Failure;
 
-/// Beyond so many bytes that wait to be sent, whoever produces them is told to pause.
+/// If more bytes than this wait to be sent, their producer is told to pause.
 pub(super) const HIGH_WATER: usize = 64 * 1024;
 
-/// Whoever produces what a transport sends, if it is not the protocol itself
+/// What produces the bytes that a transport sends, if it is not the protocol itself
 /// (`IPushProducer`). A transport is the producer of what it receives.
 pub trait Producer {
     /// Produce no more for now.
@@ -24,10 +24,10 @@ pub trait Producer {
     /// Go on.
     fn resume_producing(&self);
 
-    /// Produce no more: who was to get it is gone.
+    /// Produce no more: the connection is closed.
     fn stop_producing(&self);
 
-    /// Whether nothing more will come, so that nobody has to wait for it.
+    /// Whether nothing more will come: the connection can close without waiting for it.
     fn finished(&self) -> bool {
         false
     }
@@ -73,7 +73,7 @@ pub(super) struct Channel {
     pub(super) over: RefCell<Option<io::Result<()>>>,
     pub(super) timeout: RefCell<Option<DelayedCall>>,
     pub(super) timed_out: Cell<bool>,
-    /// Beyond so many bytes that wait to be sent, the producer is told to pause.
+    /// If more bytes than this wait to be sent, the producer is told to pause.
     pub(super) high_water: Cell<usize>,
     pub(super) producer: RefCell<Option<Rc<dyn Producer>>>,
     /// The producer has been told to pause, and whether the protocol still has to be.
@@ -116,10 +116,10 @@ impl Transport {
         }))
     }
 
-    /// Sends `data` after what was written before. Never waits: what the peer does not take yet
-    /// is kept, and what is written during one turn of the reactor is sent at once. What is written
-    /// after [`lose_connection`](Transport::lose_connection) is sent too, as long as the connection
-    /// is there.
+    /// Sends `data` after what was written before. Never waits: what the peer does not accept yet
+    /// is kept, and what is written during one turn of the reactor is sent together. What is
+    /// written after [`lose_connection`](Transport::lose_connection) is sent too, as long as the
+    /// connection is open.
     pub fn write(&self, data: &[u8]) {
         let channel = &*self.0;
         if channel.write_closed.get() || self.is_over() || data.is_empty() {
@@ -154,8 +154,8 @@ impl Transport {
         self.mark();
     }
 
-    /// Closes the connection now; what was not sent is lost, and the peer is told so: it sees an
-    /// error (RST), and does not take the part that it has for the whole.
+    /// Closes the connection now. What was not sent is lost, and the peer sees an error (RST), so
+    /// that it does not take a part for the whole.
     pub fn abort_connection(&self) {
         self.fail_connection(io::ErrorKind::ConnectionAborted.into());
     }
@@ -184,8 +184,8 @@ impl Transport {
         self.0.paused.get()
     }
 
-    /// Has `producer` told to pause when more is written than the peer takes, to resume when all
-    /// has been sent, and to stop when the connection is over.
+    /// Tells `producer` to pause when more is written than the peer accepts, to resume when all has
+    /// been sent, and to stop when the connection is over.
     /// `transport.register_producer(transport.clone())` on a server reads no more requests from a
     /// client that does not read its answers.
     ///
@@ -202,9 +202,8 @@ impl Transport {
         }
     }
 
-    /// Has `resume_producing` called whenever all that was written has been sent: for a protocol
-    /// that produces a piece, and the next when that is gone (`registerProducer(self, False)`, a
-    /// pull producer).
+    /// Calls `resume_producing` whenever all that was written has been sent: for a protocol that
+    /// produces one piece at a time (`registerProducer(self, False)`, a pull producer).
     pub fn pull_producing(&self) {
         self.0.high_water.set(0);
     }
@@ -216,8 +215,8 @@ impl Transport {
         self.mark(); // a connection that is to be closed may have waited for it
     }
 
-    /// Has `timeout_connection` called when so much time has passed without another
-    /// `set_timeout`; `None` takes it back (`TimeoutMixin.setTimeout`).
+    /// Calls `timeout_connection` after this time, unless `set_timeout` is called again; `None`
+    /// cancels it (`TimeoutMixin.setTimeout`).
     pub fn set_timeout(&self, after: Option<Duration>) {
         self.0.timed_out.set(false);
         let mut timeout = self.0.timeout.borrow_mut();
@@ -246,7 +245,7 @@ impl Transport {
         self.0.peer
     }
 
-    /// Whether there is a connection, and nobody has begun to close it.
+    /// Whether there is a connection, and it is not being closed.
     pub fn connected(&self) -> bool {
         self.0.connected.get() && !self.0.losing.get() && !self.is_over()
     }
@@ -269,12 +268,12 @@ impl Transport {
         self.0.key
     }
 
-    /// Takes the error with which it was called off before it was begun.
+    /// The error, if it was cancelled before it was begun.
     pub(crate) fn check(&self) -> io::Result<()> {
         if self.is_over() { self.take_reason() } else { Ok(()) }
     }
 
-    /// Why it is over. Only the first who asks is told the error.
+    /// Why it is over. Only the first call gets the error.
     pub(super) fn take_reason(&self) -> io::Result<()> {
         self.0.over.replace(Some(Ok(()))).unwrap_or(Ok(()))
     }

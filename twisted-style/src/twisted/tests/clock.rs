@@ -45,13 +45,13 @@ fn reset_counts_from_now() {
 }
 
 #[test]
-fn a_delay_beyond_all_time_is_far_and_no_panic() {
+fn a_delay_too_long_to_add_is_no_panic() {
     let clock = Clock::new();
     assert!(clock.call_later(Duration::MAX, || {}).active());
 }
 
 #[test]
-fn defer_later_fires_in_time_and_can_be_called_off() {
+fn defer_later_fires_in_time_and_can_be_cancelled() {
     let (clock, log) = (Clock::new(), Log::default());
     watch(defer_later(&clock, SECOND), &log);
     let called_off = defer_later(&clock, SECOND);

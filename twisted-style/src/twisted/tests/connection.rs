@@ -79,7 +79,7 @@ fn abort_connection_closes_at_once_and_tells_both() {
 }
 
 #[test]
-fn the_first_reason_is_the_one_that_is_told() {
+fn connection_lost_gets_the_first_reason() {
     let (client, _) = talker(b"hello", |_, _| {});
     let (server, served) = talker(b"", |transport, _| {
         transport.fail_connection(io::ErrorKind::InvalidData.into());
@@ -176,7 +176,7 @@ fn a_connection_that_is_its_own_producer_reads_no_faster_than_it_writes() {
 }
 
 #[test]
-fn a_time_out_is_told_when_nothing_has_set_it_anew() {
+fn a_timeout_expires_unless_it_is_set_again() {
     struct Patient(Log);
     impl Protocol for Patient {
         fn connection_made(&mut self, transport: &Transport) {

@@ -76,7 +76,7 @@ fn a_step_that_fails_or_panics_ends_its_own_task() {
 }
 
 #[test]
-fn when_done_may_be_asked_for_as_often_as_one_likes_and_does_not_consume_the_task() {
+fn when_done_can_be_called_many_times_and_does_not_consume_the_task() {
     let (clock, log) = (Clock::new(), Log::default());
     let task = Cooperator::new(&clock).cooperate(letters('a', 2, &log));
     watch(task.when_done(), &log);

@@ -29,7 +29,7 @@ fn a_callback_added_after_the_result_is_there_runs_at_once() {
 }
 
 #[test]
-fn an_error_passes_callbacks_by_and_a_value_passes_errbacks_by() {
+fn an_error_skips_callbacks_and_a_value_skips_errbacks() {
     let log = Log::default();
     let (skipped, also_skipped) = (log.clone(), log.clone());
     let failed = fail::<i32>(error("broken")).add_callback(move |n| {
@@ -54,7 +54,7 @@ fn an_errback_that_returns_a_value_ends_the_error() {
 }
 
 #[test]
-fn an_errback_that_fails_hands_on_the_new_error() {
+fn an_errback_that_fails_passes_on_the_new_error() {
     let deferred = fail::<i32>(error("broken")).add_errback(|_| Err(error("worse")));
     assert_eq!(result_of(deferred), "failed: worse");
 }
@@ -143,9 +143,9 @@ fn cancel_calls_the_canceller_and_fires_cancelled_error() {
     let log = Log::default();
     let cancelled = log.clone();
     let (resolver, deferred) = Deferred::<i32>::new();
-    let deferred = deferred.with_canceller(move || cancelled.note("called off"));
+    let deferred = deferred.with_canceller(move || cancelled.note("canceller called"));
     deferred.cancel();
-    assert_eq!(log.taken(), ["called off"]);
+    assert_eq!(log.taken(), ["canceller called"]);
     resolver.callback(1); // too late, and no error
     assert_eq!(result_of(deferred), "failed: cancelled");
 }
@@ -173,7 +173,7 @@ fn cancel_does_nothing_to_a_deferred_that_has_fired() {
     let log = Log::default();
     let cancelled = log.clone();
     let (resolver, deferred) = Deferred::new();
-    let deferred = deferred.with_canceller(move || cancelled.note("called off"));
+    let deferred = deferred.with_canceller(move || cancelled.note("canceller called"));
     resolver.callback(1);
     deferred.cancel();
     assert!(log.taken().is_empty());
@@ -186,11 +186,11 @@ fn cancel_at_the_end_of_a_chain_reaches_what_it_waits_for_at_its_beginning() {
     let cancelled = log.clone();
     let (resolver, deferred) = Deferred::<i32>::new();
     let chain = deferred
-        .with_canceller(move || cancelled.note("called off"))
+        .with_canceller(move || cancelled.note("canceller called"))
         .add_callback(|n| Ok(n + 1))
         .add_errback(|failure| Err(error(&format!("chain saw: {failure}"))));
     chain.cancel();
-    assert_eq!(log.taken(), ["called off"]);
+    assert_eq!(log.taken(), ["canceller called"]);
     assert_eq!(result_of(chain), "failed: chain saw: cancelled");
     drop(resolver);
 }
@@ -212,7 +212,7 @@ fn cancel_of_a_paused_chain_cancels_the_deferred_that_it_waits_for() {
 }
 
 #[test]
-fn an_error_that_nobody_handles_is_reported_when_the_last_end_is_dropped() {
+fn an_unhandled_error_is_reported_when_the_last_handle_is_dropped() {
     let (log, _observing) = unhandled();
     let (resolver, deferred) = Deferred::<i32>::new();
     resolver.errback(error("lost"));
@@ -224,7 +224,7 @@ fn an_error_that_nobody_handles_is_reported_when_the_last_end_is_dropped() {
 }
 
 #[test]
-fn an_error_that_comes_when_nobody_looks_any_more_is_reported_as_it_comes() {
+fn an_error_of_a_dropped_deferred_is_reported_when_it_comes() {
     let (log, _observing) = unhandled();
     let (resolver, deferred) = Deferred::<i32>::new();
     drop(deferred.add_callback(|n| Ok(n + 1)));
@@ -241,7 +241,7 @@ fn a_handled_error_and_an_unused_value_are_not_reported() {
 }
 
 #[test]
-fn a_cancellation_that_nobody_handles_is_reported() {
+fn an_unhandled_cancellation_is_reported() {
     let (log, _observing) = unhandled();
     let (resolver, deferred) = Deferred::<i32>::new();
     deferred.cancel();
@@ -250,17 +250,17 @@ fn a_cancellation_that_nobody_handles_is_reported() {
 }
 
 #[test]
-fn a_resolver_that_is_dropped_fires_an_error_instead_of_leaving_somebody_waiting() {
+fn a_resolver_that_is_dropped_fires_an_error() {
     let (log, _observing) = unhandled();
     let (resolver, deferred) = Deferred::<i32>::new();
     drop(resolver);
-    assert_eq!(result_of(deferred), "failed: nobody is left to fire this Deferred");
-    drop(Deferred::<i32>::new()); // nobody waited: nothing to report
+    assert_eq!(result_of(deferred), "failed: the Resolver was dropped before it fired");
+    drop(Deferred::<i32>::new()); // an AbandonedError is not reported
     assert!(log.taken().is_empty());
 }
 
 #[test]
-fn trap_hands_on_the_errors_of_other_types() {
+fn trap_passes_on_the_errors_of_other_types() {
     let deferred = fail::<i32>(CancelledError)
         .add_errback(|failure| failure.trap::<io::Error>().map(|_| 1))
         .add_errback(|failure| failure.trap::<CancelledError>().map(|_| 2));
@@ -274,18 +274,18 @@ fn add_timeout_cancels_and_says_timed_out() {
     let cancelled = log.clone();
     let (resolver, deferred) = Deferred::<i32>::new();
     let deferred = deferred
-        .with_canceller(move || cancelled.note("called off"))
+        .with_canceller(move || cancelled.note("canceller called"))
         .add_timeout(Duration::from_secs(3), &clock);
     clock.advance(Duration::from_secs(2));
     assert!(log.taken().is_empty());
     clock.advance(Duration::from_secs(1));
-    assert_eq!(log.taken(), ["called off"]);
+    assert_eq!(log.taken(), ["canceller called"]);
     assert_eq!(result_of(deferred), "failed: timed out");
     drop(resolver);
 }
 
 #[test]
-fn add_timeout_lets_a_result_in_time_pass_and_forgets_its_timer() {
+fn add_timeout_keeps_a_result_in_time_and_removes_its_timer() {
     let clock = Clock::new();
     let (resolver, deferred) = Deferred::new();
     let deferred = deferred.add_timeout(Duration::from_secs(3), &clock);
@@ -295,7 +295,7 @@ fn add_timeout_lets_a_result_in_time_pass_and_forgets_its_timer() {
 }
 
 #[test]
-fn add_timeout_does_not_rename_a_cancellation_by_somebody_else() {
+fn add_timeout_does_not_rename_another_cancellation() {
     let clock = Clock::new();
     let (resolver, deferred) = Deferred::<i32>::new();
     let deferred = deferred.add_timeout(Duration::from_secs(3), &clock);

@@ -9,7 +9,7 @@ fn three() -> (Vec<Resolver<i32>>, Vec<Deferred<i32>>) {
 }
 
 #[test]
-fn deferred_list_waits_for_all_and_tells_what_each_came_to() {
+fn deferred_list_waits_for_all_and_gives_every_result() {
     let (mut resolvers, deferreds) = three();
     let list = deferred_list(deferreds).add_callback(|results| Ok(format!("{results:?}")));
     resolvers.remove(2).callback(30);
@@ -73,7 +73,7 @@ fn race_gives_the_first_value_and_cancels_the_others() {
 }
 
 #[test]
-fn race_that_nobody_wins_tells_why() {
+fn race_fails_with_all_errors_if_all_fail() {
     let (resolvers, deferreds) = three();
     let winner = race(deferreds).add_callback(|(index, _)| Ok(index));
     for (n, resolver) in resolvers.into_iter().enumerate() {

@@ -53,14 +53,14 @@ fn cancelling_inline_callbacks_cancels_what_it_awaits_and_it_may_go_on() {
     let log = Log::default();
     let cancelled = log.clone();
     let (resolver, waits) = Deferred::<i32>::new();
-    let waits = waits.with_canceller(move || cancelled.note("called off"));
+    let waits = waits.with_canceller(move || cancelled.note("canceller called"));
     let deferred = inline_callbacks(async move {
         let failure = waits.await.unwrap_err();
         succeed(()).await?; // cleaning up
         Ok(format!("went on after: {failure}"))
     });
     deferred.cancel();
-    assert_eq!(log.taken(), ["called off"]);
+    assert_eq!(log.taken(), ["canceller called"]);
     assert_eq!(result_of(deferred), "went on after: cancelled");
     drop(resolver);
 }

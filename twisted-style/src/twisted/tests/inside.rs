@@ -35,7 +35,7 @@ fn a_result_is_not_lost_to_a_cancellation_that_comes_after_it() {
 }
 
 #[test]
-fn a_result_that_comes_after_a_cancellation_comes_too_late() {
+fn a_result_that_comes_after_a_cancellation_is_ignored() {
     let script = || {
         let (resolver, deferred) = Deferred::new();
         let chain = deferred.add_callback(|n: i32| Ok(format!("{}", n + 1)));
@@ -61,7 +61,7 @@ fn a_cancellation_reaches_the_deferred_that_a_callback_has_just_returned() {
 }
 
 #[test]
-fn a_worker_that_is_cancelled_deals_with_the_last_item_and_sees_the_cancellation() {
+fn a_worker_that_is_cancelled_handles_the_last_item_and_then_the_cancellation() {
     let script = || {
         let (queue, log) = (DeferredQueue::new(), Log::default());
         let (taken, seen) = (queue.clone(), log.clone());
@@ -133,7 +133,7 @@ fn cancelling_a_race_that_is_won_changes_nothing() {
 }
 
 #[test]
-fn a_canceller_may_fire_its_deferred_by_a_detour() {
+fn a_canceller_may_fire_its_deferred_through_another_one() {
     let script = || {
         let (resolver, deferred) = Deferred::<String>::new();
         let (detour, other) = Deferred::<()>::new();
@@ -242,14 +242,14 @@ fn a_queue_loses_nothing_to_waiters_that_cancel_each_other() {
 }
 
 #[test]
-fn an_observer_that_panics_stops_nobody_else() {
+fn an_observer_that_panics_does_not_stop_other_callbacks() {
     let _observing = observe_unhandled(|_| panic!("on purpose"));
     let ran = Rc::new(Cell::new(false));
     let seen = ran.clone();
-    let (lost, nobody) = Deferred::<()>::new();
-    let (found, somebody) = Deferred::<()>::new();
-    drop(nobody.add_callback(|()| ()));
-    let chain = somebody.add_callback(move |()| seen.set(true));
+    let (lost, dropped) = Deferred::<()>::new();
+    let (found, kept) = Deferred::<()>::new();
+    drop(dropped.add_callback(|()| ()));
+    let chain = kept.add_callback(move |()| seen.set(true));
     drop(succeed(()).add_callback(move |()| {
         lost.errback(error("lost"));
         found.callback(());

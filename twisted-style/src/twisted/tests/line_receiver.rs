@@ -72,7 +72,7 @@ fn a_line_of_max_length_is_a_line_and_one_byte_more_is_too_much() {
 }
 
 #[test]
-fn a_line_that_does_not_end_is_given_up_when_it_is_too_long() {
+fn a_line_without_an_end_is_too_long_at_the_limit() {
     let (client, _) = talker(&[b'x'; 5000], |_, _| {});
     let log = Log::default();
     let reader = LineReceiver::new(Reader(log.clone()));
@@ -81,12 +81,12 @@ fn a_line_that_does_not_end_is_given_up_when_it_is_too_long() {
 }
 
 #[test]
-fn no_line_is_handed_on_after_lose_connection() {
+fn no_line_is_passed_on_after_lose_connection() {
     assert_eq!(read(b"a\r\nbye\r\nafter\r\n"), ["a", "bye"]);
 }
 
 #[test]
-fn lines_that_are_there_already_wait_while_paused_and_come_when_resumed() {
+fn lines_that_have_arrived_wait_while_paused_and_are_passed_on_when_resumed() {
     struct Pauses(Log, Rc<RefCell<Option<Transport>>>);
     impl LineProtocol for Pauses {
         fn line_received(&mut self, lines: &Lines, line: &[u8]) {

@@ -6,7 +6,7 @@ use crate::twisted::failure::QueueOverflow;
 use crate::twisted::locks::{DeferredLock, DeferredQueue, DeferredSemaphore};
 
 #[test]
-fn semaphore_lets_so_many_in_and_the_others_in_their_order() {
+fn semaphore_limits_its_holders_and_keeps_the_order_of_the_others() {
     let semaphore = DeferredSemaphore::new(2);
     let log = Log::default();
     let mut ends = Vec::new();
@@ -32,7 +32,7 @@ fn semaphore_lets_so_many_in_and_the_others_in_their_order() {
 }
 
 #[test]
-fn lock_is_not_handed_to_one_who_has_cancelled() {
+fn lock_is_not_given_to_a_cancelled_waiter() {
     let lock = DeferredLock::new();
     let log = Log::default();
     let noted = |n: i32| {
@@ -51,7 +51,7 @@ fn lock_is_not_handed_to_one_who_has_cancelled() {
 
 #[test]
 #[should_panic(expected = "released more often than acquired")]
-fn lock_released_twice_is_a_mistake_that_is_told() {
+fn lock_released_twice_panics() {
     let lock = DeferredLock::new();
     drop(lock.acquire());
     lock.release();
@@ -59,7 +59,7 @@ fn lock_released_twice_is_a_mistake_that_is_told() {
 }
 
 #[test]
-fn queue_hands_over_in_order_whoever_comes_first() {
+fn queue_keeps_the_order_whether_put_or_get_comes_first() {
     let queue = DeferredQueue::new();
     let early = queue.get();
     let second = queue.get();
@@ -72,7 +72,7 @@ fn queue_hands_over_in_order_whoever_comes_first() {
 }
 
 #[test]
-fn queue_loses_no_value_to_one_who_has_cancelled() {
+fn queue_loses_no_value_to_a_cancelled_waiter() {
     let queue = DeferredQueue::new();
     let cancelled = queue.get();
     cancelled.cancel();
@@ -89,22 +89,22 @@ fn queue_has_its_limits() {
     assert_eq!(result_of(queue.get()), "1");
     let waits = queue.get();
     let too_many = queue.get();
-    assert_eq!(result_of(too_many), "failed: too many are waiting for this queue");
+    assert_eq!(result_of(too_many), "failed: too many calls of get are waiting");
     waits.cancel();
     let takes_its_place = queue.get();
-    queue.put(3).expect("somebody waits");
+    queue.put(3).expect("a get waits");
     assert_eq!(result_of(takes_its_place), "3");
     drop(result_of(waits));
 }
 
 #[test]
 #[should_panic(expected = "at least one token")]
-fn a_semaphore_without_a_token_is_a_mistake_that_is_told() {
+fn a_semaphore_without_a_token_panics() {
     let _ = DeferredSemaphore::new(0);
 }
 
 #[test]
-fn those_who_have_cancelled_do_not_stay_in_the_queue() {
+fn cancelled_waiters_do_not_stay_in_the_queue() {
     const MANY: usize = 10_000;
 
     let (queue, lock) = (DeferredQueue::<()>::new(), DeferredLock::new());
@@ -120,7 +120,7 @@ fn those_who_have_cancelled_do_not_stay_in_the_queue() {
     let in_lock = lock.0.0.waiting.borrow().len();
     assert!(in_queue < 20 && in_lock < 20, "{in_queue} and {in_lock} of {MANY} have stayed");
     for waits in stay {
-        queue.put(()).expect("somebody waits");
+        queue.put(()).expect("a get waits");
         assert_eq!(result_of(waits.add_callback(|()| Ok("served"))), "served");
     }
     drop(held);

@@ -32,7 +32,7 @@ fn looping_call_skips_what_it_missed_and_keeps_the_beat() {
     let beats = log.clone();
     let heart = LoopingCall::new(&clock, move |_| beats.note("beat"));
     let done = heart.start(SECOND);
-    clock.advance(Duration::from_millis(3500)); // somebody else took all that time
+    clock.advance(Duration::from_millis(3500)); // another callback took that long
     assert_eq!(log.taken(), ["beat", "beat"]);
     clock.advance(Duration::from_millis(400));
     assert!(log.taken().is_empty());
@@ -170,7 +170,7 @@ fn a_call_from_before_a_restart_neither_ends_nor_doubles_the_new_run() {
 }
 
 #[test]
-fn a_looping_call_may_start_itself_anew_inside_its_own_call() {
+fn a_looping_call_may_restart_itself_inside_its_own_call() {
     let (clock, log) = (Clock::new(), Log::default());
     let (calls, inner) = (log.clone(), log.clone());
     let count = Cell::new(0);

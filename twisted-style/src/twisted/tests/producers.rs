@@ -88,7 +88,7 @@ fn a_connection_to_be_closed_sends_what_its_paused_producer_still_has() {
     assert!(!pauses.contains(&"stop".to_string()), "it is done: {pauses:?}");
 }
 
-/// A producer that somebody else has too.
+/// A producer with another handle on it.
 struct Shared<P>(Rc<P>);
 
 impl<P: Producer> Producer for Shared<P> {
@@ -192,7 +192,7 @@ fn a_connection_that_is_its_own_producer_closes() {
 }
 
 #[test]
-fn a_second_producer_is_a_mistake_that_is_told() {
+fn a_second_producer_panics() {
     let (_, _, own_end) = pumped(|transport| {
         transport.register_producer(transport.clone());
         transport.register_producer(transport.clone());
@@ -243,7 +243,7 @@ fn a_panic_of_a_producer_is_the_error_of_its_consumers_connection() {
 }
 
 #[test]
-fn nothing_waits_to_be_sent_on_a_connection_that_has_ended_half_sent() {
+fn nothing_waits_to_be_sent_on_a_closed_connection() {
     let kept = Rc::new(RefCell::new(None::<Transport>));
     let keep = kept.clone();
     let on_made = move |transport: &Transport| {

@@ -17,8 +17,8 @@ use crate::twisted::reactor::{Reactor, SystemEvent};
 use crate::twisted::tcp::{Connector, ListeningPort};
 use crate::twisted::transport::Transport;
 
-/// A time-out that is only a net.
-const NET: Duration = Duration::from_secs(30);
+/// A safety timeout.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 fn reactor() -> Reactor {
     Reactor::new().expect("a few descriptors")
@@ -131,8 +131,8 @@ fn fetch(reactor: &Reactor, Job(address, request): Job) -> Deferred<Outcome> {
 fn exchange(reactor: &Reactor, address: SocketAddr, get: Rc<RefCell<Get>>) -> Deferred<()> {
     let (done, result) = Deferred::new();
     let page = Page { get, done: Some(done) };
-    let connector = reactor.connect_tcp(address, page, NET);
-    result.with_canceller(move || connector.disconnect()).add_timeout(NET, reactor)
+    let connector = reactor.connect_tcp(address, page, DEADLINE);
+    result.with_canceller(move || connector.disconnect()).add_timeout(DEADLINE, reactor)
 }
 
 struct Page {
@@ -188,7 +188,7 @@ fn bounded_workers_take_from_one_queue_and_keep_the_order() {
 }
 
 #[test]
-fn nobody_listening_is_the_error_of_that_page_alone() {
+fn a_refused_connection_is_the_error_of_its_page_alone() {
     let outcomes = run(|reactor| {
         let refused = listener().1; // closed again
         let mut jobs = numbered(gate(reactor, 2), 2);
@@ -201,7 +201,7 @@ fn nobody_listening_is_the_error_of_that_page_alone() {
 }
 
 #[test]
-fn a_time_out_calls_the_page_off_and_closes_its_connection() {
+fn a_timeout_cancels_the_page_and_closes_its_connection() {
     struct Stall(Option<Resolver<()>>);
     impl Protocol for Stall {
         fn data_received(&mut self, _: &Transport, _: &[u8]) {}
@@ -220,7 +220,7 @@ fn a_time_out_calls_the_page_off_and_closes_its_connection() {
         .expect("a listener can be watched");
     let (done, page) = Deferred::<()>::new();
     let stall = Stall(Some(done));
-    let connector = reactor.connect_tcp(address, stall, NET);
+    let connector = reactor.connect_tcp(address, stall, DEADLINE);
     let page = page
         .with_canceller(move || connector.disconnect())
         .add_timeout(Duration::from_millis(1), &reactor)
@@ -230,7 +230,7 @@ fn a_time_out_calls_the_page_off_and_closes_its_connection() {
 }
 
 #[test]
-fn a_connection_called_off_before_it_is_begun_fails_and_is_not_begun() {
+fn a_connection_cancelled_before_it_is_begun_fails_and_is_not_begun() {
     let reactor = reactor();
     let (listener, address) = listener();
     let accepted = Rc::new(Cell::new(0));
@@ -379,7 +379,7 @@ fn a_peer_that_does_not_read_pauses_the_producer_and_then_resumes_it() {
     reactor.listen_tcp(listener, |_| Some(Source(MUCH, false))).expect("a listener can be watched");
     let received = Rc::new(Cell::new(0));
     let (done, all) = Deferred::new();
-    reactor.connect_tcp(address, Sink(received.clone(), Some(done)), NET);
+    reactor.connect_tcp(address, Sink(received.clone(), Some(done)), DEADLINE);
     reactor.run_until(all).expect("closed by the source");
     assert_eq!(received.get(), MUCH);
 }
@@ -392,7 +392,7 @@ fn a_stopped_reactor_begins_nothing_more_and_keeps_nothing_alive() {
         let (kept, handle) = (alive.clone(), reactor.clone());
         let (resolver, never) = Deferred::<()>::new();
         // Forgotten when the reactor stops, and with it the resolver, whose Deferred fails.
-        reactor.call_later(NET, move || resolver.callback(()));
+        reactor.call_later(DEADLINE, move || resolver.callback(()));
         let rest = never.add_both(move |_| {
             let again = handle.clone();
             handle.call_when_running(move || drop((kept, again)));
@@ -408,7 +408,7 @@ fn a_stopped_reactor_begins_nothing_more_and_keeps_nothing_alive() {
 }
 
 #[test]
-fn threads_that_never_cease_to_call_do_not_keep_the_reactor_from_its_timers() {
+fn threads_that_call_all_the_time_do_not_block_timers() {
     fn call_again(reactor: &Reactor) {
         reactor.for_threads().call_from_thread(call_again);
     }
@@ -421,8 +421,8 @@ fn threads_that_never_cease_to_call_do_not_keep_the_reactor_from_its_timers() {
 }
 
 #[test]
-fn a_connection_called_off_in_the_turn_in_which_it_is_made_is_not_made() {
-    /// Whoever is there first calls the other one off.
+fn a_connection_cancelled_in_the_turn_in_which_it_is_made_is_not_made() {
+    /// The one that connects first cancels the other.
     struct First(Rc<RefCell<Vec<Connector>>>, Rc<Cell<usize>>, Option<Resolver<()>>);
     impl Protocol for First {
         fn connection_made(&mut self, transport: &Transport) {
@@ -443,7 +443,7 @@ fn a_connection_called_off_in_the_turn_in_which_it_is_made_is_not_made() {
     for _ in 0..2 {
         let (resolver, end) = Deferred::new();
         let first = First(Rc::clone(&connectors), Rc::clone(&made), Some(resolver));
-        let connector = reactor.connect_tcp(address, first, NET);
+        let connector = reactor.connect_tcp(address, first, DEADLINE);
         connectors.borrow_mut().push(connector);
         ends.push(end);
     }
@@ -492,7 +492,7 @@ fn stop_later(reactor: &Reactor) {
 }
 
 #[test]
-fn a_panic_in_a_call_is_told_and_the_reactor_goes_on() {
+fn a_panic_in_a_call_is_printed_and_the_reactor_goes_on() {
     run_to_stop(|reactor| {
         reactor.for_threads().call_from_thread(|_| panic!("on purpose"));
         reactor.call_when_running(|| panic!("on purpose"));
@@ -519,7 +519,7 @@ fn a_reader_that_panics_is_removed_and_the_reactor_goes_on() {
         stop_later(reactor);
     });
     assert_eq!(calls.get(), 1);
-    other.read(&mut [0; 1]).expect_err("it is closed, with a byte that nobody has read");
+    other.read(&mut [0; 1]).expect_err("it is closed, with a byte that was not read");
 }
 
 #[test]
@@ -562,7 +562,7 @@ fn jobs_that_wait_for_a_thread_are_done_before_run_returns() {
 }
 
 #[test]
-#[should_panic(expected = "cannot be started anew")]
+#[should_panic(expected = "cannot be run again")]
 fn a_reactor_is_not_run_twice() {
     let reactor = reactor();
     reactor.stop();
@@ -597,7 +597,7 @@ fn seen_by_a_peer(act: fn(&Transport, &Reactor)) -> (usize, Option<io::ErrorKind
     drop(port.expect("a listener can be watched"));
     let stop = reactor.for_threads();
     let peer = thread::spawn(move || {
-        let mut socket = TcpStream::connect(address).expect("somebody listens");
+        let mut socket = TcpStream::connect(address).expect("the reactor listens");
         socket.write_all(b"?").expect("it is connected");
         let mut answer = Vec::new();
         let error = socket.read_to_end(&mut answer).err().map(|error| error.kind());
@@ -638,13 +638,13 @@ fn a_client_that_disconnects_is_seen_as_an_error() {
     let reactor = reactor();
     let (listener, address) = listener();
     let peer = thread::spawn(move || {
-        let (mut socket, _) = listener.accept().expect("somebody connects");
+        let (mut socket, _) = listener.accept().expect("the reactor connects");
         socket.read(&mut [0; 1]).err().map(|error| error.kind())
     });
     let (made, connected) = Deferred::new();
-    let connector = reactor.connect_tcp(address, Quiet(Some(made)), NET);
+    let connector = reactor.connect_tcp(address, Quiet(Some(made)), DEADLINE);
     let both = connected.add_callback(move |()| connector.disconnect());
-    reactor.run_until(both).expect("somebody listens");
+    reactor.run_until(both).expect("the reactor listens");
     assert_eq!(peer.join().expect("it only reads"), Some(io::ErrorKind::ConnectionReset));
 }
 
@@ -655,5 +655,5 @@ fn threads_may_keep_their_handle_when_the_reactor_is_gone() {
     let handle = reactor.for_threads();
     drop(reactor.add_reader(readable, || ()).expect("a socket can be watched"));
     drop(reactor);
-    handle.call_from_thread(|_| unreachable!("nobody is there to call it"));
+    handle.call_from_thread(|_| unreachable!("the reactor is gone"));
 }

@@ -73,7 +73,7 @@ fn the_stack_does_not_grow_with_a_ring_of_100_000_queues() {
             Ok(())
         }));
     }
-    queues[0].put(1).expect("somebody waits");
+    queues[0].put(1).expect("a get waits");
     assert_eq!(home.get(), 100_000);
 }
 

@@ -130,6 +130,6 @@ fn a_connection_that_cannot_be_made_fails() {
     drop(listener);
     let reactor = Reactor::new().expect("a few descriptors");
     let refused = reactor.run_until(Stream::connect(&reactor, address, DEADLINE));
-    let error = io::Error::from(refused.err().expect("nobody listens"));
+    let error = io::Error::from(refused.err().expect("the port is free"));
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
 }
