@@ -32,13 +32,13 @@ pub fn fetch(job: Job) -> Outcome {
 }
 
 fn exchange(get: &mut Get) -> io::Result<()> {
-    let patience = get.patience()?;
-    let mut socket = TcpStream::connect_timeout(&get.address(), patience)?;
+    let timeout = get.time_left()?;
+    let mut socket = TcpStream::connect_timeout(&get.address(), timeout)?;
     socket.write_all(get.request())?;
     let mut buf = [0; BUFFER];
     while get.wants_more() {
         // What is left of the page's time: a fixed read timeout would restart with every byte.
-        socket.set_read_timeout(Some(get.patience()?))?;
+        socket.set_read_timeout(Some(get.time_left()?))?;
         let n = socket.read(&mut buf)?;
         get.received(&buf[..n])?;
     }

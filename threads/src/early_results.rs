@@ -43,13 +43,13 @@ fn deliver(job: Job, handle: &CancelHandle, outcomes: &Sender<Outcome>) {
 }
 
 fn exchange(get: &mut Get, handle: &CancelHandle) -> io::Result<()> {
-    let patience = get.patience()?;
-    let socket = TcpStream::connect_timeout(&get.address(), patience)?;
+    let timeout = get.time_left()?;
+    let socket = TcpStream::connect_timeout(&get.address(), timeout)?;
     let mut socket = handle.keep(socket)?;
     socket.write_all(get.request())?;
     let mut buf = [0; BUFFER];
     while get.wants_more() {
-        socket.set_read_timeout(Some(get.patience()?))?;
+        socket.set_read_timeout(Some(get.time_left()?))?;
         let n = socket.read(&mut buf)?;
         get.received(&buf[..n])?;
     }

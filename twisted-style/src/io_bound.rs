@@ -38,7 +38,7 @@ type Ended = (Get, io::Result<()>);
 
 fn exchange(reactor: &Reactor, get: Get) -> Deferred<Ended> {
     let (done, result) = Deferred::new();
-    let (address, timeout) = (get.address(), get.patience().unwrap_or_default());
+    let (address, timeout) = (get.address(), get.time_left().unwrap_or_default());
     let connection = reactor.connect_tcp(address, Page(Some((get, done))), timeout);
     result.with_canceller(move || connection.disconnect())
 }
@@ -50,7 +50,7 @@ impl Protocol for Page {
     fn connection_made(&mut self, socket: &Transport) {
         let Some((get, _)) = &self.0 else { return };
         // One timeout for the whole page: a byte that arrives does not restart it.
-        socket.set_timeout(Some(get.patience().unwrap_or_default()));
+        socket.set_timeout(Some(get.time_left().unwrap_or_default()));
         socket.write(get.request());
     }
 
@@ -116,8 +116,8 @@ async fn inline_fetch(reactor: Reactor, job: Job) -> Result<Outcome, Failure> {
 }
 
 async fn inline_exchange(reactor: &Reactor, get: &mut Get) -> io::Result<()> {
-    let socket = Stream::connect(reactor, get.address(), get.patience()?).await?;
-    socket.set_timeout(Some(get.patience()?));
+    let socket = Stream::connect(reactor, get.address(), get.time_left()?).await?;
+    socket.set_timeout(Some(get.time_left()?));
     socket.write(get.request());
     while get.wants_more() {
         let buf = socket.read().await?;

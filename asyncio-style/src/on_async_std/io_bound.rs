@@ -31,8 +31,8 @@ pub async fn run(jobs: Vec<Job>) -> Vec<Outcome> {
 
 pub async fn fetch(job: Job) -> Outcome {
     let mut get = Get::new(job);
-    let patience = get.deadline().saturating_duration_since(Instant::now());
-    let result = timeout(patience, exchange(&mut get)).await;
+    let left = get.deadline().saturating_duration_since(Instant::now());
+    let result = timeout(left, exchange(&mut get)).await;
     get.outcome(result)
 }
 

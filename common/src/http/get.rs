@@ -83,13 +83,13 @@ impl Get {
         &self.request
     }
 
-    /// When this page is given up.
+    /// When this page times out.
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
     /// What is left of this page's time, or `TimedOut`.
-    pub fn patience(&self) -> io::Result<Duration> {
+    pub fn time_left(&self) -> io::Result<Duration> {
         match self.deadline.checked_duration_since(Instant::now()) {
             Some(left) if !left.is_zero() => Ok(left),
             _ => Err(io::ErrorKind::TimedOut.into()),

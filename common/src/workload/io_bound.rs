@@ -17,7 +17,7 @@ pub struct Job {
     pub address: SocketAddr,
     /// What the answer calls it: the path on the built-in site, whose port differs between runs.
     pub page: String,
-    /// When the page is given up.
+    /// How long the page may take.
     pub timeout: Duration,
 }
 
