@@ -17,6 +17,8 @@ mod asides;
 mod cpu_bound;
 mod deadline;
 mod early_results;
+#[cfg(test)]
+mod exercises;
 mod gevent;
 mod interactivity;
 mod io_bound;
