@@ -48,7 +48,7 @@ const TWISTED_STYLE: Style = Style {
         twisted::run(|reactor| interactivity::careful(reactor, count, heart))
     },
     early_results: |jobs, arrivals| {
-        twisted::run(|reactor| early_results::run(reactor, jobs, arrivals))
+        twisted::run(|reactor| early_results::run(reactor, jobs, arrivals));
     },
     deadline: |jobs, limit| twisted::run(|reactor| deadline::run(reactor, jobs, limit)),
     pause: |counter| twisted::run(|reactor| pause::run(reactor, counter)),

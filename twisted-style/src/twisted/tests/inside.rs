@@ -105,7 +105,9 @@ fn cancelling_a_gathering_that_is_complete_or_has_failed_changes_nothing() {
     let complete = || {
         let (resolvers, deferreds) = three();
         let all = gather_results(deferreds).add_callback(|values| Ok(format!("{values:?}")));
-        resolvers.into_iter().for_each(|resolver| resolver.callback(1));
+        for resolver in resolvers {
+            resolver.callback(1);
+        }
         all.cancel();
         all
     };

@@ -169,8 +169,6 @@ fn what_set_line_mode_is_given_is_delivered_wherever_it_is_called() {
 
 #[test]
 fn a_line_receiver_is_told_that_the_peer_sends_no_more() {
-    let (client, _) = talker(b"line\r\n", |_, _| {});
-    let log = Log::default();
     struct Done(super::connection::Talker);
     impl crate::twisted::protocol::Protocol for Done {
         fn connection_made(&mut self, transport: &Transport) {
@@ -179,6 +177,8 @@ fn a_line_receiver_is_told_that_the_peer_sends_no_more() {
         }
         fn data_received(&mut self, _: &Transport, _: &[u8]) {}
     }
+    let (client, _) = talker(b"line\r\n", |_, _| {});
+    let log = Log::default();
     pump(Done(client), LineReceiver::new(Anywhere(log.clone()))).flush();
     let heard = log.taken();
     assert_eq!(heard, ["made", "rest", "line", "after", "read lost", "rest"]);

@@ -151,9 +151,9 @@ fn a_call_from_before_a_restart_neither_ends_nor_doubles_the_new_run() {
         assert_eq!(calls.borrow().len(), 2, "the new run begins at once");
         let old = calls.borrow_mut().remove(0);
         if fails {
-            old.errback(error("old"))
+            old.errback(error("old"));
         } else {
-            old.callback(())
+            old.callback(());
         }
         assert_eq!(log.taken(), [if fails { "failed: old" } else { "done" }]);
         assert!(looping.running());

@@ -118,7 +118,7 @@ fn a_producer_that_writes_later_holds_the_connection_open_until_it_is_unregister
     let (noted, keep) = (log.clone(), kept.clone());
     let on_made = move |transport: &Transport| {
         transport.register_producer(Later(noted.clone()));
-        transport.write(&[b'x'; PIECE]);
+        transport.write(&vec![b'x'; PIECE]);
         transport.lose_connection();
         *keep.borrow_mut() = Some(transport.clone());
     };
@@ -144,7 +144,7 @@ fn a_producer_is_stopped_when_its_consumer_is_gone() {
     pumped(move |transport| {
         let (own, left) = (transport.clone(), Cell::new(ALL));
         transport.register_producer(Pieces { transport: own, left, log: noted.clone() });
-        transport.write(&[b'x'; PIECE]);
+        transport.write(&vec![b'x'; PIECE]);
         transport.abort_connection();
     });
     assert_eq!(log.taken(), ["pause", "stop"]);
@@ -174,7 +174,7 @@ fn a_proxy_closes_its_source_when_its_consumer_dies() {
     let reads = source.take().expect("it is connected");
     pumped(move |consumer| {
         consumer.register_producer(reads.clone());
-        consumer.write(&[b'x'; PIECE]); // pauses the source
+        consumer.write(&vec![b'x'; PIECE]); // pauses the source
         consumer.abort_connection();
     });
     front.flush();
@@ -185,7 +185,7 @@ fn a_proxy_closes_its_source_when_its_consumer_dies() {
 fn a_connection_that_is_its_own_producer_closes() {
     let (received, end, _) = pumped(|transport| {
         transport.register_producer(transport.clone());
-        transport.write(&[b'x'; PIECE]);
+        transport.write(&vec![b'x'; PIECE]);
         transport.lose_connection();
     });
     assert_eq!((received, end), (PIECE, vec!["closed".to_string()]));
@@ -230,7 +230,7 @@ fn a_panic_of_a_producer_is_the_error_of_its_consumers_connection() {
     for call in ["pause", "resume"] {
         let (_, end, own_end) = pumped(move |transport| {
             transport.register_producer(Touchy(call));
-            transport.write(&[b'x'; PIECE]);
+            transport.write(&vec![b'x'; PIECE]);
         });
         assert_eq!(end, ["connection reset"]);
         assert!(own_end[0].starts_with("panicked: "), "{call}: {own_end:?}");
@@ -247,7 +247,7 @@ fn nothing_waits_to_be_sent_on_a_closed_connection() {
     let kept = Rc::new(RefCell::new(None::<Transport>));
     let keep = kept.clone();
     let on_made = move |transport: &Transport| {
-        transport.write(&[b'x'; PIECE]);
+        transport.write(&vec![b'x'; PIECE]);
         *keep.borrow_mut() = Some(transport.clone());
     };
     let sink = Sink(Rc::default(), Log::default());
