@@ -175,31 +175,33 @@ fn one(out: &mut String, record: &Record, workload: &str, format: Format) {
 fn matrix(out: &mut String, record: &Record, workloads: &[&str]) {
     let styles = record.styles();
     let heads: Vec<[String; 2]> = styles.iter().map(|style| in_two(style)).collect();
+    let widths: Vec<usize> =
+        heads.iter().map(|[one, other]| one.len().max(other.len()).max(7) + 1).collect();
     for line in 0..2 {
         let mut text = format!("{:<14}", if line == 0 { "× the limit" } else { "" });
-        for head in &heads {
-            let _ = write!(text, "{:>8}", head[line]);
+        for (head, width) in heads.iter().zip(&widths) {
+            let _ = write!(text, "{:>width$}", head[line]);
         }
         let _ = writeln!(out, "{}", text.trim_end());
     }
     for workload in workloads {
         let mut text = format!("{workload:<14}");
-        for style in &styles {
+        for (style, width) in styles.iter().zip(&widths) {
             let cell = match record.run(workload, style) {
                 Some(run) if not_run(run).is_none() => cell(record, run),
                 Some(run) if record.fault(run).is_some() => "failed".into(),
                 _ => "not run".into(),
             };
-            let _ = write!(text, "{cell:>8}");
+            let _ = write!(text, "{cell:>width$}");
         }
         let _ = writeln!(out, "{}", text.trim_end());
     }
     for (title, words) in VERDICTS {
         let mut text = format!("{title:<14}");
-        for style in &styles {
+        for (style, width) in styles.iter().zip(&widths) {
             let verdicts = verdicts(record, style);
             let n = verdicts.iter().filter(|verdict| words.contains(&verdict.as_str())).count();
-            let _ = write!(text, "{n:>8}");
+            let _ = write!(text, "{n:>width$}");
         }
         let _ = writeln!(out, "{}", text.trim_end());
     }
