@@ -62,7 +62,7 @@ fn wrong_answers_are_errors() {
     let wrong = [length.as_bytes(), &page::page(1)].concat().leak();
     for (answer, come, words) in [
         (&b""[..], 0, "closed too early"),
-        (b"nothing like HTTP\r\n\r\n", 0, "http parse fail"),
+        (b"nothing like HTTP\r\n\r\n", 0, "invalid HTTP version"),
         (b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", 0, "status 404"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 2000\r\n\r\n", 0, "length Some(2000)"),
         (wrong, 0, "another page"),

@@ -32,7 +32,7 @@ const WAITS: [Waits; 8] = [
     Waits { style: "twisted-style", calls: &[
         ".add_callback", ".add_errback", ".run_until", ".run", ".call_later", ".defer_to_thread", ".connect_tcp",
         ".listen_tcp", ".add_reader", "fn connection_made", "fn data_received", "fn connection_lost",
-        "fn read_connection_lost", "fn resume_producing", "fn timeout_connection", "fn on_",
+        "fn read_connection_lost", "fn resume_producing", "fn timeout_connection",
     ] },
     Waits { style: "on_tokio", calls: &[".await"] },
     Waits { style: "on_async_std", calls: &[".await"] },
