@@ -128,8 +128,8 @@ fn clap_command(styles: &[Style], asides: &[Aside]) -> clap::Command {
         clap = clap.arg(arg);
     }
     for workload in &WORKLOADS {
-        let sub = clap::Command::new(workload.name).about(workload.about);
-        clap = clap.subcommand((workload.args)(sub));
+        let sub = (workload.args)(clap::Command::new(workload.name));
+        clap = clap.subcommand(sub.about(workload.about));
     }
     let port = Arg::new("port")
         .long("port")

@@ -135,7 +135,8 @@ fn everything(style: &Style) {
     assert_eq!(debug, cfg!(debug_assertions));
     assert!(!output.stderr.contains("does not hold"), "{}", output.stderr);
     let answer = output.answer();
-    let expected = pages(20, "/page/19".len()) + &counts(6, 1_000_000);
+    let (pages, counts) = (pages(20, "/page/19".len()), counts(6, 1_000_000));
+    let expected = format!("== io-bound\n{pages}== cpu-bound\n{counts}== ordering\n");
     assert!(answer.starts_with(&expected), "{answer}");
 }
 

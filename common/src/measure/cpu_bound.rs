@@ -62,11 +62,7 @@ impl Args {
 
     /// What is counted, in a few words.
     pub fn title(&self) -> String {
-        format!(
-            "{}, each counts the primes below {}",
-            plural(self.tasks as usize, "task"),
-            self.below
-        )
+        format!("{}, the primes below {}", plural(self.tasks as usize, "task"), self.below)
     }
 
     fn counts(&self) -> Vec<Count> {

@@ -41,7 +41,7 @@ pub struct Args {
     /// A page times out after this time
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub timeout: Duration,
-    /// Run another of the style's functions: a name
+    /// Run another of the style's functions
     #[arg(long, value_name = "NAME")]
     pub way: Option<String>,
     /// The jobs for the URLs given, their names resolved.

@@ -320,7 +320,7 @@ fn describe(context: &Context, section: &mut Section, m: &Measured) {
         n => format!("{n} runs"),
     };
     for figure in &FIGURES {
-        section.shown.push(format!("  {:<42}each █ doubles · {runs}", figure.title));
+        section.shown.push(format!("  {:<39}each █ doubles · {runs}", figure.title));
         for cost in &rows {
             section.shown.push(figure.row(cost));
         }
