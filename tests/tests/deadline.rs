@@ -41,7 +41,7 @@ fn nothing_is_left_behind(style: &Style) {
 fn a_deadline_that_is_too_near(style: &Style) {
     let output = run(style, &["deadline", "--deadline", "60ms"]);
     assert_eq!(output.code, 2, "{}", output.stderr);
-    let sentence = "error: --deadline 60ms: the pages are 50ms away, so it is 100ms at least\n";
+    let sentence = "error: --deadline 60ms: the pages take 50ms, so it is 100ms at least\n";
     assert_eq!(output.stderr, sentence);
     assert_eq!(output.stdout, "");
 }

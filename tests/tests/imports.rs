@@ -54,8 +54,8 @@ fn programs_have_an_order() {
             .filter_map(|file| Some(module(file.strip_prefix(&source).ok()?)))
             .collect();
         let place = |file: &str| match file {
-            "" => 5,
-            _ if file.starts_with("exercises/") => 4,
+            // Exercises are built for tests only, and use what the tests have.
+            _ if file.is_empty() || file.starts_with("exercises/") => 4,
             _ if file.starts_with("asides/") => 3,
             _ if file.ends_with("io_bound") && ten.contains(file) => 1,
             _ if ten.contains(file) => 2,

@@ -84,6 +84,6 @@ mod tests {
         assert!(section.answer[1].ends_with("still there"), "{:?}", section.answer);
         let [waited, read] = &section.spans[..] else { panic!("{:?}", section.spans) };
         assert!(waited.to_us < read.to_us && waited.thread != read.thread);
-        assert_eq!(section.shown.len(), 5, "{:?}", section.shown);
+        assert_eq!(section.shown.len(), 6, "{:?}", section.shown);
     }
 }
