@@ -89,8 +89,8 @@ fn tasks(event_loop: &EventLoop) -> Vec<Task<&'static str>> {
 async fn waits(event_loop: &EventLoop) -> Result<Vec<String>, Exception> {
     let mut said = Vec::new();
     for (name, return_when) in [
-        ("first completed", ReturnWhen::FirstCompleted),
-        ("first exception", ReturnWhen::FirstException),
+        ("first", ReturnWhen::FirstCompleted),
+        ("first error", ReturnWhen::FirstException),
         ("all completed", ReturnWhen::AllCompleted),
     ] {
         let [ends, fails, never] = [(); 3].map(|()| event_loop.create_future());
@@ -166,7 +166,7 @@ mod tests {
             [
                 "gather        30 10 20 40".to_string(),
                 "  exceptions  30 cancelled 20 40".to_string(),
-                "wait          first completed 1 of 3, first exception 2 of 3, all completed 3 of 3".to_string(),
+                "wait          first 1 of 3, first error 2 of 3, all completed 3 of 3".to_string(),
                 "as_completed  10 20 30 40".to_string(),
                 format!("wait_for      {timed_out}"),
                 "shield        cancelled, the inner one went on".to_string(),
