@@ -133,7 +133,7 @@ const ON_SMOL: Style = Style {
 const ASIDES: &[Aside] = &[
     Aside::new("callbacks", "36", "two APIs, one loop: callbacks and coroutines", callbacks::run),
     Aside::new("waiting", "36", "gather, wait_for, shield, Queue, TaskGroup", waiting::run),
-    Aside::new("loops", "36", "what differs between tokio, async-std and smol", loops::run),
+    Aside::new("loops", "36", "what differs between the three loops", loops::run),
     Aside::new(
         "many-threads",
         "36",

@@ -129,7 +129,7 @@ fn clap_command(styles: &[Style], asides: &[Aside]) -> clap::Command {
     }
     for workload in &WORKLOADS {
         let sub = (workload.args)(clap::Command::new(workload.name));
-        clap = clap.subcommand(sub.about(workload.about));
+        clap = clap.subcommand(sub.about(workload.about).long_about(None));
     }
     let port = Arg::new("port")
         .long("port")
@@ -140,11 +140,12 @@ fn clap_command(styles: &[Style], asides: &[Aside]) -> clap::Command {
         let sub = clap::Command::new(aside.name).about(aside.about);
         clap = clap.subcommand(if aside.listens { sub.arg(port.clone()) } else { sub });
     }
-    let serve = clap::Command::new("serve").about("Serve pages until Ctrl-C");
+    let serve = ServeArgs::augment_args(clap::Command::new("serve"));
+    let serve = serve.about("Serve pages until Ctrl-C").long_about(None);
     let load = clap::Command::new("load").about("Clients that try a server").hide(true);
     let memory = clap::Command::new("measure-memory").about("One run of resources").hide(true);
     clap.subcommand(clap::Command::new("list").about("Say what there is, a line each"))
-        .subcommand(ServeArgs::augment_args(serve))
+        .subcommand(serve)
         .subcommand(clap::Command::new("site").about("The web site").hide(true).arg(port))
         .subcommand(Load::augment_args(load))
         .subcommand(MeasureMemory::augment_args(memory))

@@ -74,7 +74,7 @@ const ASIDES: &[Aside] = &[
         "blocking code, before and after patch_all()",
         monkey_patching::run,
     ),
-    Aside::new("hub", "30", "the loop underneath, and what is built on it", hub::run),
+    Aside::new("hub", "30", "the loop underneath, and what uses it", hub::run),
     Aside::new(
         "many-workers",
         "29-30",

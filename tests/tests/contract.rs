@@ -97,7 +97,7 @@ fn help_of_io_bound() {
           --pages <N>        How many pages to fetch [default: 20]
           --quiet            Print the answers only
           --answers          Print all lines of the answers, on a terminal too
-          --latency <TIME>   How long the site takes to answer each page [default: 50ms]
+          --latency <TIME>   How long the site takes for each page [default: 50ms]
           --at-once <N>      At most N at once: N workers take them from one queue
           --format <FORMAT>  How the report looks: text or json [default: text]
           --trace <FILE>     Write what ran when, for ui.perfetto.dev

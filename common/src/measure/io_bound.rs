@@ -29,7 +29,7 @@ pub struct Args {
     /// How many pages to fetch
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub pages: u64,
-    /// How long the site takes to answer each page
+    /// How long the site takes for each page
     #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = duration)]
     pub latency: Duration,
     /// At most N at once: N workers take them from one queue
