@@ -74,7 +74,10 @@ impl Program<'_> {
             .collect();
         let wide = |column: fn(&(&str, &str, &str)) -> usize| rows.iter().map(column).max();
         let (name, about) = (wide(|row| row.0.len()), wide(|row| row.1.len()));
-        let (name, about) = (name.unwrap_or(0), about.unwrap_or(0));
+        let slides = wide(|row| row.2.len()).unwrap_or(0);
+        // Where a line would be longer than 80 columns, its slides move to the right.
+        let name = name.unwrap_or(0);
+        let about = about.unwrap_or(0).min(80_usize.saturating_sub(name + slides + 4));
         let mut out = io::stdout().lock();
         quietly(
             rows.iter().try_for_each(|row| {
