@@ -28,7 +28,7 @@ pub struct Args {
     /// How many pages there are
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub pages: u64,
-    /// How long the site takes for the first page
+    /// How long the site takes at least
     #[arg(long, value_name = "TIME", default_value = "20ms", value_parser = duration)]
     pub latency: Duration,
     /// Stop after so many
