@@ -203,15 +203,11 @@ fn describe(
     let Measured { server, loaded, .. } = measured;
     let wall = walls.median();
     let times = if in_turn < wall {
-        "shorter than the run: the machine is busy".to_string()
+        "shorter: machine busy".to_string()
     } else {
         format!("{:.1} × as long, computed", in_turn / wall.max(1e-6))
     };
-    let reference = if limit > wall {
-        "a bare poll loop, longer than the run: the machine is busy"
-    } else {
-        "a bare poll loop"
-    };
+    let reference = if limit > wall { "poll loop; machine busy" } else { "a bare poll loop" };
     section.wall_s = Some(wall);
     section.baseline_s = Some(in_turn);
     section.limit_s = Some(limit);
