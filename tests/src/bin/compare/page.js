@@ -125,7 +125,7 @@ function badges() {
       const cell = document.querySelector(`.code td.l.${side}[data-line="${counts[i]}"]`);
       if (!cell) continue;
       const where = waits.elsewhere ? 'in ' + waits.elsewhere.split('/').pop() : 'here';
-      cell.prepend(el('span', { class: 'badge' }, `${counts[i + 1]} of ${waits.of} tasks wait ${where}`));
+      cell.append(el('span', { class: 'badge' }, `${counts[i + 1]} of ${waits.of} tasks wait ${where}`));
     }
   }
 }
