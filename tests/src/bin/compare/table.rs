@@ -370,6 +370,36 @@ fn wrapped(text: &str) -> Vec<String> {
     lines
 }
 
+/// That callbacks, coroutines, and both do the same: one program alone cannot tell.
+const SAME_TASK: &str = "A3";
+
+/// Its verdict, if at least two of the styles that name it were run on the same workload.
+fn same_task(record: &Record, verdicts: &[[String; 2]]) -> Option<[String; 2]> {
+    let styles = record.styles().into_iter().zip(verdicts);
+    let styles: Vec<&str> =
+        styles.filter(|(_, [word, _])| !word.is_empty()).map(|(style, _)| style).collect();
+    let (mut compared, mut differ) = (0, Vec::new());
+    for workload in record.workloads() {
+        let runs = styles.iter().filter_map(|style| record.run(workload, style));
+        let answers: Vec<&Value> = runs.filter_map(Run::answer).collect();
+        if answers.len() > 1 && answers.len() == styles.len() {
+            compared += 1;
+            if answers.iter().any(|answer| *answer != answers[0]) {
+                differ.push(workload);
+            }
+        }
+    }
+    let styles = styles.join(", ");
+    match (compared, &differ[..]) {
+        (0, _) => None,
+        (n, []) => Some(["holds".into(), format!("the same answers of {n} workloads: {styles}")]),
+        (_, differ) => {
+            let evidence = format!("other answers of {}: {styles}", differ.join(", "));
+            Some(["does not hold".into(), evidence])
+        }
+    }
+}
+
 /// The claims that any style judges: id, slide, what it says, and each style's verdict.
 pub fn claims(record: &Record) -> Vec<(String, String, String, Vec<[String; 2]>)> {
     let styles = record.styles();
@@ -381,7 +411,13 @@ pub fn claims(record: &Record) -> Vec<(String, String, String, Vec<[String; 2]>)
             let claim = claims.iter().find(|claim| claim["id"] == known.id);
             claim.map_or_else(Default::default, |c| [text(c, "verdict"), text(c, "evidence")])
         };
-        let verdicts: Vec<[String; 2]> = of.iter().map(find).collect();
+        let mut verdicts: Vec<[String; 2]> = of.iter().map(find).collect();
+        if known.id == SAME_TASK
+            && let Some(verdict) = same_task(record, &verdicts)
+        {
+            let judges = verdicts.iter_mut().filter(|[word, _]| !word.is_empty());
+            judges.for_each(|old| old.clone_from(&verdict));
+        }
         if verdicts.iter().any(|[verdict, _]| !verdict.is_empty()) {
             all.push((known.id.into(), known.slide.into(), known.says.into(), verdicts));
         }
