@@ -403,8 +403,11 @@ impl Client {
             };
             let status = head.code.unwrap_or(0);
             let length = body::Body::announced(head.headers, false);
-            if status != 200 || length != Ok(Some(body::Body::Length(page.length))) {
-                return Err(format!("status {status}, body {length:?}"));
+            if status != 200 {
+                return Err(format!("status {status}"));
+            }
+            if length != Ok(Some(body::Body::Length(page.length))) {
+                return Err("another length than the page has".into());
             }
             self.input.drain(..used);
             self.body = Some(Body { left: page.length, crc32: crc32fast::Hasher::new() });
