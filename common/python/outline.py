@@ -43,7 +43,8 @@ class Get:
             cut = isinstance(error, IncompleteRead) or not self.answer
             words = "closed before the end" if cut else "malformed answer"
             if isinstance(error, OSError) and not isinstance(error, HTTPException):
-                words = "connection reset"
+                unknown = type(error).__name__ in ("gaierror", "DNSLookupError")
+                words = "host not found" if unknown else "connection reset"
         return self.task, self.url, words
 
 

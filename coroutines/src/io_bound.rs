@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::rc::Rc;
 use std::vec::IntoIter;
 
@@ -12,7 +13,7 @@ use common::limits::BUFFER;
 use common::workload::io_bound::{Job, Outcome};
 
 use crate::coroutine::scheduler;
-use crate::coroutine::wait::{connect, readable, wait};
+use crate::coroutine::wait::{self, readable, wait};
 
 pub fn run(jobs: Vec<Job>) -> Vec<Outcome> {
     let mut tasks = Vec::new();
@@ -33,7 +34,7 @@ pub fn fetch(job: Job) -> Outcome {
 }
 
 fn exchange(get: &mut Get) -> io::Result<()> {
-    let mut socket = connect(get.address(), get.deadline())?;
+    let mut socket = connect(get)?;
     socket.write_all(get.request())?;
     let mut buf = [0; BUFFER];
     while get.wants_more() {
@@ -42,6 +43,18 @@ fn exchange(get: &mut Get) -> io::Result<()> {
         get.received(&buf[..n])?;
     }
     Ok(())
+}
+
+/// A name may have several addresses: they are tried in order until there is a connection.
+fn connect(get: &Get) -> io::Result<TcpStream> {
+    let mut socket = Err(io::ErrorKind::NotFound.into());
+    for address in get.addresses() {
+        socket = wait::connect(*address, get.deadline());
+        if socket.is_ok() {
+            break;
+        }
+    }
+    socket
 }
 
 /// The same with `at_once` workers that take their jobs from one queue.

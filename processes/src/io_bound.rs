@@ -32,8 +32,7 @@ pub fn fetch(job: Job) -> Outcome {
 }
 
 fn exchange(get: &mut Get) -> io::Result<()> {
-    let timeout = get.time_left()?;
-    let mut socket = TcpStream::connect_timeout(&get.address(), timeout)?;
+    let mut socket = connect(get)?;
     socket.write_all(get.request())?;
     let mut buf = [0; BUFFER];
     while get.wants_more() {
@@ -43,6 +42,18 @@ fn exchange(get: &mut Get) -> io::Result<()> {
         get.received(&buf[..n])?;
     }
     Ok(())
+}
+
+/// A name may have several addresses: they are tried in order until there is a connection.
+fn connect(get: &Get) -> io::Result<TcpStream> {
+    let mut socket = Err(io::ErrorKind::NotFound.into());
+    for address in get.addresses() {
+        socket = TcpStream::connect_timeout(address, get.time_left()?);
+        if socket.is_ok() {
+            break;
+        }
+    }
+    socket
 }
 
 /// The same with `at_once` workers that take their jobs from one queue.

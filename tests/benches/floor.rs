@@ -121,7 +121,7 @@ fn once(address: SocketAddr, expected: &[Page]) -> f64 {
     let job = |n: u64| Job {
         task: n as usize,
         url: format!("http://{address}/page/{n}?delay={}", LATENCY.as_millis()),
-        address,
+        addresses: vec![address],
         page: format!("/page/{n}"),
         timeout: Duration::from_secs(10),
     };
@@ -149,7 +149,7 @@ fn floor(jobs: Vec<Job>) -> io::Result<Vec<Outcome>> {
     let mut fetches = Vec::new();
     for job in jobs {
         let get = Get::new(job);
-        let socket = connect(get.address())?;
+        let socket = connect(get.addresses()[0])?;
         epoll.add(&socket, EpollEvent::new(both, fetches.len() as u64))?;
         fetches.push(Some(Fetch { socket, get, asked: false }));
     }

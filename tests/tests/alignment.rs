@@ -124,7 +124,7 @@ fn common_lines_are_counted_in_order() {
 
 /// The top-level functions that every style of a workload has, in this order.
 const FUNCTIONS: [(&str, &[&str]); 10] = [
-    ("io-bound", &["run", "fetch", "exchange", "bounded", "work"]),
+    ("io-bound", &["run", "fetch", "exchange", "connect", "bounded", "work"]),
     ("cpu-bound", &["run", "primes"]),
     ("ordering", &["run", "walk"]),
     ("shared-state", &["careless", "careful", "read_think_write", "with_the_lock", "run"]),

@@ -104,7 +104,9 @@ fn with_failures(n: u64) -> String {
     let site = Site::in_thread().expect("a site");
     let body = body(site.address(), "/status/404");
     pages(n, "/status/404".len())
-        + "/refused     connection refused\n\
+        + "/refused     connection refused\n"
+        + &line("/second", "/status/404".len(), &page(0))
+        + "/unknown     host not found\n\
            /reset       connection reset\n\
            /truncated   closed before the end\n\
            /malformed   malformed answer\n\

@@ -14,6 +14,8 @@ use common::limits::BUFFER;
 use common::workload::early_results::Arrivals;
 use common::workload::io_bound::{Job, Outcome};
 
+use crate::io_bound::connect;
+
 pub fn run(jobs: Vec<Job>, arrivals: &mut Arrivals) {
     let (sender, outcomes) = channel();
     let mut tasks = Vec::new();
@@ -43,9 +45,7 @@ fn deliver(job: Job, handle: &CancelHandle, outcomes: &Sender<Outcome>) {
 }
 
 fn exchange(get: &mut Get, handle: &CancelHandle) -> io::Result<()> {
-    let timeout = get.time_left()?;
-    let socket = TcpStream::connect_timeout(&get.address(), timeout)?;
-    let mut socket = handle.keep(socket)?;
+    let mut socket = handle.keep(connect(get)?)?;
     socket.write_all(get.request())?;
     let mut buf = [0; BUFFER];
     while get.wants_more() {

@@ -37,10 +37,26 @@ pub fn fetch(reactor: &Reactor, job: Job) -> Deferred<Outcome> {
 type Ended = (Get, io::Result<()>);
 
 fn exchange(reactor: &Reactor, get: Get) -> Deferred<Ended> {
+    connect(reactor, get, 0)
+}
+
+/// A name may have several addresses: they are tried in order until there is a connection.
+fn connect(reactor: &Reactor, get: Get, at: usize) -> Deferred<Ended> {
+    let Some(&address) = get.addresses().get(at) else {
+        return succeed((get, Err(io::ErrorKind::NotFound.into())));
+    };
     let (done, result) = Deferred::new();
-    let (address, timeout) = (get.address(), get.time_left().unwrap_or_default());
+    let timeout = get.time_left().unwrap_or_default();
     let connection = reactor.connect_tcp(address, Page(Some((get, done))), timeout);
-    result.with_canceller(move || connection.disconnect())
+    let result = result.with_canceller(move || connection.disconnect());
+    let reactor = reactor.clone();
+    result.add_callback(move |(get, result): Ended| {
+        let is_last = at + 1 == get.addresses().len();
+        if result.is_ok() || get.is_requested() || is_last {
+            return succeed((get, result));
+        }
+        connect(&reactor, get, at + 1)
+    })
 }
 
 /// A page, and what fires when its connection is closed.
@@ -116,7 +132,7 @@ async fn inline_fetch(reactor: Reactor, job: Job) -> Result<Outcome, Failure> {
 }
 
 async fn inline_exchange(reactor: &Reactor, get: &mut Get) -> io::Result<()> {
-    let socket = Stream::connect(reactor, get.address(), get.time_left()?).await?;
+    let socket = inline_connect(reactor, get).await?;
     socket.set_timeout(Some(get.time_left()?));
     socket.write(get.request());
     while get.wants_more() {
@@ -124,4 +140,16 @@ async fn inline_exchange(reactor: &Reactor, get: &mut Get) -> io::Result<()> {
         get.received(&buf)?;
     }
     Ok(())
+}
+
+async fn inline_connect(reactor: &Reactor, get: &Get) -> io::Result<Stream> {
+    let mut socket = Err(io::ErrorKind::NotFound.into());
+    for address in get.addresses() {
+        let connected = Stream::connect(reactor, *address, get.time_left()?).await;
+        socket = connected.map_err(io::Error::from);
+        if socket.is_ok() {
+            break;
+        }
+    }
+    socket
 }

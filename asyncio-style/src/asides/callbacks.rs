@@ -147,7 +147,7 @@ fn jobs(address: SocketAddr) -> Vec<Job> {
     let job = |task| Job {
         task,
         url: format!("http://{address}/page/{task}?delay=50"),
-        address,
+        addresses: vec![address],
         page: format!("/page/{task}"),
         timeout: Duration::from_secs(10),
     };
@@ -160,7 +160,7 @@ fn with_callbacks(event_loop: &EventLoop, jobs: Vec<Job>) -> Vec<Outcome> {
     let mut tasks = Vec::new();
     for job in jobs {
         let (timeout, get, done) = (job.timeout, Get::new(job), event_loop.create_future());
-        let address = get.address();
+        let address = get.addresses()[0];
         let exchange = Rc::new(RefCell::new(Some((get, done.clone()))));
         let page = Page { exchange: Rc::clone(&exchange), transport: None };
         let late = Rc::clone(&exchange);
@@ -261,7 +261,7 @@ async fn fetch(event_loop: EventLoop, job: Job) -> Rc<Outcome> {
 }
 
 async fn exchange(event_loop: &EventLoop, get: &mut Get) -> Result<(), Exception> {
-    let socket = event_loop.open_connection(get.address()).await?;
+    let socket = event_loop.open_connection(get.addresses()[0]).await?;
     socket.write(get.request());
     let mut buf = [0; BUFFER];
     while get.wants_more() {

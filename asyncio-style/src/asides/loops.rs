@@ -176,7 +176,7 @@ fn jobs(site: &Site) -> Vec<Job> {
     let job = |task| Job {
         task,
         url: format!("http://{}/page/{task}?delay=10", site.address()),
-        address: site.address(),
+        addresses: vec![site.address()],
         page: format!("/page/{task}"),
         timeout: Duration::from_secs(10),
     };

@@ -36,7 +36,7 @@ pub async fn fetch(job: Job) -> Outcome {
 }
 
 async fn exchange(get: &mut Get) -> io::Result<()> {
-    let mut socket = TcpStream::connect(get.address()).await?;
+    let mut socket = connect(get).await?;
     socket.write_all(get.request()).await?;
     let mut buf = [0; BUFFER];
     while get.wants_more() {
@@ -44,6 +44,18 @@ async fn exchange(get: &mut Get) -> io::Result<()> {
         get.received(&buf[..n])?;
     }
     Ok(())
+}
+
+/// A name may have several addresses: they are tried in order until there is a connection.
+async fn connect(get: &Get) -> io::Result<TcpStream> {
+    let mut socket = Err(io::ErrorKind::NotFound.into());
+    for address in get.addresses() {
+        socket = TcpStream::connect(address).await;
+        if socket.is_ok() {
+            break;
+        }
+    }
+    socket
 }
 
 /// The same with `at_once` workers that take their jobs from one queue.

@@ -68,9 +68,10 @@ impl Get {
         }
     }
 
-    /// Where to connect to; names were resolved before anything ran.
-    pub fn address(&self) -> SocketAddr {
-        self.job.address
+    /// Where to connect to: the addresses of the host's name, which was resolved before anything
+    /// ran; none if it could not be.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.job.addresses
     }
 
     /// The bytes to send; asked for when there is a connection.
@@ -81,6 +82,11 @@ impl Get {
             self.requested_us.set(Some(now()));
         }
         &self.request
+    }
+
+    /// Whether the request was asked for: there is or was a connection.
+    pub fn is_requested(&self) -> bool {
+        self.requested_us.get().is_some()
     }
 
     /// When this page times out.
@@ -136,7 +142,7 @@ impl Get {
         let waiting = |from_us, to_us| Span::here(task, Kind::Waiting, from_us, to_us);
         let requested_us = self.requested_us.get().unwrap_or(answered_us);
         let mut spans = vec![waiting(self.started_us, requested_us).at(self.began)];
-        if self.requested_us.get().is_some() {
+        if self.is_requested() {
             spans.push(waiting(requested_us, answered_us).at(self.waits.get()));
         }
         if self.answered_us.is_some() {
@@ -254,14 +260,15 @@ fn malformed(error: impl ToString) -> io::Error {
 /// A failed page in words that do not depend on the style that fetched it.
 fn words(error: &io::Error) -> String {
     use io::ErrorKind::{
-        BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, InvalidData, TimedOut,
-        UnexpectedEof, WouldBlock,
+        BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, InvalidData, NotFound,
+        TimedOut, UnexpectedEof, WouldBlock,
     };
     match error.kind() {
         ConnectionRefused => "connection refused".into(),
         ConnectionReset | ConnectionAborted | BrokenPipe => "connection reset".into(),
         UnexpectedEof => "closed before the end".into(),
         InvalidData => "malformed answer".into(),
+        NotFound => "host not found".into(),
         // A socket's own timeout ends a blocking read with `WouldBlock`.
         TimedOut | WouldBlock => "timed out".into(),
         _ => error.to_string(),
@@ -277,7 +284,7 @@ mod tests {
         Job {
             task: 0,
             url: "http://127.0.0.1:1/page/7".into(),
-            address: ([127, 0, 0, 1], 1).into(),
+            addresses: vec![([127, 0, 0, 1], 1).into()],
             page: "/page/7".into(),
             timeout: Duration::from_secs(10),
         }

@@ -76,7 +76,7 @@ impl Args {
         let job = |(task, path): (usize, String)| {
             let delay = if task < PAGES as usize { LATENCY.as_millis() } else { 0 };
             let url = format!("http://{address}{path}?delay={delay}");
-            Job { task, url, address, page: path, timeout: TIMEOUT }
+            Job { task, url, addresses: vec![address], page: path, timeout: TIMEOUT }
         };
         Ok(paths.into_iter().enumerate().map(job).collect())
     }

@@ -63,7 +63,7 @@ impl Args {
             let path = format!("/page/{n}");
             let delay = self.latency.as_millis() as u64 * rank(n, self.pages);
             let url = format!("http://{address}{path}?delay={delay}");
-            Job { task: n as usize, url, address, page: path, timeout: TIMEOUT }
+            Job { task: n as usize, url, addresses: vec![address], page: path, timeout: TIMEOUT }
         };
         Ok((0..self.pages).map(place).collect())
     }

@@ -115,19 +115,23 @@ impl Args {
         for n in 0..self.pages {
             let path = format!("/page/{n}");
             let url = format!("http://{}{path}?delay={delay}", site.address());
-            let (task, address) = (jobs.len(), site.address());
-            let job = Job { task, url, address, page: path, timeout: self.timeout };
+            let (task, addresses) = (jobs.len(), vec![site.address()]);
+            let job = Job { task, url, addresses, page: path, timeout: self.timeout };
             jobs.push((job, Expected::Page(n)));
         }
         if self.with_failures {
-            for (path, expected) in BROKEN {
-                let (address, timeout) = match path {
-                    "/refused" => (site.refused(), self.timeout),
-                    "/stall" => (site.address(), self.timeout.min(STALLED)),
-                    _ => (site.address(), self.timeout),
+            for (page, expected) in BROKEN {
+                let (refused, open) = (site.refused(), site.address());
+                let (path, addresses) = match page {
+                    "/refused" => (page, vec![refused]),
+                    "/second" => ("/page/0", vec![refused, open]),
+                    "/unknown" => (page, vec![]),
+                    _ => (page, vec![open]),
                 };
-                let url = format!("http://{address}{path}");
-                let job = Job { task: jobs.len(), url, address, page: path.into(), timeout };
+                let url = format!("http://{open}{path}");
+                let timeout = if page == "/stall" { STALLED } else { self.timeout };
+                let timeout = timeout.min(self.timeout);
+                let job = Job { task: jobs.len(), url, addresses, page: page.into(), timeout };
                 jobs.push((job, expected));
             }
         }
@@ -141,9 +145,12 @@ const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 /// How long the page that never answers is waited for, where `--with-failures` asks for it.
 const STALLED: Duration = Duration::from_secs(1);
 
-/// What the own site does wrong on request, and what has to be said of it.
-const BROKEN: [(&str, Expected); 6] = [
+/// What can go wrong with a page, and what has to be said of it. The second of the names has two
+/// addresses, of which the first refuses; the third has none.
+const BROKEN: [(&str, Expected); 8] = [
     ("/refused", Expected::Failure("connection refused")),
+    ("/second", Expected::Page(0)),
+    ("/unknown", Expected::Failure("host not found")),
     ("/reset", Expected::Failure("connection reset")),
     ("/truncated", Expected::Failure("closed before the end")),
     ("/malformed", Expected::Failure("malformed answer")),
@@ -192,13 +199,10 @@ fn given_job(task: usize, url: &str, timeout: Duration) -> Result<Job, Error> {
     }
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let port = port.unwrap_or(80);
-    let mut found = (bare, port)
-        .to_socket_addrs()
-        .map_err(|error| Error::Failed(format!("{url}: cannot resolve {host}: {error}")))?;
-    let address =
-        found.next().ok_or_else(|| Error::Failed(format!("{url}: {host} has no address")))?;
+    // A name that cannot be resolved has no address: that page fails, the others do not.
+    let addresses = (bare, port).to_socket_addrs().map_or(Vec::new(), Vec::from_iter);
     let (url, page) = (url.to_string(), url.to_string());
-    Ok(Job { task, url, address, page, timeout })
+    Ok(Job { task, url, addresses, page, timeout })
 }
 
 /// What one or several runs showed.
@@ -404,10 +408,10 @@ mod tests {
             assert!(matches!(&error, Error::Usage(why) if why.starts_with(&url)), "{error}");
         }
         let job = given_job(3, "http://u:p%40ss@127.0.0.1:81/a?b", STALLED).unwrap();
-        assert_eq!(job.address, ([127, 0, 0, 1], 81).into());
+        assert_eq!(job.addresses, [([127, 0, 0, 1], 81).into()]);
         let job = given_job(3, "http://127.0.0.1:81/a?b", STALLED).unwrap();
-        assert_eq!(job.address, ([127, 0, 0, 1], 81).into());
+        assert_eq!(job.addresses, [([127, 0, 0, 1], 81).into()]);
         let job = given_job(3, "http://[::1]/", STALLED).unwrap();
-        assert_eq!(job.address.port(), 80);
+        assert_eq!(job.addresses[0].port(), 80);
     }
 }

@@ -14,7 +14,8 @@ pub struct Job {
     pub task: usize,
     /// An absolute `http://` URL, checked.
     pub url: String,
-    pub address: SocketAddr,
+    /// Those of its host, in the order in which to try them.
+    pub addresses: Vec<SocketAddr>,
     /// What the answer calls it: the path on the built-in site, whose port differs between runs.
     pub page: String,
     /// How long the page may take.

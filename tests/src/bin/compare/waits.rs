@@ -12,12 +12,12 @@ struct Waits {
 #[rustfmt::skip]
 const WAITS: [Waits; 8] = [
     Waits { style: "threads", calls: &[
-        ".join", "TcpStream::connect_timeout", ".read", ".write", ".write_all", ".recv", ".lock", ".wait",
+        ".join", "connect", "TcpStream::connect_timeout", ".read", ".write", ".write_all", ".recv", ".lock", ".wait",
         ".wait_timeout_while", "thread::sleep", "thread::park", "thread::yield_now", ".accept",
         "io::copy",
     ] },
     Waits { style: "processes", calls: &[
-        ".join", "TcpStream::connect_timeout", ".read", ".read_exact", ".read_to_string", ".write", ".write_all",
+        ".join", "connect", "TcpStream::connect_timeout", ".read", ".read_exact", ".read_to_string", ".write", ".write_all",
         ".wait", "poll", "thread::sleep", "thread::yield_now", ".lock", ".wait_stopped",
     ] },
     Waits { style: "coroutines", calls: &[
@@ -25,7 +25,7 @@ const WAITS: [Waits; 8] = [
         ".recv", ".acquire",
     ] },
     Waits { style: "gevent-style", calls: &[
-        ".join", "TcpStream::connect_timeout", ".read", ".read_exact", ".write", ".write_all", ".recv", ".lock",
+        ".join", "connect", "TcpStream::connect_timeout", ".read", ".read_exact", ".write", ".write_all", ".recv", ".lock",
         ".wait", ".wait_timeout_while", "thread::sleep", "thread::yield_now", ".accept", "io::copy",
     ] },
     Waits { style: "twisted-style", calls: &[
