@@ -1,4 +1,4 @@
-//! Step 1: round robin. Whoever yields goes to the end of the line.
+//! Step 1: round robin. A task that yields goes to the end of the line.
 //! A task is a generator, and to yield is to let the others run. Nothing can be waited for yet.
 //! Run it: cargo run -p coroutines --example step-1-round-robin
 

@@ -65,9 +65,9 @@ pub fn show() -> io::Result<String> {
     let heard = log.clone();
     let listener = Task::new(move |yielder, _| {
         let (talker, silent) = (Rc::new(ours), Rc::new(also_ours));
-        for patience in [Duration::from_secs(5), Duration::from_millis(30)] {
+        for timeout in [Duration::from_secs(5), Duration::from_millis(30)] {
             let readable = vec![silent.clone(), talker.clone()];
-            let deadline = Instant::now() + patience;
+            let deadline = Instant::now() + timeout;
             let answer = yielder.suspend(Wait { readable, deadline });
             heard.borrow_mut().push(match answer {
                 Some(index) => {

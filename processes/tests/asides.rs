@@ -16,8 +16,8 @@ fn pool() {
     assert_eq!(
         answer(&["pool", "--quiet"]),
         "\
-hang       job 3: nothing: whoever waits for it waits for ever
-break all  job 3: lost: the process was killed by SIGKILL, and all is given up
+hang       job 3: nothing: a caller that waits for it waits for ever
+break all  job 3: lost: the process was killed by SIGKILL, and all jobs are lost
 report     job 3: lost: the process was killed by SIGKILL
 retry      job 3: done by another worker
 no luck    job 3: lost, started 3 times: the process was killed by SIGKILL

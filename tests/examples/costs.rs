@@ -137,8 +137,8 @@ fn on_std(laps: usize) -> usize {
         inbox = next;
     }
     (0..laps).fold(0, |token, _| {
-        first.send(token + 1).expect("the ring is closed");
-        inbox.recv().expect("the ring is closed")
+        first.send(token + 1).expect("the ring is unbroken");
+        inbox.recv().expect("the ring is unbroken")
     })
 }
 
@@ -153,14 +153,14 @@ fn on_may(laps: usize) -> usize {
             inbox = next;
         }
         (0..laps).fold(0, |token, _| {
-            first.send(token + 1).expect("the ring is closed");
-            inbox.recv().expect("the ring is closed")
+            first.send(token + 1).expect("the ring is unbroken");
+            inbox.recv().expect("the ring is unbroken")
         })
     };
     may::go!(ring).join().expect("nobody panics")
 }
 
-/// Whoever is at the head of the line is resumed: the least that greenlets can do.
+/// The first in line is resumed: the least that greenlets can do.
 fn on_corosensei(laps: usize) -> usize {
     let mut line: VecDeque<Coroutine<usize, usize, ()>> = VecDeque::new();
     for _ in 0..RING {
@@ -199,8 +199,8 @@ fn on_tokio(laps: usize) -> usize {
         }
         let mut token = 0;
         for _ in 0..laps {
-            first.send(token + 1).expect("the ring is closed");
-            token = inbox.recv().await.expect("the ring is closed");
+            first.send(token + 1).expect("the ring is unbroken");
+            token = inbox.recv().await.expect("the ring is unbroken");
         }
         token
     })
@@ -222,8 +222,8 @@ fn on_smol(laps: usize) -> usize {
         }
         let mut token = 0;
         for _ in 0..laps {
-            first.send(token + 1).await.expect("the ring is closed");
-            token = inbox.recv().await.expect("the ring is closed");
+            first.send(token + 1).await.expect("the ring is unbroken");
+            token = inbox.recv().await.expect("the ring is unbroken");
         }
         token
     }))
@@ -244,8 +244,8 @@ fn on_async_std(laps: usize) -> usize {
         }
         let mut token = 0;
         for _ in 0..laps {
-            first.send(token + 1).await.expect("the ring is closed");
-            token = inbox.recv().await.expect("the ring is closed");
+            first.send(token + 1).await.expect("the ring is unbroken");
+            token = inbox.recv().await.expect("the ring is unbroken");
         }
         token
     })

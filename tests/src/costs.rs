@@ -13,7 +13,7 @@ pub fn rows() -> Vec<&'static str> {
     styles.chain([PLAIN]).collect()
 }
 
-/// What every program weighs beside its own tasks.
+/// The memory of each program beside its tasks.
 pub const PLAIN: &str = "a plain thread";
 
 /// A line of the table.

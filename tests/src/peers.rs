@@ -559,24 +559,24 @@ fn pours_garbage(address: SocketAddr) -> Seen {
 
 /// Many connections on which nothing is asked: a client beside them is served.
 pub fn idle_crowd(address: SocketAddr, many: usize) -> Seen {
-    let crowd: Result<Vec<_>, _> = (0..many).map(|_| Wire::connect(address)).collect();
-    let crowd = crowd?;
+    let wires: Result<Vec<_>, _> = (0..many).map(|_| Wire::connect(address)).collect();
+    let wires = wires?;
     well_behaved(address)?;
-    drop(crowd);
+    drop(wires);
     Ok(())
 }
 
 /// Many pages that come after a delay: a client beside them is served, and by then none of them
 /// has come, so all of them were waited for at the same time.
 pub fn waiting_crowd(address: SocketAddr, many: usize, delay: Duration) -> Seen {
-    let mut crowd = Vec::new();
+    let mut wires = Vec::new();
     for _ in 0..many {
         let mut wire = Wire::connect(address)?;
         wire.send(get(&format!("/page/1?delay={}", delay.as_millis())))?;
-        crowd.push(wire);
+        wires.push(wire);
     }
     well_behaved(address)?;
-    for wire in crowd {
+    for wire in wires {
         wire.socket.set_nonblocking(true).map_err(words("a socket option"))?;
         match wire.socket.peek(&mut [0]) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -597,11 +597,11 @@ pub enum Full {
 
 /// Fills all the room that the server has, then comes once more.
 pub fn one_too_many(address: SocketAddr, room: usize) -> Result<Full, String> {
-    let mut crowd = Vec::new();
+    let mut wires = Vec::new();
     for _ in 0..room {
         let mut wire = Wire::connect(address)?;
         wire.page(1)?; // it is in, not only in the queue
-        crowd.push(wire);
+        wires.push(wire);
     }
     let mut late = Wire::connect(address)?;
     late.send(get("/page/1"))?;
@@ -614,7 +614,7 @@ pub fn one_too_many(address: SocketAddr, room: usize) -> Result<Full, String> {
             Ok(Full::Told)
         }
         Err(error) if error.kind() == ErrorKind::WouldBlock => {
-            crowd.pop();
+            wires.pop();
             late.socket.set_read_timeout(Some(SAFETY)).map_err(words("a socket option"))?;
             late.is_page(1)?;
             Ok(Full::Waits)

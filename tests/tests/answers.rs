@@ -35,7 +35,7 @@ tests::for_every_style! {
     large_pages,
 }
 
-// ---- pages of the own site -----------------------------------------------------------------
+// ---- pages of the built-in site -----------------------------------------------------------------
 
 fn defaults(style: &Style) {
     let output = run(style, &["io-bound", "--quiet"]);
@@ -78,7 +78,7 @@ fn own(style: &Style, n: u64, flags: &[&str]) {
     assert_eq!(run(style, &args).answer(), pages(n, width));
 }
 
-/// The lines of pages 0 to n of the own site.
+/// The lines of pages 0 to n of the built-in site.
 fn pages(n: u64, width: usize) -> String {
     (0..n).map(|n| line(&format!("/page/{n}"), width, &page(n))).collect()
 }

@@ -450,7 +450,7 @@ fn head_ends_it_quietly(style: &Style) {
     }
 }
 
-/// Whoever closes stderr does not want to know, but the answer is the same.
+/// With stderr closed the answer is the same.
 fn nobody_hears_it(style: &Style) {
     let args = ["io-bound", "--pages", "3", "--latency", "1ms"];
     let expected = run(style, &args).answer();

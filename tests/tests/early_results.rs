@@ -1,4 +1,4 @@
-//! early-results: pages are handed over as they come, and what is left is called off.
+//! early-results: pages are handed over as they come, and what is left is cancelled.
 
 use tests::programs::run;
 use tests::reports::{document, measured, verdict};

@@ -26,7 +26,7 @@ enum Fault {
     RefusesInSilence,
     /// It waits for as long as a peer likes.
     Patient,
-    /// Each byte of a request renews its patience.
+    /// Each byte of a request renews its timeout.
     Forgetful,
     /// It takes what comes with a request for a part of that request.
     NoPipeline,

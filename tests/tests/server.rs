@@ -107,12 +107,12 @@ fn ten_thousand_at_once() {
     many_descriptors();
     for style in STYLES.into_iter().filter(|style| style.connections > 10_000) {
         let (server, address) = serve(&style);
-        let mut crowd = waiting(address, 10_000);
+        let mut wires = waiting(address, 10_000);
         well_behaved(address).unwrap_or_else(|error| panic!("{style:?}: {error}"));
-        for wire in &mut crowd {
+        for wire in &mut wires {
             assert!(wire.is_quiet(), "{style:?}: one has been answered, or was turned away");
         }
-        drop(crowd);
+        drop(wires);
         end(server);
     }
 }
@@ -133,12 +133,12 @@ fn out_of_descriptors(style: &Style) {
     let args = ["serve", "--port", "0"];
     let limited = Setup::in_shell("ulimit -n 64; exec \"$0\" \"$@\"", style, &args);
     let (server, address) = listening(limited.start());
-    let mut crowd: Vec<Wire> =
+    let mut wires: Vec<Wire> =
         (0..200).map(|_| Wire::connect(address).expect("the listener listens")).collect();
-    for wire in &mut crowd {
+    for wire in &mut wires {
         wire.send(get("/page/1")).expect("it is connected");
     }
-    for mut wire in crowd {
+    for mut wire in wires {
         wire.is_page(1).expect("it is served when there is room");
     }
     assert_eq!(well_behaved(address), Ok(()));
@@ -181,7 +181,7 @@ fn requests_under_way_are_answered_at_the_end(style: &Style) {
     }
 }
 
-/// Neither a page that is far away nor a client that does not read keeps it.
+/// Neither a page that takes long nor a client that does not read keeps it.
 fn the_end_comes_within_the_grace(style: &Style) {
     let (server, address) = serve(style);
     let mut far = Wire::connect(address).expect("the listener listens");
@@ -237,7 +237,7 @@ fn a_port_in_use(style: &Style) {
 
 // ---- clients -------------------------------------------------------------------------------
 
-/// The same pages, whoever serves and whoever fetches them.
+/// The same pages, in whatever style they are served and fetched.
 fn threads_fetch_from_it_and_it_from_threads(style: &Style) {
     for (server, client) in [(style, &THREADS), (&THREADS, style)] {
         let (server, address) = serve(server);

@@ -64,7 +64,7 @@ fn both(section: &mut Section) -> io::Result<()> {
 }
 
 /// The loop's own calls, in the order in which they come: turns first, then times; what is
-/// cancelled does not come; another thread has one door.
+/// cancelled does not come; another thread has one handle.
 fn alone() -> io::Result<Vec<&'static str>> {
     let event_loop = EventLoop::new()?;
     let said = Rc::new(RefCell::new(Vec::new()));
@@ -78,9 +78,9 @@ fn alone() -> io::Result<Vec<&'static str>> {
     event_loop.call_later(moment, say("a cancelled timer")).cancel();
     event_loop.call_soon(say("a cancelled call")).cancel();
     event_loop.call_soon(say("call_soon"));
-    let door = event_loop.threadsafe();
+    let handle = event_loop.threadsafe();
     event_loop.call_later(3 * moment, move || {
-        thread::spawn(move || door.call_soon_threadsafe(EventLoop::stop));
+        thread::spawn(move || handle.call_soon_threadsafe(EventLoop::stop));
     });
     event_loop.run_forever().map_err(|error| io::Error::other(error.to_string()))?;
     say("stopped by a thread")();
@@ -95,8 +95,8 @@ fn together() -> io::Result<String> {
     let server = event_loop.create_server(listener, Upper::default)?;
     let talk = event_loop.create_task(talk(event_loop.clone(), address));
     let waits = event_loop.clone();
-    let patience = Duration::from_secs(10);
-    let task = event_loop.create_task(async move { waits.wait_for(talk, patience).await });
+    let timeout = Duration::from_secs(10);
+    let task = event_loop.create_task(async move { waits.wait_for(talk, timeout).await });
     let line = event_loop.run_until_complete(&task);
     server.close();
     line.flatten().flatten().map_err(|error| io::Error::other(error.to_string()))

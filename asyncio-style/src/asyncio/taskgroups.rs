@@ -7,7 +7,7 @@ use super::event_loop::EventLoop;
 use super::exceptions::Exception;
 use super::tasks::{Completions, Task};
 
-/// Tasks that end together: the first that fails has the others cancelled, and so has whoever
+/// Tasks that end together: the first that fails has the others cancelled, and so has the one who
 /// drops the group before all have ended (`asyncio.TaskGroup`).
 pub struct TaskGroup<T: Clone + 'static> {
     event_loop: EventLoop,

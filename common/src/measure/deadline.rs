@@ -126,7 +126,7 @@ pub struct Measured {
     pub cut: usize,
     pub pages: usize,
     /// Threads, processes and descriptors more than before, and requests that the site saw
-    /// neither answered nor given up.
+    /// neither answered nor cancelled.
     pub left_behind: usize,
     /// When all pages had been answered or cut.
     pub walls: Times,

@@ -178,7 +178,7 @@ fn answer(all: &Arrivals) -> Vec<String> {
     sorted.iter().map(|outcome| outcome.line(width)).collect()
 }
 
-/// A row a page, in the order in which they were taken.
+/// One row per page, in the order in which they were taken.
 fn steps(all: &Arrivals) -> Vec<Step> {
     let pairs = all.outcomes.iter().zip(&all.taken_us);
     let step = |(outcome, &taken_us): (&Outcome, &u64)| Step {

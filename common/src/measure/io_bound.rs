@@ -176,7 +176,7 @@ impl Expected {
     }
 }
 
-/// What page `n` of the own site has to be.
+/// What page `n` of the built-in site has to be.
 pub(crate) fn sites_page(n: u64) -> Page {
     let (length, crc32) = page::facts(n);
     Page { status: 200, length, crc32 }
@@ -341,7 +341,7 @@ fn describe(context: &Context, args: &Args, section: &mut Section, measured: &Me
 /// T4, P4: waits overlap.
 pub fn waits_overlap(m: &Measured) -> Verdict {
     match m.most_open {
-        None => Verdict::NotMeasurable("only the own site counts what is open at once".into()),
+        None => Verdict::NotMeasurable("only the built-in site counts what is open at once".into()),
         _ if m.at_once < 2 => Verdict::NotMeasurable("one page at a time was asked for".into()),
         Some(open) if open > 1 => {
             Verdict::Holds(format!("{open} of {} requests were open at the site at once", m.pages))

@@ -344,14 +344,14 @@ fn until_signalled() -> io::Result<UnixStream> {
 /// only one to know.
 #[expect(unsafe_code, reason = "a signal handler may do few things")]
 fn on_signal(signal: i32, until: Arc<UnixStream>) -> io::Result<()> {
-    let hang_up = move || {
+    let shut_down = move || {
         // SAFETY: a system call on a descriptor that stays open as long as this handler is there.
         // `man 7 signal-safety` lists it.
         unsafe { libc::shutdown(until.as_raw_fd(), libc::SHUT_RDWR) };
     };
     // SAFETY: the handler makes that system call and nothing else; the first call does not fail,
     // and so leaves `errno` alone.
-    unsafe { low_level::register(signal, hang_up) }?;
+    unsafe { low_level::register(signal, shut_down) }?;
     Ok(())
 }
 

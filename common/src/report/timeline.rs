@@ -12,7 +12,7 @@ const ROWS: usize = 8;
 /// What stands beside a row: the task in front, its thread behind.
 const BESIDE: usize = 24;
 
-/// The spans as rows of text, a line a task, then the legend. Where tasks
+/// The spans as rows of text, one line per task, then the legend. Where tasks
 /// take turns too fast for the picture, it shows the beginning only.
 pub fn draw(spans: &[Span]) -> Vec<String> {
     draw_in(screen::columns() - BESIDE, spans)

@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::workload::io_bound::{Job, Outcome};
 
 impl Job {
-    /// The same page, given up at `deadline` at the latest.
+    /// The same page, cancelled at `deadline` at the latest.
     #[must_use]
     pub fn until(mut self, deadline: Instant) -> Job {
         let left = deadline.saturating_duration_since(Instant::now());

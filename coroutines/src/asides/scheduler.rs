@@ -38,7 +38,7 @@ mod step_4;
 mod step_5;
 
 /// How many wait while one of them is woken.
-const CROWD: usize = 400;
+const MANY: usize = 400;
 
 pub fn run(_flags: &Flags) -> Section {
     let mut section = Section::default();
@@ -70,9 +70,9 @@ fn last_step() -> io::Result<String> {
     let (silent, _also_silent) = UnixStream::pair()?;
     let heard = log.clone();
     let listener = spawn(move || {
-        for patience in [Duration::from_secs(5), Duration::from_millis(30)] {
+        for timeout in [Duration::from_secs(5), Duration::from_millis(30)] {
             let sources = [readable(&silent), readable(&ours)];
-            let line = match wait_any(&sources, Instant::now() + patience) {
+            let line = match wait_any(&sources, Instant::now() + timeout) {
                 Ok(index) => {
                     (&ours).read_exact(&mut [0; 5])?;
                     format!("source {index} is ready")
@@ -126,31 +126,31 @@ fn compare(section: &mut Section) {
     section.shown.push(format!("  there and back: corosensei alone {bare:>5.1} ns"));
     section.shown.push(format!("                  by turns         {turn:>5.1} ns"));
     section.shown.push(format!("                  by channels      {handover:>5.1} ns"));
-    let crowd = pairs().and_then(|pairs| {
+    let many = pairs().and_then(|pairs| {
         let polled = poll_crowd(&pairs)?;
         Ok((polled, scheduler::run(|| wake_from_crowd(pairs))?))
     });
-    let line = match crowd {
+    let line = match many {
         Ok((polled, woken)) => {
             section.measure("poll_us", json!(polled));
             section.measure("epoll_us", json!(woken));
             format!(
-                "  {CROWD} wait and one is ready: to poll {polled:.1} µs, \
+                "  {MANY} wait and one is ready: to poll {polled:.1} µs, \
                  by epoll to its task {woken:.1} µs"
             )
         }
-        Err(error) => format!("  no crowd of {CROWD} to wait: {error}"),
+        Err(error) => format!("  {MANY} cannot wait: {error}"),
     };
     section.shown.push(line);
 }
 
 fn pairs() -> io::Result<Vec<(UnixStream, UnixStream)>> {
-    (0..CROWD).map(|_| UnixStream::pair()).collect()
+    (0..MANY).map(|_| UnixStream::pair()).collect()
 }
 
 /// Microseconds to ask the kernel for the one that is ready, all of them named.
 fn poll_crowd(pairs: &[(UnixStream, UnixStream)]) -> io::Result<f64> {
-    let last = pairs.last().expect("a crowd");
+    let last = pairs.last().expect("many");
     (&last.1).write_all(b"x")?;
     let mut fds: Vec<PollFd> =
         pairs.iter().map(|(socket, _)| PollFd::new(socket.as_fd(), PollFlags::POLLIN)).collect();
@@ -164,7 +164,7 @@ fn poll_crowd(pairs: &[(UnixStream, UnixStream)]) -> io::Result<f64> {
     Ok(shortest.unwrap_or_default().as_secs_f64() * 1e6)
 }
 
-/// Microseconds from a byte written to the task woken by it, one of a crowd, and back.
+/// Microseconds from a byte written to the task woken by it, one of many, and back.
 fn wake_from_crowd(pairs: Vec<(UnixStream, UnixStream)>) -> io::Result<f64> {
     let (outbox, inbox) = channel();
     let mut writers = Vec::new();

@@ -1,5 +1,5 @@
 //! hub: the loop under the greenlets, and what gevent builds on it.
-//! Every wait hands the hub what it waits for; the hub wakes whoever got it.
+//! Every wait hands the hub what it waits for; the hub wakes the waiter when it has happened.
 //! Run it: cargo run -p gevent-style -- hub
 
 use std::io::{self, Read, Write};
@@ -21,7 +21,7 @@ use crate::gevent::queue::Queue;
 use crate::gevent::timeout::{self, GreenletExit, with_timeout};
 
 /// Greenlets that wait for a time, and as many that wait for a descriptor.
-const CROWD: usize = 400;
+const MANY: usize = 400;
 
 pub fn run(_flags: &Flags) -> Section {
     let mut section = Section::default();
@@ -48,7 +48,7 @@ fn show(section: &mut Section) -> io::Result<()> {
     row("Group.kill", format!("{} of 3 ended by it", killed_in_a_group()));
     row("kill", format!("the read in it failed: {}", killed_in_a_read()?));
     row("with_timeout", format!("the read in it failed: {}", read_cut_short()?));
-    crowd(section)?;
+    many(section)?;
     let (alone, hundred) = (nanoseconds_a_yield(1), nanoseconds_a_yield(100));
     section.shown.push(format!(
         "  sleep(0) costs {alone} ns with one greenlet, {hundred} ns among a hundred"
@@ -196,11 +196,11 @@ fn what_it_said(result: io::Result<usize>) -> String {
 }
 
 /// Many waits of both kinds at once, all in one loop.
-fn crowd(section: &mut Section) -> io::Result<()> {
+fn many(section: &mut Section) -> io::Result<()> {
     let before = counters();
     let mut tasks = Vec::new();
     let mut far_ends = Vec::new();
-    for _ in 0..CROWD {
+    for _ in 0..MANY {
         let (mut near, far) = UnixStream::pair()?;
         far_ends.push(far);
         tasks.push(spawn(move || near.read(&mut [0]).is_ok_and(|n| n == 1)));
@@ -211,18 +211,18 @@ fn crowd(section: &mut Section) -> io::Result<()> {
     }
     tasks.push(spawn(move || far_ends.iter_mut().all(|far| far.write_all(b"!").is_ok())));
     let good = tasks.into_iter().flat_map(Greenlet::join).filter(|good| *good).count();
-    if good != 2 * CROWD + 1 {
-        section.wrong = Some(format!("{good} of {} waits ended well", 2 * CROWD + 1));
+    if good != 2 * MANY + 1 {
+        section.wrong = Some(format!("{good} of {} waits ended well", 2 * MANY + 1));
     }
     let Counters { turns, events, expired, .. } = counters();
     let (turns, events) = (turns - before.turns, events - before.events);
     let expired = expired - before.expired;
     section.shown.push(format!(
         "  {} greenlets wait at once: {events} for a descriptor, {expired} for a time;",
-        2 * CROWD
+        2 * MANY
     ));
     section.shown.push(format!("  the hub woke them in {turns} turns of its loop, one epoll set"));
-    section.measure("crowd", json!({"turns": turns, "events": events, "expired": expired}));
+    section.measure("many", json!({"turns": turns, "events": events, "expired": expired}));
     Ok(())
 }
 
@@ -237,12 +237,11 @@ fn nanoseconds_a_yield(greenlets: u32) -> u128 {
 
 /// G4, from what the hub counted: every wait was ended by its loop, many in one turn.
 pub fn one_loop_underneath(section: &Section) -> Verdict {
-    let seen = |what: &str| {
-        section.measured.get("crowd").and_then(|crowd| crowd[what].as_u64()).unwrap_or(0)
-    };
+    let seen =
+        |what: &str| section.measured.get("many").and_then(|many| many[what].as_u64()).unwrap_or(0);
     let (turns, events, expired) = (seen("turns"), seen("events"), seen("expired"));
     let said = format!("{events} descriptors and {expired} times, in {turns} turns of one loop");
-    let all = CROWD as u64;
+    let all = MANY as u64;
     if events == all && expired == all && turns < 2 * all {
         Verdict::Holds(said)
     } else {

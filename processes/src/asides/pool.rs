@@ -68,13 +68,13 @@ impl Trial {
     fn fate(&self) -> String {
         match &self.results[DEADLY - 1] {
             Some(Ok(_)) => "done by another worker".into(),
-            Some(Err(error)) if self.broken => format!("{error}, and all is given up"),
+            Some(Err(error)) if self.broken => format!("{error}, and all jobs are lost"),
             Some(Err(error)) => error.to_string(),
-            None => "nothing: whoever waits for it waits for ever".into(),
+            None => "nothing: a caller that waits for it waits for ever".into(),
         }
     }
 
-    /// A mark a job: done, lost, given up, or nothing.
+    /// One mark per job: done, lost, or nothing.
     fn marks(&self) -> String {
         let mark = |result: &Option<Result<usize, JobError>>| match result {
             Some(Ok(_)) => " ✓",
@@ -85,7 +85,7 @@ impl Trial {
         self.results.iter().map(mark).collect()
     }
 
-    /// A line a worker, with the numbers of its jobs where it had them.
+    /// One line per worker, with the numbers of its jobs where it had them.
     fn lanes(&self) -> Vec<String> {
         const COLUMNS: u64 = 54;
         let from = self.shifts.iter().map(|s| s.from_us).min().unwrap_or(0);

@@ -101,7 +101,7 @@ fn careless() -> io::Result<Receiver<Said>> {
     Ok(said)
 }
 
-/// Both threads take the locks in the same order: whoever has the first gets the second.
+/// Both threads take the locks in the same order: the one that has the first gets the second.
 fn careful() -> io::Result<(Receiver<Said>, i64)> {
     let (log, said) = channel();
     let accounts = Accounts { left: Mutex::new(100), right: Mutex::new(100) };

@@ -48,7 +48,7 @@ pub struct Gil {
 pub enum Policy {
     /// Since 3.2: when a waiter has waited this long. It then waits until the waiter has it.
     Interval(Duration),
-    /// Before 3.2: after so many ticks, whether somebody waits or not; then whoever is fastest.
+    /// Before 3.2: after so many ticks, whether somebody waits or not; then the fastest takes it.
     Ticks(u32),
 }
 

@@ -83,7 +83,7 @@ fn in_halves(pool: &ThreadPool) -> Vec<(usize, Counted)> {
     })
 }
 
-/// One task at a time, for whoever is free.
+/// One task at a time, for the first worker that is free.
 fn by_stealing(pool: &ThreadPool) -> Vec<(usize, Counted)> {
     pool.install(|| (0..TASKS).into_par_iter().with_max_len(1).map(count).collect())
 }
@@ -154,7 +154,7 @@ fn waiting_for_one_more(
         // Every worker is blocked now, or none is: the task that lets them go comes last.
         scope.spawn(move |_| {
             for gate in gates {
-                // Who gave up does not listen any more.
+                // A caller that timed out does not listen any more.
                 let _ = gate.send(());
             }
         });

@@ -124,7 +124,7 @@ fn wait_for_a_get_loses_no_item() {
     waiting.cancel();
     queue.put_nowait(7).unwrap();
     turns(&event_loop, 3);
-    assert_eq!(queue.get_nowait(), Some(7), "nobody who gave up takes it");
+    assert_eq!(queue.get_nowait(), Some(7), "a waiter that timed out does not take it");
 }
 
 #[test]

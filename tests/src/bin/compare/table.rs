@@ -1,4 +1,4 @@
-//! The table: a row a style for one workload, a matrix for all of them.
+//! The table: one row per style for one workload, a matrix for all of them.
 
 use std::fmt::Write;
 use std::iter::repeat_n;
