@@ -35,7 +35,7 @@ const COROUTINES: Style = Style {
     program: "coroutines",
     event_loop: None,
     slides: "22-27",
-    waits: "a greenlet that waits bounces back to the trampoline",
+    waits: "a greenlet that waits yields what it waits for to the scheduler",
     task: Task::Stack,
     at_most: 30_000,
     io_bound: |jobs| scheduler::run(|| io_bound::run(jobs)),

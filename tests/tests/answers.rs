@@ -15,7 +15,7 @@ tests::for_every_style! {
     defaults,
     one_page,
     fifty_pages,
-    pages_not_far_away,
+    pages_without_a_delay,
     one_at_once,
     three_at_once,
     more_at_once_than_pages,
@@ -25,6 +25,7 @@ tests::for_every_style! {
     everything,
     primes_of_any_size,
     more_counts_than_cores,
+    every_way_gives_the_same_answer,
     pages_of_a_foreign_server,
     broken_pages_of_a_foreign_server,
     nobody_listens,
@@ -51,7 +52,7 @@ fn fifty_pages(style: &Style) {
     own(style, 50, &["--latency", "20ms"]);
 }
 
-fn pages_not_far_away(style: &Style) {
+fn pages_without_a_delay(style: &Style) {
     own(style, 30, &["--latency", "0ms"]);
 }
 
@@ -158,6 +159,19 @@ fn more_counts_than_cores(style: &Style) {
         let number = tasks.to_string();
         let args = ["cpu-bound", "--quiet", "--tasks", &number, "--below", "12000"];
         assert_eq!(run(style, &args).answer(), counts(tasks, 12_000));
+    }
+}
+
+/// The functions beside the one that is compared (`--way NAME`); a wrong name lists them.
+fn every_way_gives_the_same_answer(style: &Style) {
+    for workload in ["io-bound", "cpu-bound", "shared-state"] {
+        let refused = run(style, &[workload, "--way", "unknown"]).stderr;
+        let (_, ways) = refused.trim_end().rsplit_once(" has ").expect("it says which there are");
+        for way in ways.split(", ").filter(|ways| *ways != "none here") {
+            let expected = run(style, &[workload, "--quiet"]).answer();
+            let answer = run(style, &[workload, "--quiet", "--way", way]).answer();
+            assert_eq!(answer, expected, "{style:?}: {workload} --way {way}");
+        }
     }
 }
 
