@@ -117,7 +117,7 @@ mod tests {
     use super::*;
     use crate::gevent::greenlet::spawn;
     use crate::gevent::timeout::{self, GreenletExit};
-    use crate::tests::{NET, greenlets};
+    use crate::tests::{DEADLINE, greenlets};
 
     #[test]
     fn an_event_wakes_everybody_who_waits() {
@@ -217,7 +217,7 @@ mod tests {
             let result = AsyncResult::new();
             let none = result.get_timeout(Duration::from_millis(1));
             result.set(1);
-            (none, result.get_timeout(NET))
+            (none, result.get_timeout(DEADLINE))
         });
         assert_eq!((none, late), (None, Some(1)));
     }

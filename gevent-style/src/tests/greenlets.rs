@@ -112,7 +112,7 @@ fn a_kill_ends_a_sleep_early_and_is_reported_by_the_next_call() {
     let error = greenlets(|| {
         let (mut near, _far) = streams();
         let task = greenlet::spawn(move || {
-            thread::sleep(2 * NET);
+            thread::sleep(2 * DEADLINE);
             near.read(&mut [0; 8])
         });
         thread::yield_now();
@@ -151,7 +151,7 @@ fn a_kill_unwinds_our_own_waits_and_destructors_run() {
         let note = Note(dropped.clone());
         let task = greenlet::spawn(move || {
             let _note = note;
-            timeout::sleep(2 * NET);
+            timeout::sleep(2 * DEADLINE);
         });
         thread::yield_now();
         task.kill();
@@ -171,7 +171,7 @@ fn a_lock_is_waited_for_in_spite_of_a_kill() {
             let lock = lock.clone();
             move || {
                 *lock.lock().unwrap() += 1;
-                timeout::sleep(2 * NET);
+                timeout::sleep(2 * DEADLINE);
             }
         });
         thread::yield_now();
@@ -203,7 +203,7 @@ fn with_timeout_cuts_a_read() {
 #[test]
 fn with_timeout_cuts_our_own_waits() {
     let result = greenlets(|| {
-        let task = greenlet::spawn(|| timeout::sleep(2 * NET));
+        let task = greenlet::spawn(|| timeout::sleep(2 * DEADLINE));
         with_timeout(Duration::from_millis(1), || task.join().is_ok())
     });
     assert_eq!(result, Err(Timeout));
@@ -212,7 +212,9 @@ fn with_timeout_cuts_our_own_waits() {
 #[test]
 fn the_shorter_of_two_with_timeouts_ends_only_itself() {
     let result = greenlets(|| {
-        with_timeout(2 * NET, || with_timeout(Duration::from_millis(1), || timeout::sleep(2 * NET)))
+        with_timeout(2 * DEADLINE, || {
+            with_timeout(Duration::from_millis(1), || timeout::sleep(2 * DEADLINE))
+        })
     });
     assert_eq!(result, Ok(Err(Timeout)));
 }
@@ -220,7 +222,9 @@ fn the_shorter_of_two_with_timeouts_ends_only_itself() {
 #[test]
 fn an_outer_with_timeout_goes_through_an_inner_one() {
     let result = greenlets(|| {
-        with_timeout(Duration::from_millis(1), || with_timeout(2 * NET, || timeout::sleep(2 * NET)))
+        with_timeout(Duration::from_millis(1), || {
+            with_timeout(2 * DEADLINE, || timeout::sleep(2 * DEADLINE))
+        })
     });
     assert_eq!(result, Err(Timeout));
 }
@@ -229,7 +233,7 @@ fn an_outer_with_timeout_goes_through_an_inner_one() {
 fn joinall_waits_for_all_or_for_so_long() {
     let (all, in_time) = greenlets(|| {
         let short = [(); 3].map(|()| greenlet::spawn(|| timeout::sleep(Duration::ZERO)));
-        let long = [greenlet::spawn(|| timeout::sleep(2 * NET))];
+        let long = [greenlet::spawn(|| timeout::sleep(2 * DEADLINE))];
         let all = joinall(&short, None) && short.iter().all(Greenlet::ready);
         (all, joinall(&long, Some(Duration::from_millis(1))))
     });
@@ -262,7 +266,7 @@ fn iwait_gives_them_in_the_order_they_finish() {
 #[test]
 fn in_time_with_timeout_gives_the_value_and_leaves_no_limit() {
     let result = greenlets(|| {
-        let value = with_timeout(NET, || 7);
+        let value = with_timeout(DEADLINE, || 7);
         timeout::sleep(Duration::from_millis(1));
         value
     });

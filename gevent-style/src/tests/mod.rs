@@ -20,8 +20,8 @@ use crate::gevent::greenlet::{self, Greenlet, iwait, joinall};
 use crate::gevent::timeout::{self, GreenletExit, Timeout, with_timeout};
 use crate::gevent::{helpers, monkey};
 
-/// A net under a test that would hang: nothing is measured with it.
-pub const NET: Duration = Duration::from_mins(1);
+/// A safety timeout: a test that waits so long hangs.
+pub const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Runs `f` as a main greenlet, patched.
 pub fn greenlets<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
@@ -32,7 +32,10 @@ pub fn greenlets<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T
         let _ = done.send(());
         value
     });
-    assert!(result.recv_timeout(NET) != Err(mpsc::RecvTimeoutError::Timeout), "the greenlets hang");
+    assert!(
+        result.recv_timeout(DEADLINE) != Err(mpsc::RecvTimeoutError::Timeout),
+        "the greenlets hang"
+    );
     main.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 

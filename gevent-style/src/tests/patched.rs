@@ -116,7 +116,7 @@ fn tcp_connect_timeout() {
     let address = greenlets(|| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let socket = TcpStream::connect_timeout(&address, NET).unwrap();
+        let socket = TcpStream::connect_timeout(&address, DEADLINE).unwrap();
         socket.peer_addr().unwrap() == address
     });
     assert!(address);

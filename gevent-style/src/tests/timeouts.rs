@@ -65,8 +65,8 @@ fn a_loop_that_only_yields_is_cut() {
 #[test]
 fn an_inner_one_that_was_cut_does_not_cut_the_outer_one() {
     let got = greenlets(|| {
-        with_timeout(NET, || {
-            let inner = with_timeout(SHORT, || timeout::sleep(2 * NET));
+        with_timeout(DEADLINE, || {
+            let inner = with_timeout(SHORT, || timeout::sleep(2 * DEADLINE));
             timeout::sleep(Duration::from_millis(1));
             inner
         })
@@ -78,7 +78,7 @@ fn an_inner_one_that_was_cut_does_not_cut_the_outer_one() {
 fn an_outer_one_cuts_what_an_inner_one_ignores() {
     let got = greenlets(|| {
         let (mut near, _far) = streams();
-        with_timeout(SHORT, || with_timeout(NET, || near.read(&mut [0]).is_err()))
+        with_timeout(SHORT, || with_timeout(DEADLINE, || near.read(&mut [0]).is_err()))
     });
     assert_eq!(got, Err(Timeout));
 }

@@ -1,11 +1,14 @@
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::rc::Rc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::limits::BUFFER;
+use common::workload::server::ACCEPT_BACKOFF;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::{DEADLINE, complete, event_loop, sockets_of, turns};
 use crate::asyncio::event_loop::EventLoop;
@@ -282,4 +285,34 @@ fn nobody_listening_is_an_exception_of_the_future() {
     assert!(matches!(error, Exception::Raised(_)) && error.to_string().contains("refused"));
     assert!(notes.words().is_empty());
     assert_eq!(sockets_of(address.port()), 0);
+}
+
+#[test]
+fn without_a_free_descriptor_the_server_backs_off_and_accepts_later() {
+    // The limit is the whole process's.
+    let test = "asyncio::tests::transports::without_a_free_descriptor_in_a_process_of_its_own";
+    let mut program = Command::new(std::env::current_exe().unwrap());
+    let output = program.args(["--exact", test, "--ignored", "--nocapture"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[test]
+#[ignore = "the test above runs it"]
+fn without_a_free_descriptor_in_a_process_of_its_own() {
+    let (event_loop, notes) = (event_loop(), Notes::default());
+    let (server, address) = serve(&event_loop, &notes);
+    let _client = TcpStream::connect(address).unwrap();
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, 3, hard).unwrap();
+    let began = Instant::now();
+    turns(&event_loop, 10_000);
+    // Each time it backs off, it is called twice: when the time is over, and by the listener.
+    let back_offs = began.elapsed().div_duration_f64(ACCEPT_BACKOFF) as u64 + 1;
+    let (calls, _) = event_loop.counts();
+    assert!(calls <= 2 * back_offs, "{calls} calls in {back_offs} times that it backed off");
+    assert_eq!(notes.words(), [""; 0]);
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+    until(&event_loop, || notes.words() == ["made"]);
+    server.close();
 }
