@@ -164,12 +164,17 @@ fn more_counts_than_cores(style: &Style) {
 
 /// The functions beside the one that is compared (`--way NAME`); a wrong name lists them.
 fn every_way_gives_the_same_answer(style: &Style) {
-    for workload in ["io-bound", "cpu-bound", "shared-state"] {
+    let small = [
+        ("io-bound", "--pages=5"),
+        ("cpu-bound", "--below=1000"),
+        ("shared-state", "--transfers=100"),
+    ];
+    for (workload, size) in small {
         let refused = run(style, &[workload, "--way", "unknown"]).stderr;
         let (_, ways) = refused.trim_end().rsplit_once(" has ").expect("it says which there are");
         for way in ways.split(", ").filter(|ways| *ways != "none here") {
-            let expected = run(style, &[workload, "--quiet"]).answer();
-            let answer = run(style, &[workload, "--quiet", "--way", way]).answer();
+            let expected = run(style, &[workload, "--quiet", size]).answer();
+            let answer = run(style, &[workload, "--quiet", size, "--way", way]).answer();
             assert_eq!(answer, expected, "{style:?}: {workload} --way {way}");
         }
     }
