@@ -19,7 +19,7 @@ use serde_json::Value;
 use tests::programs::{run, start};
 use tests::sites::SiteByHand;
 use tests::styles::{STYLES, Style, THREADS};
-use tests::traces::peak_memory;
+use tests::traces::usage;
 
 const PAGES: u64 = 1000;
 const LATENCY: Duration = Duration::from_millis(100);
@@ -46,11 +46,16 @@ fn main() {
         }
     }
     println!("io-bound: {PAGES} pages, each {LATENCY:?} away, {rounds} rounds; seconds");
-    println!("{:13} {:>7} {:>15} {:>7} {:>12}", "", "median", "spread", "factor", "peak memory");
+    println!(
+        "{:13} {:>7} {:>15} {:>7} {:>7} {:>11} {:>12}",
+        "", "median", "spread", "factor", "aim", "CPU µs/page", "peak memory"
+    );
     let bottom = median(&floor);
     row("floor", &floor, bottom, "");
     for (style, walls) in seen {
-        row(style.name, &walls, bottom, &format!("{:8.1} MiB", memory(style)));
+        let aim = AIMS.iter().find(|(name, _)| *name == style.name).map_or(0.0, |(_, aim)| *aim);
+        let (cpu, memory) = used(style, rounds);
+        row(style.name, &walls, bottom, &format!("{aim:7.2} {cpu:11.0} {memory:8.1} MiB"));
     }
     println!();
     println!("cpu-bound: as many times as fast as one by one, a core, {rounds} rounds");
@@ -83,13 +88,31 @@ fn spread(of: &[f64]) -> String {
 /// As many pages, and as far away, as for the floor.
 const IO_BOUND: [&str; 5] = ["io-bound", "--pages", "1000", "--latency", "100ms"];
 
-/// The MiB that a program needs at most.
-fn memory(style: &Style) -> f64 {
+/// The factor that each style should keep within.
+const AIMS: [(&str, f64); 7] = [
+    ("threads", 1.32),
+    ("coroutines", 1.05),
+    ("gevent-style", 1.30),
+    ("twisted-style", 0.95),
+    ("on_tokio", 1.08),
+    ("on_async_std", 1.28),
+    ("on_smol", 1.20),
+];
+
+/// The microseconds of CPU time that the whole program takes per page, the median of so many
+/// runs, and the MiB that it needs at most.
+fn used(style: &Style, rounds: usize) -> (f64, f64) {
     // Without the JSON: its spans would take some of it.
     let args = [&IO_BOUND[..], &["--quiet"]].concat();
-    let (output, memory) = start(style, &args).finish_and(peak_memory);
-    output.answer();
-    memory.expect("it is our child") as f64 / 1024.0
+    let (mut cpu, mut most) = (Vec::new(), 0.0);
+    for _ in 0..rounds {
+        let (output, used) = start(style, &args).finish_and(usage);
+        output.answer();
+        let used = used.expect("it is our child");
+        cpu.push(used.cpu_s * 1e6 / PAGES as f64);
+        most = f64::max(most, used.peak_kib as f64 / 1024.0);
+    }
+    (median(&cpu), most)
 }
 
 /// How many times as fast as one count after the other, divided by the cores.

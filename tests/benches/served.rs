@@ -21,6 +21,11 @@ use hyper_util::rt::TokioIo;
 use nix::sys::signal::Signal;
 use tests::programs::{Running, start};
 use tests::styles::STYLES;
+use tests::traces::usage;
+
+const CONNECTIONS: usize = 64;
+/// Of each connection.
+const REQUESTS: usize = 1000;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -30,7 +35,7 @@ fn main() {
     // cargo itself adds `--bench`.
     let rounds: usize = args.iter().find_map(|arg| arg.parse().ok()).unwrap_or(5);
     let mut floor = Vec::new();
-    let mut seen: Vec<Vec<f64>> = STYLES.map(|_| Vec::new()).into();
+    let mut seen: Vec<(Vec<f64>, Vec<f64>)> = STYLES.map(|_| <_>::default()).into();
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
         // Turn by turn, so that what else the machine does meets them all.
@@ -38,29 +43,47 @@ fn main() {
         floor.push(per_second(address));
         server.kill().expect("it has not been waited for");
         server.wait().expect("it is our child");
-        for (style, runs) in STYLES.iter().zip(&mut seen) {
+        for (style, (runs, cpu)) in STYLES.iter().zip(&mut seen) {
             let mut server = start(style, &["serve", "--port", "0"]);
             let address = listens(&mut server);
             runs.push(per_second(address));
             server.signal(Signal::SIGTERM);
-            assert_eq!(server.finish().code, 0);
+            let (output, used) = server.finish_and(usage);
+            assert_eq!(output.code, 0);
+            cpu.push(used.expect("it is our child").cpu_s * 1e6 / (CONNECTIONS * REQUESTS) as f64);
         }
     }
-    println!("pages of 1024 bytes a second, 64 connections, {rounds} rounds");
-    println!("{:13} {:>7} {:>15} {:>7}", "", "median", "spread", "share");
+    println!("pages of 1024 bytes a second, {CONNECTIONS} connections, {rounds} rounds");
+    println!(
+        "{:13} {:>7} {:>15} {:>7} {:>7} {:>11}",
+        "", "median", "spread", "share", "aim", "CPU µs/page"
+    );
     let bottom = median(&floor);
-    row("hyper", &floor, bottom);
-    for (style, runs) in STYLES.iter().zip(&seen) {
-        row(style.name, runs, bottom);
+    row("hyper", &floor, bottom, "");
+    for (style, (runs, cpu)) in STYLES.iter().zip(&seen) {
+        let aim = AIMS.iter().find(|(name, _)| *name == style.name).map_or(0.0, |(_, aim)| *aim);
+        row(style.name, runs, bottom, &format!("{aim:7.2} {:11.1}", median(cpu)));
     }
 }
 
-fn row(name: &str, runs: &[f64], bottom: f64) {
+/// The share that each style should reach at least.
+const AIMS: [(&str, f64); 8] = [
+    ("threads", 0.60),
+    ("processes", 0.37),
+    ("coroutines", 0.73),
+    ("gevent-style", 0.62),
+    ("twisted-style", 0.92),
+    ("on_tokio", 0.89),
+    ("on_async_std", 0.65),
+    ("on_smol", 0.74),
+];
+
+fn row(name: &str, runs: &[f64], bottom: f64, rest: &str) {
     let low = runs.iter().copied().fold(f64::INFINITY, f64::min);
     let high = runs.iter().copied().fold(0.0, f64::max);
     let middle = median(runs);
     println!(
-        "{name:13} {middle:7.0} {:>15} {:7.2}",
+        "{name:13} {middle:7.0} {:>15} {:7.2} {rest}",
         format!("{low:.0} – {high:.0}"),
         middle / bottom
     );
@@ -80,7 +103,8 @@ fn listens(server: &mut Running) -> SocketAddr {
 
 /// What the clients count, once every page was right.
 fn per_second(server: SocketAddr) -> f64 {
-    let load = Load { requests: 1000, pages: 1, from: 1, ..Load::new(server) };
+    let (connections, requests) = (CONNECTIONS, REQUESTS);
+    let load = Load { connections, requests, pages: 1, from: 1, ..Load::new(server) };
     let loaded = load.run().expect("there is a descriptor left");
     assert_eq!((loaded.errors, loaded.first_error), (0, None));
     loaded.per_second

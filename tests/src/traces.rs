@@ -61,10 +61,17 @@ pub fn leftovers(mark: &str) -> Vec<String> {
     }
 }
 
-/// Waits until a child has ended, and leaves it to be waited for: the most memory, in KiB, that
-/// it or one of its own children had resident.
+/// What a process has used.
+pub struct Usage {
+    /// User and system time, in seconds, of it and of its own children.
+    pub cpu_s: f64,
+    /// The most memory, in KiB, that it or one of its own children had resident.
+    pub peak_kib: u64,
+}
+
+/// Waits until a child has ended, and leaves it to be waited for: what it has used.
 #[expect(unsafe_code, reason = "only the system call itself hands out the usage")]
-pub fn peak_memory(child: Pid) -> io::Result<u64> {
+pub fn usage(child: Pid) -> io::Result<Usage> {
     // SAFETY: both are plain numbers, of which all zeros are valid ones.
     let (mut info, mut usage): (libc::siginfo_t, libc::rusage) = unsafe { std::mem::zeroed() };
     let flags = libc::WEXITED | libc::WNOWAIT;
@@ -82,7 +89,9 @@ pub fn peak_memory(child: Pid) -> io::Result<u64> {
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(usage.ru_maxrss as u64)
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    let cpu_s = seconds(usage.ru_utime) + seconds(usage.ru_stime);
+    Ok(Usage { cpu_s, peak_kib: usage.ru_maxrss as u64 })
 }
 
 /// A descriptor that becomes readable when the process ends; none if it is gone.
