@@ -11,7 +11,7 @@ fn readmes() -> Vec<PathBuf> {
     let entries = fs::read_dir(root()).expect("the workspace can be read");
     let folders = entries.flatten().map(|entry| entry.path());
     let mut readmes: Vec<_> = folders.map(|folder| folder.join("README.md")).collect();
-    readmes.push(root().join("README.md"));
+    readmes.extend([root().join("README.md"), root().join("tests/WORKSHOP.md")]);
     readmes.retain(|readme| readme.is_file());
     readmes
 }

@@ -1,4 +1,4 @@
-//! The READMEs do what they say: every command in them is run, and what it prints is compared.
+//! The READMEs and the leader's page do what they say: every command in them is run, and what it prints is compared.
 //!
 //! A block marked `console` shows commands behind `$ ` and beneath each of them exactly its
 //! stdout; a block marked `sh` is a script; a block marked `text` is not run, and there is no
@@ -13,7 +13,7 @@ use tests::programs::{folder_with_cargo, without_cargos_words, workspace};
 use tests::{SAFETY, traces};
 
 /// The READMEs that have a test below.
-const READMES: [&str; 7] = [
+const READMES: [&str; 8] = [
     "README.md",
     "threads/README.md",
     "processes/README.md",
@@ -21,6 +21,7 @@ const READMES: [&str; 7] = [
     "gevent-style/README.md",
     "twisted-style/README.md",
     "asyncio-style/README.md",
+    "tests/WORKSHOP.md",
 ];
 
 #[test]
@@ -59,9 +60,14 @@ fn of_asyncio_style() {
 }
 
 #[test]
+fn of_the_workshop() {
+    run_all(READMES[7]);
+}
+
+#[test]
 fn there_is_no_other() {
     let folders = fs::read_dir(workspace()).expect("it can be read").flatten();
-    let mut found = vec![workspace().join("README.md")];
+    let mut found = vec![workspace().join("README.md"), workspace().join("tests/WORKSHOP.md")];
     found.extend(folders.map(|folder| folder.path().join("README.md")));
     found.retain(|readme| readme.exists());
     let mut known: Vec<PathBuf> = READMES.iter().map(|readme| workspace().join(readme)).collect();
