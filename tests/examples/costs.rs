@@ -50,6 +50,8 @@ fn main() {
 struct Run {
     tasks: u64,
     bytes: f64,
+    /// What the kernel keeps for a task besides.
+    kernel_bytes: f64,
     start_s: f64,
     switch_s: f64,
     /// Seconds a switch of the bare library, measured right after.
@@ -62,6 +64,7 @@ impl Run {
         Run {
             tasks: figures["tasks"].as_u64().expect("it was measured"),
             bytes: median("bytes"),
+            kernel_bytes: median("kernel_bytes"),
             start_s: median("start_s"),
             switch_s: median("switch_s"),
             floor_s,
@@ -82,6 +85,7 @@ fn row(name: &str, runs: &[Run]) -> String {
         name.to_string(),
         runs[0].tasks.to_string(),
         bytes(of(|run| run.bytes)),
+        bytes(of(|run| run.kernel_bytes)),
         time(of(|run| run.start_s)),
         time(of(|run| run.switch_s)),
         floor,

@@ -4,8 +4,15 @@
 pub const COMMAND: &str = "cargo run --release -p tests --example costs";
 
 /// Its columns.
-pub const COLUMNS: [&str; 6] =
-    ["style", "idle tasks", "memory a task", "starting one", "a switch", "the bare library"];
+pub const COLUMNS: [&str; 7] = [
+    "style",
+    "idle tasks",
+    "memory per task",
+    "in the kernel",
+    "starting one",
+    "a switch",
+    "the bare library",
+];
 
 /// The first cell of each row: the styles by name, then what they are compared with.
 pub fn rows() -> Vec<&'static str> {

@@ -69,11 +69,12 @@ fn programs() -> &'static [Executable] {
 }
 
 /// The target folder and the profile that this program was built with: a test program lies in
-/// `TARGET/PROFILE/deps`, any other in `TARGET/PROFILE`.
+/// `TARGET/PROFILE/deps`, an example in `TARGET/PROFILE/examples`, any other in `TARGET/PROFILE`.
 fn where_we_are() -> (PathBuf, String) {
     let here = std::env::current_exe().expect("/proc is mounted");
     let folder = here.parent().expect("a program lies in TARGET/PROFILE");
-    let profile = if folder.ends_with("deps") { folder.parent() } else { Some(folder) };
+    let is_below = folder.ends_with("deps") || folder.ends_with("examples");
+    let profile = if is_below { folder.parent() } else { Some(folder) };
     let profile = profile.expect("a program lies in TARGET/PROFILE");
     let target = profile.parent().expect("a test program lies in TARGET/PROFILE/deps");
     let name = profile.file_name().expect("it has a parent").to_string_lossy();

@@ -55,6 +55,7 @@ pub fn run(_flags: &Flags) -> Section {
     section.answer.push(format!("  and any iterable will do: {squares:?}"));
     section.measure("ways", json!(WAYS.len()));
     section.measure("same", json!(same));
+    section.measure("levels", json!(LEVELS));
     if same < WAYS.len() {
         section.wrong = Some("yield from changes what passes through it".into());
     }
@@ -75,8 +76,8 @@ fn row(way: &str, caller: &str, waiter: &str) -> String {
 
 /// K4, from the conversations that came out the same with and without delegation.
 pub fn all_passes_through(section: &Section) -> Verdict {
-    let (ways, same) = (&section.measured["ways"], &section.measured["same"]);
-    let seen = format!("{same} of {ways} conversations go the same through {LEVELS} levels");
+    let [ways, same, levels] = ["ways", "same", "levels"].map(|name| &section.measured[name]);
+    let seen = format!("{same} of {ways} conversations go the same through {levels} levels");
     if ways == same { Verdict::Holds(seen) } else { Verdict::Fails(seen) }
 }
 

@@ -66,14 +66,17 @@ pub fn batteries(section: &Section) -> Verdict {
     let number = |name| section.measured.get(name).and_then(serde_json::Value::as_u64);
     let (lines, kept) =
         (number("lines").unwrap_or(0), number("kept_for_the_slow_one").unwrap_or(0));
-    if section.wrong.is_none() && lines > 0 && kept > 0 {
-        Verdict::Holds(format!(
-            "a chat room of a factory, a line receiver ({lines} lines), a timeout and a thread \
-             pool; a member that did not read was disconnected, with {} KiB kept for it",
-            kept / 1024
-        ))
+    let heard = |words: &str| section.answer.iter().filter(|line| line.contains(words)).count();
+    let (late, counted) = (heard("no name, no chat"), heard("primes below"));
+    let said = format!(
+        "{lines} lines were received, {late} timeout ended a connection, {counted} count came \
+         from the thread pool, {} KiB were kept for a member that did not read",
+        kept / 1024
+    );
+    if section.wrong.is_none() && lines.min(kept) > 0 && late.min(counted) > 0 {
+        Verdict::Holds(said)
     } else {
-        Verdict::Fails("the script of the chat room did not end".to_string())
+        Verdict::Fails(said)
     }
 }
 

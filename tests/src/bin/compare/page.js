@@ -252,7 +252,7 @@ const draw = {
   'log-bars'(svg, p, box) {
     const columns = [['bytes', n => n < 1024 ? `${Math.round(n)} B` : `${(n / 1024).toFixed(1)} KiB`], ['start_s', s => time(s)], ['switch_s', s => time(s)]];
     const time = s => s < 1e-6 ? `${(s * 1e9).toFixed(0)} ns` : `${(s * 1e6).toFixed(1)} µs`;
-    const names = { bytes: 'memory a task', start_s: 'starting one', switch_s: 'a switch' };
+    const names = { bytes: 'memory per task', start_s: 'starting one', switch_s: 'a switch' };
     const wide = (box.width - 104) / 3, tall = (box.height - 14) / p.rows.length;
     columns.forEach(([name, words], c) => {
       const values = box.both.flatMap(q => q.rows.map(r => r[name])).filter(v => v > 0);
