@@ -136,7 +136,7 @@ fn help_of_cpu_bound() {
 // ---- wrong input ---------------------------------------------------------------------------
 
 /// Arguments, and a part of the sentence that tells what is wrong with them.
-const WRONG: [(&[&str], &str); 32] = [
+const WRONG: [(&[&str], &str); 33] = [
     (&["nonsense"], "unrecognized subcommand 'nonsense'"),
     (&["--nonsense"], "unexpected argument '--nonsense'"),
     (&["--pages", "3"], "unexpected argument '--pages'"),
@@ -154,6 +154,7 @@ const WRONG: [(&[&str], &str); 32] = [
     (&["io-bound", "--latency", "50"], "a time needs a unit: 50ms, 1.5s"),
     (&["io-bound", "--latency", "2h"], "unknown unit h; use us, ms, s"),
     (&["io-bound", "--latency", "-1s"], "'-1'"),
+    (&["io-bound", "--timeout", "0s"], "--timeout 0ms: it is 10ms at least"),
     (&["io-bound", "--timeout", "100000s"], "between 0s and one day"),
     (&["io-bound", "--pages", "3", "http://127.0.0.1/"], "'--pages <N>' cannot be used with"),
     (&["io-bound", "--with-failures", "http://127.0.0.1/"], "cannot be used with"),

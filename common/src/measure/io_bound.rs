@@ -67,9 +67,8 @@ impl Args {
     pub fn check(&mut self, style: &Style, machine: &Machine) -> Result<(), Error> {
         self.run(style)?;
         if self.timeout < MIN_TIMEOUT {
-            let Args { timeout, .. } = self;
-            let why = format!("--timeout {timeout:?}: it is {MIN_TIMEOUT:?} at least");
-            return Err(Error::Usage(why));
+            let (given, least) = (time(self.timeout), time(MIN_TIMEOUT));
+            return Err(Error::Usage(format!("--timeout {given}: it is {least} at least")));
         }
         let pages = self.at_once();
         let limit = style.at_most.min(style.tasks_for(machine.free_descriptors()));

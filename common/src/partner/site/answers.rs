@@ -206,8 +206,12 @@ pub fn route(request: &Request) -> Result<Answer, Refusal> {
             answer
         }
         ("drip", Some(n)) => {
-            let every = request.parameter("every").and_then(number).unwrap_or(100);
-            let every = Duration::from_millis(every.min(60_000));
+            let every = request.parameter("every").map_or(Some(100), number);
+            let Some(every @ ..=60_000) = every else {
+                let why = "?every=MS takes a number of milliseconds up to 60000";
+                return Err(Refusal::new(StatusCode::BAD_REQUEST, why));
+            };
+            let every = Duration::from_millis(every);
             let page = Page::new(n);
             let length = page.left();
             Answer::sized(request, "text/plain", length, Rest::Drops(page, every))

@@ -87,6 +87,7 @@ fn what_can_go_wrong() {
         ("/nothing", "HTTP/1.1 404 Not Found\r\n"),
         ("/page/x", "HTTP/1.1 404 Not Found\r\n"),
         ("/page/1?delay=x", "HTTP/1.1 400 Bad Request\r\n"),
+        ("/drip/1?every=x", "HTTP/1.1 400 Bad Request\r\n"),
         ("/gate/1", "HTTP/1.1 400 Bad Request\r\n"),
         ("/gate/1?of=0", "HTTP/1.1 400 Bad Request\r\n"),
     ] {
