@@ -168,4 +168,18 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn the_verdict_follows_the_conversations() {
+        let judge = |same: usize| {
+            let mut section = Section::default();
+            for (name, figure) in [("ways", 6), ("same", same), ("levels", 3)] {
+                section.measure(name, json!(figure));
+            }
+            all_passes_through(&section)
+        };
+        assert!(matches!(judge(6), Verdict::Holds(_)));
+        let Verdict::Fails(seen) = judge(5) else { panic!("one conversation differs") };
+        assert_eq!(seen, "5 of 6 conversations go the same through 3 levels");
+    }
 }

@@ -254,3 +254,29 @@ async fn flood(from: &Visitor, to: &Visitor) -> Result<u64, Failure> {
     }
     Err(io::Error::other("no member was disconnected").into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_follows_what_was_heard() {
+        let judge = |lines: u64, kept: u64, heard: [&str; 2]| {
+            let mut section = Section::default();
+            section.measure("lines", lines.into());
+            section.measure("kept_for_the_slow_one", kept.into());
+            section.answer = heard.map(String::from).into();
+            batteries(&section)
+        };
+        let heard = ["mute hears: * no name, no chat", "ann hears: * ben asked: 4 primes below 9"];
+        assert!(matches!(judge(9, 2048, heard), Verdict::Holds(_)));
+        for broken in [
+            judge(0, 2048, heard),
+            judge(9, 0, heard),
+            judge(9, 2048, [heard[0], ""]),
+            judge(9, 2048, ["", heard[1]]),
+        ] {
+            assert!(matches!(broken, Verdict::Fails(_)), "{broken:?}");
+        }
+    }
+}
