@@ -290,9 +290,10 @@ impl Setup {
         self.start().finish()
     }
 
-    /// Runs the program on a terminal of 80 columns: all that is seen on it, and the exit code.
-    pub fn run_on_terminal(self) -> (String, i32) {
-        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+    /// Runs the program on a terminal of so many columns and rows: all that is seen on it, and
+    /// the exit code.
+    pub fn run_on_terminal(self, (ws_col, ws_row): (u16, u16)) -> (String, i32) {
+        let size = Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
         let OpenptyResult { master, slave } = openpty(&size, None).expect("there is a terminal");
         let copy = || slave.try_clone().expect("there is a descriptor left");
         let mut running = self

@@ -29,6 +29,7 @@ tests::for_every_style! {
     one_core_is_one_core,
     failures_and_repeated_runs_fit,
     color_only_on_a_terminal,
+    a_terminal_gets_what_fits_on_it,
     head_ends_it_quietly,
     nobody_hears_it,
     nothing_is_left_after_the_end,
@@ -432,11 +433,52 @@ fn color_only_on_a_terminal(style: &Style) {
     let args = ["io-bound", "--pages", "2", "--latency", "1ms"];
     let output = run(style, &args);
     assert!(!output.stderr.contains(ESCAPE) && !output.stdout.contains(ESCAPE));
-    let (seen, code) = Setup::new(style, &args).env("TERM", "xterm").run_on_terminal();
+    let (seen, code) = Setup::new(style, &args).env("TERM", "xterm").run_on_terminal(SCREEN);
     assert!(code == 0 && seen.contains(ESCAPE), "{seen}");
     let setup = Setup::new(style, &args).env("TERM", "xterm").env("NO_COLOR", "1");
-    let (seen, code) = setup.run_on_terminal();
+    let (seen, code) = setup.run_on_terminal(SCREEN);
     assert!(code == 0 && !seen.contains(ESCAPE), "{seen}");
+}
+
+/// What a projector shows: columns and rows.
+const SCREEN: (u16, u16) = (80, 24);
+
+fn a_terminal_gets_what_fits_on_it(style: &Style) {
+    let seen_on = |screen, flags: &[&str]| {
+        let args = [&["io-bound", "--latency", "1ms"], flags].concat();
+        let setup = Setup::new(style, &args).env("TERM", "dumb");
+        let (seen, code) = setup.run_on_terminal(screen);
+        assert_eq!(code, 0, "{style:?}: {seen}");
+        seen
+    };
+    for screen in [SCREEN, (120, 40), (50, 24)] {
+        let seen = seen_on(screen, &[]);
+        assert!(!seen.contains('\x1b'), "{style:?}: a dumb terminal has no colors: {seen}");
+        assert!(seen.contains("/page/2 ") && !seen.contains("/page/3 "), "{style:?}: {seen}");
+        assert!(seen.contains("… and 17 more, all as expected (--answers)"), "{style:?}: {seen}");
+        let wide = seen.lines().find(|line| line.chars().count() > screen.0.into());
+        assert_eq!(wide, None, "{style:?}: more than {} columns", screen.0);
+    }
+    for all in ["--answers", "--quiet"] {
+        let seen = seen_on(SCREEN, &[all]);
+        let lines = seen.lines().filter(|line| line.contains("  200 ")).count();
+        assert_eq!(lines, 20, "{style:?}: {all} shows all lines: {seen}");
+    }
+}
+
+/// Each section of a full run, or it says what it leaves out.
+#[test]
+fn a_section_is_no_longer_than_a_screen() {
+    let setup = Setup::new(&THREADS, &[""; 0]).env("TERM", "dumb");
+    let (seen, code) = setup.run_on_terminal(SCREEN);
+    assert_eq!(code, 0, "{seen}");
+    let (sections, _) = seen.split_once("what the talk claims").expect("claims are judged");
+    let sections: Vec<&str> = sections.split("\r\n\r\n").collect();
+    assert!(sections.len() > 10, "ten workloads and asides, not {}", sections.len());
+    for section in sections {
+        let lines = section.lines().count();
+        assert!(lines < SCREEN.1.into(), "{lines} lines and a prompt:\n{section}");
+    }
 }
 
 fn head_ends_it_quietly(style: &Style) {
