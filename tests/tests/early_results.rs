@@ -27,7 +27,7 @@ fn all_pages_then_exactly_so_many(style: &Style) {
 fn one_page_and_no_time_at_all(style: &Style) {
     let flags = ["early-results", "--quiet", "--pages", "1", "--take", "1", "--latency", "0s"];
     let answer = run(style, &flags).answer();
-    assert_eq!(answer.lines().nth(1), Some("stopped after 1: 1 pages"), "{answer}");
+    assert_eq!(answer.lines().nth(1), Some("stopped after 1: 1 page"), "{answer}");
 }
 
 fn more_than_there_are(style: &Style) {

@@ -134,7 +134,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
         left_open = left_open.max(left);
 
         let mut lines = answer(&all);
-        lines.push(format!("stopped after {take}: {} pages", few.outcomes.len()));
+        lines.push(format!("stopped after {take}: {}", plural(few.outcomes.len(), "page")));
         section.answers(lines);
         if let Some(wrong) =
             wrong(&jobs, &all.outcomes, jobs.len()).or_else(|| wrong(&jobs, &few.outcomes, take))

@@ -372,8 +372,10 @@ fn limits(context: &Context, cost: &Cost) -> Vec<(f64, &'static str)> {
 fn all_waited(m: &Measured) -> Verdict {
     let Cost { tasks, waited, start, .. } = &m.cost;
     let runs = start.seconds.len();
-    let said =
-        format!("{tasks} tasks waited at the same time and finished, in {waited} of {runs} runs");
+    let said = format!(
+        "{} waited at the same time and finished, in {waited} of {runs} runs",
+        plural(*tasks, "task")
+    );
     if *waited == runs { Verdict::Holds(said) } else { Verdict::Fails(said) }
 }
 

@@ -114,8 +114,9 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
         walls.seconds.push(loaded.wall_s);
         let LoadReport { right, errors, .. } = loaded;
         section.answers(vec![format!(
-            "{} connections, {pages} pages asked for: {right} right, {errors} wrong",
-            args.connections
+            "{}, {} asked for: {right} right, {errors} wrong",
+            plural(args.connections as usize, "connection"),
+            plural(pages, "page")
         )]);
         section.wrong = section.wrong.or_else(|| wrong(&server, &loaded));
         last = Some((server, loaded));
@@ -321,7 +322,9 @@ pub fn serve(style: &Style, args: &ServeArgs, quiet: bool) -> Result<ExitCode, E
     let ServerStats { pages, connections, .. } =
         (style.server)(listener, stop, args.limits(style))?;
     if !quiet {
-        let _ = writeln!(anstream::stderr(), "{pages} pages on {connections} connections");
+        let (pages, connections) = (pages as usize, connections as usize);
+        let (pages, connections) = (plural(pages, "page"), plural(connections, "connection"));
+        let _ = writeln!(anstream::stderr(), "{pages} on {connections}");
     }
     Ok(ExitCode::SUCCESS)
 }
