@@ -511,7 +511,9 @@ fn there_may_be_no_end_of_jobs() {
     let jobs = (0_u64..).inspect(|_| taken.set(taken.get() + 1));
     let mut pool = Pool::new(2, RETRY, |n: u64| n).unwrap();
     assert_eq!(pool.imap_unordered(jobs).take(50).count(), 50);
-    assert!(taken.get() <= 50 + 2, "{} jobs were taken in advance", taken.get() - 50);
+    // Of each of the two workers: a job under way, and before it a result not yet asked for. One
+    // of those results was the fiftieth.
+    assert!(taken.get() < 50 + 2 * 2, "{} jobs were taken in advance", taken.get() - 50);
     assert!(pool.map(0..4).iter().all(Result::is_ok));
 }
 
