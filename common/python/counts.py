@@ -2,6 +2,8 @@
 
 import sys
 
+from measured import measured
+
 SLICE = 5000
 
 
@@ -35,5 +37,6 @@ def count_all(run):
     """The program of cpu-bound: so many tasks, each counts the primes below a number."""
     tasks = int(sys.argv[1]) if len(sys.argv) > 1 else 6
     below = int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000
-    for task, primes in sorted(run([Count(task, below) for task in range(tasks)])):
+    counts = [Count(task, below) for task in range(tasks)]
+    for task, primes in sorted(measured(run, counts)):
         print(f"task {task}: {primes} primes below {below}")

@@ -6,6 +6,8 @@ import zlib
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from urllib.parse import urlsplit
 
+from measured import measured
+
 TIMEOUT = 10  # seconds for each page
 BUFFER = 4096
 
@@ -51,7 +53,7 @@ class Get:
 def fetch_all(run):
     """The program of io-bound: fetches the URLs given, prints a line for each."""
     jobs = list(enumerate(sys.argv[1:]))
-    outcomes = sorted(run(jobs))
+    outcomes = sorted(measured(run, jobs))
     width = max((len(url) for _, url, _ in outcomes), default=0)
     for _, url, words in outcomes:
         print(f"{url:<{width}}  {words}")

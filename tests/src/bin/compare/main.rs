@@ -19,6 +19,8 @@ mod page;
 #[cfg(test)]
 mod pairs;
 mod picture;
+mod python;
+mod python_source;
 mod record;
 mod run;
 mod source;
@@ -26,6 +28,7 @@ mod table;
 mod tokens;
 mod waits;
 
+use python::Interpreter;
 use record::Record;
 
 /// All styles in one run, side by side: a table here, and one page with the code
@@ -48,6 +51,9 @@ struct Cli {
     /// Use only N cores
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     cores: Option<u64>,
+    /// Run the talk's Python as well, by this interpreter or by python3
+    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = python::DEFAULT)]
+    python: Option<PathBuf>,
     /// How the table looks
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
@@ -55,7 +61,7 @@ struct Cli {
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Draw again from an earlier --format json, without running anything
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["workload", "repeat", "cores"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["workload", "repeat", "cores", "python"])]
     from: Option<PathBuf>,
 }
 
@@ -102,13 +108,19 @@ fn split(args: Vec<String>) -> (Vec<String>, Vec<String>) {
         let values = arg.get_num_args().map_or(1, |range| range.max_values());
         Some(values.saturating_sub(attached))
     };
-    let mut args = args.into_iter();
+    let is_workload = |name: &str| WORKLOADS.iter().any(|workload| workload.name == name);
+    let mut args = args.into_iter().peekable();
     let mut own: Vec<String> = args.by_ref().take(1).collect();
     let mut passed_on = Vec::new();
     let mut named = false;
     while let Some(arg) = args.next() {
         if ["-h", "--help"].contains(&arg.as_str()) {
             own.push(arg);
+        } else if arg == "--python" {
+            // Its value may be left out, and then a flag follows it, or the workload.
+            let is_path = |next: &String| !next.starts_with('-') && !is_workload(next);
+            let path = args.next_if(is_path).unwrap_or(python::DEFAULT.into());
+            own.push(format!("--python={path}"));
         } else if let Some(values) = values(&arg) {
             own.push(arg);
             own.extend(args.by_ref().take(values));
@@ -153,7 +165,8 @@ fn compare(cli: &Cli, passed_on: &[String]) -> Result<u8, Problem> {
         let own = [("--repeat", cli.repeat), ("--cores", cli.cores)];
         let own = own.into_iter().filter_map(|(name, n)| Some([name.into(), n?.to_string()]));
         flags.extend(own.flatten());
-        run::all(&workloads, &styles, flags)
+        let python = cli.python.clone().map(Interpreter::new).transpose()?;
+        run::all(&workloads, &styles, flags, python.as_ref())
     };
     if let Some(why) = record.refused_by_all() {
         return Err(Problem::Usage(why));
@@ -203,7 +216,10 @@ fn read(file: &std::path::Path, styles: &[String]) -> Result<Record, Problem> {
     let text = fs::read_to_string(file).map_err(|error| failed(&name, error))?;
     let mut record = Record::parse(&text).map_err(|error| failed(&name, error))?;
     if !styles.is_empty() {
-        record.runs.retain(|run| styles.contains(&run.style));
+        let python = record.python.iter_mut().map(|python| &mut python.runs);
+        for runs in python.chain([&mut record.runs]) {
+            runs.retain(|run| styles.contains(&run.style));
+        }
     }
     Ok(record)
 }
@@ -247,6 +263,10 @@ mod tests {
             (own.as_str(), passed_on.as_str()),
             ("--styles threads,on_tokio server --html=x", "--connections=5")
         );
+        let (own, passed_on) = parted("--python io-bound --pages 9");
+        assert_eq!((own.as_str(), passed_on.as_str()), ("--python=python3 io-bound", "--pages 9"));
+        let (own, _) = parted("cpu-bound --python venv/bin/python --repeat 3");
+        assert_eq!(own, "cpu-bound --python=venv/bin/python --repeat 3");
         let (own, passed_on) = parted("--code threads on_tokio io-bound");
         assert_eq!((own.as_str(), passed_on.as_str()), ("--code threads on_tokio io-bound", ""));
         let (own, passed_on) = parted("io-bound http://127.0.0.1/ --format md");

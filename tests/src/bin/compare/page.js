@@ -3,7 +3,7 @@
 const D = JSON.parse(document.getElementById('data').textContent);
 const at = id => document.getElementById(id);
 const SVG = 'http' + '://www.w3.org/2000/svg';
-const state = { w: 0, a: 0, b: 5, fn: 0, us: null, imports: false, overview: false };
+const state = { w: 0, a: 0, b: 5, fn: 0, us: null, imports: false, overview: false, python: false };
 
 /** An element with its attributes and what is in it. */
 function el(name, attributes, ...inside) {
@@ -18,6 +18,8 @@ function el(name, attributes, ...inside) {
 
 const W = () => D.workloads[state.w];
 const run = side => W().runs[side];
+/** The Python beside the pair, if it is shown: that of the left style, or else of the right one. */
+const python = () => state.python ? W().python[state.a] || W().python[state.b] : null;
 const functions = () => pair().parts.map(p => p[0]).filter(n => n && n !== '//' && n !== 'use');
 
 /** The pair as it was aligned, turned round if the right style stands first. */
@@ -72,17 +74,34 @@ function half(side, style, n, sign, marks) {
   ];
 }
 
+/** The line of the Python file that stands in a row; `undefined` leaves a gap. */
+function third(n) {
+  if (n === undefined) return [el('td', { class: 'n gap' }), el('td', { class: 'y gap' })];
+  return [el('td', { class: 'n' }, String(n + 1)), el('td', { class: 'y' }, line(python().lines[n]))];
+}
+
+/** For each part of the pair the lines of the Python part of its name, and of those behind it that
+ *  have no namesake. */
+function besides() {
+  const names = pair().parts.map(p => p[0]).filter(Boolean), lines = {};
+  let last = 'use';
+  for (const [name, from, to] of python() ? python().parts : []) {
+    if (names.includes(name)) last = name;
+    lines[last] = (lines[last] || []).concat(Array.from({ length: to - from }, (_, i) => from + i));
+  }
+  return lines;
+}
+
 const SIGNS = { s: ['~', '~'], x: ['+', '+'], '<': ['↕', '+'], '>': ['+', '↕'], '=': ['↕', '↕'] };
 
-function row(l, r, kind, ml, mr, first) {
+function row(l, r, kind, ml, mr, first, beside) {
   const { a, b } = state;
   const [left, right] = SIGNS[kind] || ['', ''];
   const name = kind === 'a' ? 'async' : kind === 's' ? 's' : SIGNS[kind] ? 'x' : 'same';
   const blank = (style, n) => n < 0 || !D.lines[W().files[style].lines[n]][0];
   const [signA, signB] = [blank(a, l) ? '' : left, blank(b, r) ? '' : right];
-  const tr = el('tr', { class: name + (first ? ' fn' : '') },
-    half('a', a, l, signA, ml), half('b', b, r, signB, mr));
-  return tr;
+  return el('tr', { class: name + (first ? ' fn' : '') },
+    beside, half('a', a, l, signA, ml), half('b', b, r, signB, mr));
 }
 
 function rows(part) {
@@ -95,23 +114,25 @@ function rows(part) {
 }
 
 function code() {
-  const body = el('tbody');
+  const body = el('tbody'), beside = besides(), py = python();
   for (const [name, part] of pair().parts) {
     if (name === '//') continue;
     if (name === 'use' && !state.imports) {
       const fold = style => el('td', { colspan: 2 }, '▸ ' + W().files[style].imports);
       body.append(el('tr', { class: 'fold', title: 'imports (i)', onclick: () => set({ imports: true }) },
-        fold(state.a), fold(state.b)));
+        py ? el('td', { colspan: 2 }, '▸ imports') : null, fold(state.a), fold(state.b)));
       continue;
     }
-    rows(part).forEach((r, i) => {
-      const tr = row(...r.slice(0, 5).concat(Array(5 - r.length).fill('')), i === 0 && name !== '');
+    const lines = py && name && beside[name] || [], all = rows(part);
+    while (all.length < lines.length) all.push([-1, -1, '']);
+    all.forEach((r, i) => {
+      const tr = row(...r.slice(0, 5).concat(Array(5 - r.length).fill('')), i === 0 && name !== '', py ? third(lines[i]) : []);
       if (i === 0 && name) tr.dataset.fn = name;
       body.append(tr);
     });
   }
-  const columns = el('colgroup', null, ['n', 'l', 'n', 'l'].map(c => el('col', { class: c })));
-  at('code').replaceChildren(el('table', { class: 'code' }, columns, body));
+  const columns = el('colgroup', null, ['n', 'l', 'n', 'l'].concat(py ? ['n', 'l'] : []).map(c => el('col', { class: c })));
+  at('code').replaceChildren(el('table', { class: py ? 'code three' : 'code' }, columns, body));
 }
 
 /** On which lines the tasks wait at the time of the cursor. */
@@ -133,15 +154,18 @@ function badges() {
 // ---- strips and pictures -------------------------------------------------------------------
 
 function strip(side, style) {
-  const r = run(style), file = W().files[style];
-  const name = el('span', { class: 'name' }, D.styles[style]);
-  const words = file.caption.split('`').map((text, i) => i % 2 ? el('code', null, text) : text);
-  const caption = el('div', { class: 'caption' }, words);
+  const words = W().files[style].caption.split('`').map((text, i) => i % 2 ? el('code', null, text) : text);
+  return figures(side, D.styles[style], words, run(style), 'cargo run --bin compare ' + W().name);
+}
+
+/** What a run took, under its name. */
+function figures(side, name, words, r, command) {
+  const title = el('span', { class: 'name' }, name), caption = el('div', { class: 'caption' }, words);
   if (!r || r.not_run) {
-    const why = r ? r.not_run : 'not run: cargo run --bin compare ' + W().name;
-    return el('div', { class: 'strip ' + side }, name, el('span', { class: r ? 'bad' : 'muted' }, why), caption);
+    const why = r ? r.not_run : 'not run: ' + command;
+    return el('div', { class: 'strip ' + side }, title, el('span', { class: r ? 'bad' : 'muted' }, why), caption);
   }
-  const both = [state.a, state.b].map(run).filter(x => x && x.wall_s);
+  const both = [state.a, state.b].map(run).concat(python() ? python().run : []).filter(x => x && x.wall_s);
   const most = Math.max(...both.flatMap(x => [x.wall_s, x.limit_s || 0, x.spread_s ? x.spread_s[1] : 0])) * 1.03;
   const x = seconds => `${(100 * seconds / most).toFixed(2)}%`;
   const bar = r.wall_s ? el('svg', { role: 'img', 'aria-label': r.median },
@@ -149,7 +173,7 @@ function strip(side, style) {
     r.limit_s ? el('line', { class: 'limit', x1: x(r.limit_s), x2: x(r.limit_s), y1: 0, y2: 16 }) : null,
     r.spread_s ? el('line', { class: 'whisker', x1: x(r.spread_s[0]), x2: x(r.spread_s[1]), y1: 8, y2: 8 }) : null) : null;
   const word = r.expectation && r.expectation.verdict;
-  return el('div', { class: 'strip ' + side }, name, el('span', { class: 'median' }, r.median || ''), bar,
+  return el('div', { class: 'strip ' + side }, title, el('span', { class: 'median' }, r.median || ''), bar,
     r.facts.map(f => el('span', null, f)),
     el('span', { class: r.fault ? 'bad' : 'good' }, r.fault ? '≠ ' + r.fault : '✓ same answer'),
     word && word !== 'holds' ? el('span', { class: word === 'does not hold' ? 'bad' : '', title: r.expectation.evidence }, word) : null,
@@ -285,7 +309,7 @@ function picture(side, style, height, all) {
   if (!p || !draw[p.kind]) {
     return el('div', { class: 'picture none hatch ' + side }, r && !r.not_run ? 'no picture' : 'not run');
   }
-  const width = all ? 360 : Math.max(300, Math.floor(document.documentElement.clientWidth / 2) - 25);
+  const width = all ? 360 : Math.max(300, Math.floor(document.documentElement.clientWidth / (python() ? 3 : 2)) - 25);
   const both = (all ? W().runs : [state.a, state.b].map(run)).filter(x => x && x.picture && x.picture.kind === p.kind).map(x => x.picture);
   const most = Math.max(...both.map(q => q.length_us || 1)) * 1.01;
   const svg = el('svg', { viewBox: `0 -5 ${width} ${height + 23}`, role: 'img', 'aria-label': `${D.styles[style]}: ${p.kind}` });
@@ -315,12 +339,12 @@ function below() {
     const other = run(style).answer.filter((text, i) => text !== (answer || [])[i]);
     words.push(el('h2', null, `${D.styles[style]} says instead`), el('pre', null, other.join('\n') || '(fewer lines)'));
   }
-  const ran = W().runs.filter(Boolean);
+  const ran = W().rows;
   if (ran.length) {
     words.push(el('h2', null, 'Measured'), el('table', null, el('tr', null, D.columns.map(c => el('th', null, c))),
       ran.map(r => el('tr', null, r.not_run
-        ? [el('td', null, r.row[0]), el('td', { colspan: D.columns.length - 1 }, r.not_run)]
-        : r.row.map(c => el('td', null, c))))));
+        ? [el('td', null, r.cells[0]), el('td', { colspan: D.columns.length - 1 }, r.not_run)]
+        : r.cells.map(c => el('td', null, c))))));
     for (const style of [state.a, state.b]) {
       const e = run(style) && run(style).expectation;
       if (e) words.push(el('p', null, `${D.styles[style]}: ${e.says}: ${e.verdict}. ${e.evidence}`));
@@ -328,7 +352,7 @@ function below() {
   }
   D.conclusions.forEach(text => words.push(el('p', null, text)));
   if (D.claims.length) {
-    const head = el('tr', null, ['', 'slide', 'what the talk claims', ...D.styles].map(c => el('th', null, c)));
+    const head = el('tr', null, ['', 'slide', 'what the talk claims', ...D.styles, ...D.python ? [D.python] : []].map(c => el('th', null, c)));
     const body = D.claims.map(([id, slide, says, verdicts]) => el('tr', null,
       [id, slide, says].map(c => el('td', null, c)),
       verdicts.map(([word, evidence]) => el('td', { title: evidence, class: word === 'does not hold' ? 'bad' : '' }, word || '–'))));
@@ -362,7 +386,7 @@ function trimmed(parts) {
 // ---- state ---------------------------------------------------------------------------------
 
 function read() {
-  const [w, a, b, rest] = decodeURIComponent(location.hash.slice(1)).split('/');
+  const [w, a, b, rest, shown] = decodeURIComponent(location.hash.slice(1)).split('/');
   const index = (list, name, otherwise) => { const i = list.indexOf(name); return i < 0 ? otherwise : i; };
   const ran = D.workloads.findIndex(x => x.runs.some(Boolean));
   state.w = index(D.workloads.map(x => x.name), w, Math.max(ran, 0));
@@ -372,6 +396,7 @@ function read() {
   state.b = index(D.styles, b, other);
   const [name, time] = (rest || '').split('@');
   state.overview = name === 'overview';
+  state.python = shown === 'python';
   state.fn = Math.max(functions().indexOf(name), 0);
   state.us = longest() ? snap(time ? time * 1000 : longest() / 2) : null;
 }
@@ -379,7 +404,7 @@ function read() {
 function write() {
   const name = state.overview ? 'overview' : functions()[state.fn] || '';
   const time = state.us === null ? '' : '@' + state.us / 1000;
-  history.replaceState(null, '', `#${W().name}/${D.styles[state.a]}/${D.styles[state.b]}/${name}${time}`);
+  history.replaceState(null, '', `#${W().name}/${D.styles[state.a]}/${D.styles[state.b]}/${name}${time}${state.python ? '/python' : ''}`);
 }
 
 /** Changes the state, and draws what depends on it. */
@@ -391,9 +416,9 @@ function set(change) {
     state.fn = Math.min(state.fn, Math.max(functions().length - 1, 0));
     state.us = longest() ? snap('w' in change || us === null ? longest() / 2 : us) : null;
   }
-  if (pairChanged || 'imports' in change) code();
+  if (pairChanged || 'imports' in change || 'python' in change) code();
   show(pairChanged);
-  if (pairChanged || 'fn' in change) scroll();
+  if (pairChanged || 'fn' in change || 'python' in change) scroll();
 }
 
 function scroll() {
@@ -411,16 +436,21 @@ function show(everything) {
   for (const [id, value] of [['workload', state.w], ['left', state.a], ['right', state.b]]) at(id).value = value;
   at('slides').textContent = 'slides ' + W().slides;
   const [alike, async, differ] = pair().counts;
-  at('counts').textContent = `${alike} alike · ${async} but for async · ${differ} differ`;
+  const none = state.python && !python() ? ' · no Python file for this' : '';
+  at('counts').textContent = `${alike} alike · ${async} but for async · ${differ} differ${none}`;
   at('functions').replaceChildren(...functions().map((name, i) =>
     el('a', { href: '#', class: i === state.fn ? 'on' : '', onclick: () => (set({ fn: i }), false) }, name)));
   for (const id of ['strips', 'pictures', 'code', 'below', 'functions', 'legend', 'counts']) at(id).hidden = state.overview;
   at('overview').hidden = !state.overview;
   if (state.overview) overview();
   else {
-    at('strips').replaceChildren(strip('a', state.a), strip('b', state.b));
+    const py = python(), command = 'cargo run --bin compare -- --python ' + W().name;
+    const beside = py ? [figures('p', D.python || 'Python', py.path, py.run, command)] : [];
+    at('strips').replaceChildren(...beside, strip('a', state.a), strip('b', state.b));
     const height = innerHeight <= 800 ? 72 : 96;
-    at('pictures').replaceChildren(picture('a', state.a, height), picture('b', state.b, height));
+    const none = py ? [el('div', { class: 'picture none p' }, 'of Python no timeline is taken')] : [];
+    at('pictures').replaceChildren(...none, picture('a', state.a, height), picture('b', state.b, height));
+    for (const id of ['strips', 'pictures']) at(id).className = py ? 'two three' : 'two';
     badges();
     if (everything) below();
   }
@@ -451,6 +481,7 @@ const KEYS = [
   ['i', 'imports', () => set({ imports: !state.imports })],
   ['o', 'overview of all styles', () => set({ overview: !state.overview })],
   ['c', 'claims', () => { set({ overview: false }); scrollTo(at('claims')); }],
+  ['p', 'the talk\'s Python beside both', () => set({ python: !state.python, overview: false })],
   ['t', 'light or dark', theme],
   ['+', 'larger', () => size(1)],
   ['-', 'smaller', () => size(-1)],
@@ -468,7 +499,7 @@ function start() {
   at('swap').onclick = KEYS[0][2];
   const button = ([key, what, does]) =>
     el('button', { title: `${what} (${key})`, onclick: does }, { ArrowLeft: '←', ArrowRight: '→' }[key] || key);
-  at('buttons').replaceChildren(...KEYS.filter(([key]) => 'oct?'.includes(key)).map(button));
+  at('buttons').replaceChildren(...KEYS.filter(([key]) => 'ocpt?'.includes(key)).map(button));
   at('help').replaceChildren(el('table', null, [['1–8', 'left style'], ['Shift+1–8', 'right style'], ...KEYS].map(key =>
     el('tr', null, el('td', null, key[2] ? button(key) : el('b', null, key[0])), el('td', null, key[1])))));
   onkeydown = event => {

@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 
-use ::tests::styles::STYLES;
+use ::tests::styles::{STYLES, Style};
 use common::registry::WORKLOADS;
 use serde_json::{Value, json};
 
 use crate::alignment::{Aligned, Kind, Part, Row, align};
 use crate::marks::Mark;
 use crate::record::{Record, Run};
-use crate::source::{self, Line, Source};
+use crate::source::{self, Source};
 use crate::tokens::{Class, Token};
-use crate::{badges, picture, table};
+use crate::{badges, picture, python, python_source, table};
 
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -28,15 +28,17 @@ pub fn html(record: &Record) -> String {
 /// Every different line once; files refer to it by its place.
 #[derive(Default)]
 struct Lines {
-    places: HashMap<(String, Vec<usize>), usize>,
+    places: HashMap<(String, String), usize>,
     all: Vec<Value>,
 }
 
 impl Lines {
-    fn place(&mut self, line: &Line) -> usize {
-        let key = (line.text.clone(), line.waits.clone());
-        *self.places.entry(key).or_insert_with(|| {
-            self.all.push(json!([line.text, classes(line)]));
+    /// The tokens in `waits` name a waiting call.
+    fn place(&mut self, tokens: &[Token], waits: &[usize]) -> usize {
+        let text: String = tokens.iter().map(|token| token.text.as_str()).collect();
+        let classes = classes(tokens, waits);
+        *self.places.entry((text.clone(), classes.clone())).or_insert_with(|| {
+            self.all.push(json!([text, classes]));
             self.all.len() - 1
         })
     }
@@ -46,14 +48,24 @@ fn data(record: &Record) -> Value {
     let mut lines = Lines::default();
     let workloads: Vec<Value> =
         WORKLOADS.iter().filter_map(|workload| one(record, workload, &mut lines)).collect();
+    let of_python = python::claims(record);
     let claims = table::claims(record).into_iter().map(|(id, slide, says, verdicts)| {
         let styles = STYLES.iter().map(|version| {
             let run = record.styles().iter().position(|style| *style == version.name);
             run.map_or_else(|| json!(["not run", ""]), |at| json!(verdicts[at]))
         });
-        json!([id, slide, says, styles.collect::<Vec<_>>()])
+        let mut verdicts: Vec<Value> = styles.collect();
+        if record.python.is_some() {
+            let judged = of_python.iter().find(|(judged, _)| *judged == id);
+            verdicts.push(judged.map_or_else(
+                || json!(["", ""]),
+                |(_, verdict)| json!([verdict.word(), verdict.evidence()]),
+            ));
+        }
+        json!([id, slide, says, verdicts])
     });
     let claims: Vec<Value> = claims.collect();
+    let python = record.python.as_ref().map(|python| &python.name);
     let document = record.runs.iter().find_map(Run::document);
     let about = document.map(|document| {
         let machine = &document["machine"];
@@ -62,7 +74,7 @@ fn data(record: &Record) -> Value {
             "cpu": text(&machine["cpu"]), "kernel": text(&machine["kernel"]),
             "date": text(&document["date"]), "commit": text(&document["commit"])})
     });
-    json!({"styles": STYLES.map(|version| version.name), "workloads": workloads,
+    json!({"styles": STYLES.map(|version| version.name), "python": python, "workloads": workloads,
         "lines": lines.all, "claims": claims, "about": about, "columns": table::COLUMNS,
         "conclusions": table::conclusions(record), "flags": record.flags.join(" ")})
 }
@@ -89,13 +101,36 @@ fn one(record: &Record, workload: &common::registry::Workload, lines: &mut Lines
         pictures.push(run.map(|run| drawn(record, run, source, step)));
     }
     let files: Vec<Value> = sources.iter().map(|source| file(source, lines)).collect();
+    let python: Vec<Option<Value>> =
+        STYLES.iter().map(|style| beside(record, style, name, lines)).collect();
+    let rows: Vec<Value> =
+        record.rows(name).map(|(name, run)| measured(record, &name, run)).collect();
     let answer = record.of(name).find_map(Run::answer);
     Some(json!({"name": name, "slides": workload.slides, "about": workload.about, "files": files,
-        "pairs": pairs, "runs": pictures, "step_us": step, "answer": answer}))
+        "pairs": pairs, "runs": pictures, "python": python, "rows": rows, "step_us": step,
+        "answer": answer}))
+}
+
+/// A row of the table of all that was measured.
+fn measured(record: &Record, name: &str, run: &Run) -> Value {
+    json!({"cells": table::row(record, name, run), "not_run": table::not_run(run)})
+}
+
+/// The talk's Python that stands beside a style, if there is a file, and what it took.
+fn beside(record: &Record, style: &Style, workload: &str, lines: &mut Lines) -> Option<Value> {
+    let source = python_source::read(python::file(style, workload)?).ok()?;
+    let same_program = STYLES.iter().filter(|other| other.program == style.program);
+    let run = same_program.filter_map(|style| record.python_run(workload, style.name)).next();
+    let all: Vec<usize> = source.lines.iter().map(|line| lines.place(line, &[])).collect();
+    let parts: Vec<Value> =
+        source.parts.iter().map(|(name, lines)| json!([name, lines.start, lines.end])).collect();
+    Some(json!({"path": source.path, "lines": all, "parts": parts,
+        "run": run.map(|(run, _)| figures(record, run))}))
 }
 
 fn file(source: &Source, lines: &mut Lines) -> Value {
-    let all: Vec<usize> = source.lines.iter().map(|line| lines.place(line)).collect();
+    let all: Vec<usize> =
+        source.lines.iter().map(|line| lines.place(&line.tokens, &line.waits)).collect();
     let mut short: Vec<usize> = source.waiting_lines().chain(source.spawning_lines()).collect();
     short.sort_unstable();
     short.dedup();
@@ -105,10 +140,10 @@ fn file(source: &Source, lines: &mut Lines) -> Value {
 }
 
 /// Runs of characters of one class: a letter and a length each; `w` is a waiting call.
-fn classes(line: &Line) -> String {
+fn classes(tokens: &[Token], waits: &[usize]) -> String {
     let mut runs: Vec<(char, usize)> = Vec::new();
-    for (n, token) in line.tokens.iter().enumerate() {
-        let letter = if line.waits.contains(&n) { 'w' } else { token.class.letter() };
+    for (n, token) in tokens.iter().enumerate() {
+        let letter = if waits.contains(&n) { 'w' } else { token.class.letter() };
         let length = token.text.chars().count();
         match runs.last_mut() {
             Some((last, sum)) if *last == letter => *sum += length,
@@ -191,9 +226,18 @@ fn marked(marks: &[(usize, Mark)], tokens: &[Token]) -> String {
 
 /// A style's strip, its picture and its badges.
 fn drawn(record: &Record, run: &Run, source: &Source, step: u64) -> Value {
-    let row = table::row(record, run);
+    let mut drawn = figures(record, run);
+    if let Some(section) = run.section() {
+        drawn["picture"] = json!(picture::of(section));
+        drawn["badges"] = json!(badges::of(section, source, step));
+    }
+    drawn
+}
+
+/// What a strip says of a run.
+fn figures(record: &Record, run: &Run) -> Value {
     let Some(section) = run.section() else {
-        return json!({"row": row, "not_run": table::not_run(run)});
+        return json!({"not_run": table::not_run(run)});
     };
     let figures = run.figures();
     let fault = record.fault(run);
@@ -213,11 +257,10 @@ fn drawn(record: &Record, run: &Run, source: &Source, step: u64) -> Value {
         facts.push(plural(figures.threads, "thread", "threads"));
     }
     facts.extend(figures.peak_kib.map(table::memory));
-    json!({"row": row, "median": figures.wall_s.map(table::seconds), "wall_s": figures.wall_s,
+    json!({"median": figures.wall_s.map(table::seconds), "wall_s": figures.wall_s,
         "limit_s": section["limit_s"], "spread_s": figures.spread_s, "facts": facts,
         "same": same, "fault": fault, "answer": if same { &Value::Null } else { &section["answer"] },
-        "expectation": section["expectation"], "picture": picture::of(section),
-        "badges": badges::of(section, source, step)})
+        "expectation": section["expectation"]})
 }
 
 #[cfg(test)]

@@ -30,6 +30,18 @@ pub struct Record {
     /// Ended by Ctrl-C before all was run.
     pub interrupted: bool,
     pub runs: Vec<Run>,
+    /// The talk's Python, if it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub python: Option<Python>,
+}
+
+/// What an interpreter has run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Python {
+    /// Its name and version: `CPython 3.11`.
+    pub name: String,
+    /// Each has the style that its file stands beside.
+    pub runs: Vec<Run>,
 }
 
 /// The figures of a run, as far as it has them.
@@ -51,6 +63,14 @@ pub struct Figures {
 }
 
 impl Run {
+    pub fn new(workload: &str, style: &str, outcome: Outcome) -> Run {
+        Run { workload: workload.to_string(), style: style.to_string(), outcome }
+    }
+
+    pub fn is(&self, workload: &str, style: &str) -> bool {
+        self.workload == workload && self.style == style
+    }
+
     /// What the program says of this workload, if it ran.
     pub fn section(&self) -> Option<&Value> {
         match &self.outcome {
@@ -169,7 +189,24 @@ impl Record {
     }
 
     pub fn run(&self, workload: &str, style: &str) -> Option<&Run> {
-        self.runs.iter().find(|run| run.workload == workload && run.style == style)
+        self.runs.iter().find(|run| run.is(workload, style))
+    }
+
+    /// The run of the Python that stands beside a style, and the interpreter's name.
+    pub fn python_run(&self, workload: &str, style: &str) -> Option<(&Run, &str)> {
+        let python = self.python.as_ref()?;
+        let run = python.runs.iter().find(|run| run.is(workload, style))?;
+        Some((run, &python.name))
+    }
+
+    /// The rows of a workload, each with its name: the styles in order, the Python of a style
+    /// below it.
+    pub fn rows<'a>(&'a self, workload: &'a str) -> impl Iterator<Item = (String, &'a Run)> {
+        self.of(workload).flat_map(move |run| {
+            let python = self.python_run(workload, &run.style);
+            let python = python.map(|(run, name)| (format!("  {name}"), run));
+            [Some((run.style.clone(), run)), python].into_iter().flatten()
+        })
     }
 
     /// Whether it gives the answer of the first style that has one.
@@ -194,7 +231,8 @@ impl Record {
     }
 
     pub fn has_failures(&self) -> bool {
-        self.runs.iter().any(|run| self.fault(run).is_some())
+        let python = self.python.iter().flat_map(|python| &python.runs);
+        self.runs.iter().chain(python).any(|run| self.fault(run).is_some())
     }
 
     /// The reason, if no style can do what was asked for.
@@ -234,7 +272,7 @@ mod tests {
                 {"task": 0, "kind": "waiting", "from_us": 0, "to_us": 9, "pid": 1, "thread": 1},
                 {"task": 0, "kind": "running", "from_us": 9, "to_us": 10, "pid": 1, "thread": 2}]});
         let document = json!({"workloads": {"w": section}});
-        Run { workload: "w".into(), style: style.into(), outcome: Outcome::Ran(document) }
+        Run::new("w", style, Outcome::Ran(document))
     }
 
     #[test]

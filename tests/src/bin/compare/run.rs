@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::python::{self, Interpreter};
 use crate::record::{Outcome, Record, Run};
 
 /// How long one run of a program may take.
@@ -26,85 +27,140 @@ enum Event {
     Interrupted,
 }
 
-/// Runs each workload in each style; Ctrl-C ends what runs, and what is there is handed back.
-pub fn all(workloads: &[&str], styles: &[&Style], flags: Vec<String>) -> Record {
-    let progress = Progress::new(workloads.len() * styles.len());
+/// Runs each workload in each style, and the talk's Python beside them if there is an interpreter;
+/// Ctrl-C ends what runs, and what is there is handed back.
+pub fn all(
+    workloads: &[&str],
+    styles: &[&Style],
+    flags: Vec<String>,
+    python: Option<&Interpreter>,
+) -> Record {
+    let in_python = |workload: &&str| python.map_or(0, |_| python::of(styles, workload).len());
+    let of_python: usize = workloads.iter().map(in_python).sum();
+    let progress = Progress::new(workloads.len() * styles.len() + of_python);
     progress.say("building the programs");
-    let (sender, events) = channel();
-    let mut record = Record { flags, ..Record::default() };
     let commands: Vec<Command> = styles.iter().map(|style| programs::command(style)).collect();
     drop(commands); // all of them are built before the first one runs
-    // Without handlers Ctrl-C ends this program, as it always does; the building above as well.
-    if let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) {
-        let sender = sender.clone();
-        thread::spawn(move || signals.forever().try_for_each(|_| sender.send(Event::Interrupted)));
-    }
+    let mut record = Record { flags, python: python.map(Interpreter::record), ..Record::default() };
+    let interrupted = run_all(workloads, styles, python, &progress, &mut record).is_none();
+    progress.end();
+    record.interrupted = interrupted;
+    record
+}
+
+/// None if it was interrupted.
+fn run_all(
+    workloads: &[&str],
+    styles: &[&Style],
+    python: Option<&Interpreter>,
+    progress: &Progress,
+    record: &mut Record,
+) -> Option<()> {
+    let mut runner = Runner::new();
     let repeat = record.flags.iter().skip_while(|flag| *flag != "--repeat").nth(1);
     let repeat: u32 = repeat.and_then(|n| n.parse().ok()).unwrap_or(1);
-    for workload in workloads {
+    for &workload in workloads {
         for style in styles {
             progress.next(workload, style.name);
             let mut command = programs::command(style);
             command.arg(workload).args(&record.flags).args(["--format", "json"]);
-            let outcome = run(command, record.runs.len(), DEADLINE * repeat, &sender, &events);
-            let Some(outcome) = outcome else {
-                record.interrupted = true;
-                progress.end();
-                return record;
-            };
-            if let Outcome::Failed(why) | Outcome::Refused(why) = &outcome {
-                progress.warn(workload, style.name, why);
-            }
-            let (workload, style) = ((*workload).to_string(), style.name.to_string());
-            record.runs.push(Run { workload, style, outcome });
+            let outcome = outcome(runner.run(command, DEADLINE * repeat))?;
+            progress.warn(workload, style.name, &outcome);
+            record.runs.push(Run::new(workload, style.name, outcome));
+        }
+        let Some((interpreter, of_python)) = python.zip(record.python.as_mut()) else { continue };
+        for style in python::of(styles, workload) {
+            let name = format!("the Python of {}", style.program);
+            progress.next(workload, &name);
+            let outcome = interpreter.run(&mut runner, style, workload, &record.flags)?;
+            progress.warn(workload, &name, &outcome);
+            of_python.runs.push(Run::new(workload, style.name, outcome));
         }
     }
-    progress.end();
-    record
+    Some(())
 }
 
-/// One program to its end; none if it was interrupted.
-fn run(
-    mut command: Command,
-    number: usize,
-    deadline: Duration,
-    sender: &Sender<Event>,
-    events: &Receiver<Event>,
-) -> Option<Outcome> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // Ctrl-C is for us alone: a group of its own, ended as one.
-    command.process_group(0);
-    ends_with_us(&mut command);
-    let mut child = match command.spawn() {
-        Ok(child) => child,
-        Err(error) => return Some(Outcome::Failed(format!("cannot be started: {error}"))),
-    };
-    listen(&mut child, number, sender.clone());
-    let end = Instant::now() + deadline;
-    let said = loop {
-        match events.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            Ok(Event::Ended(of, stdout, stderr)) if of == number => break Some((stdout, stderr)),
-            Ok(Event::Ended(..)) => {} // of one that was ended before
-            Err(RecvTimeoutError::Timeout) => break None,
-            Ok(Event::Interrupted) | Err(RecvTimeoutError::Disconnected) => {
-                kill(&mut child);
-                return None;
-            }
+/// How a program has ended.
+pub enum End {
+    Said {
+        code: Option<i32>,
+        stdout: String,
+        stderr: String,
+    },
+    /// It could not be started, or did not end.
+    Failed(String),
+    Interrupted,
+}
+
+/// Runs one program at a time.
+pub struct Runner {
+    sender: Sender<Event>,
+    events: Receiver<Event>,
+    started: usize,
+}
+
+impl Runner {
+    /// From here on Ctrl-C ends the program that runs, and no longer this one.
+    fn new() -> Runner {
+        let runner = Runner::without_signals();
+        if let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) {
+            let sender = runner.sender.clone();
+            thread::spawn(move || {
+                signals.forever().try_for_each(|_| sender.send(Event::Interrupted))
+            });
         }
-    };
-    let Some((stdout, stderr)) = said else {
-        kill(&mut child);
-        let seconds = deadline.as_secs();
-        return Some(Outcome::Failed(format!("did not end within {seconds} s")));
-    };
-    let code = child.wait().ok().and_then(|status| status.code());
-    Some(outcome(code, &stdout, &stderr))
+        runner
+    }
+
+    fn without_signals() -> Runner {
+        let (sender, events) = channel();
+        Runner { sender, events, started: 0 }
+    }
+
+    /// One program to its end.
+    pub fn run(&mut self, mut command: Command, deadline: Duration) -> End {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Ctrl-C is for us alone: a group of its own, ended as one.
+        command.process_group(0);
+        ends_with_us(&mut command);
+        let mut child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) => return End::Failed(format!("cannot be started: {error}")),
+        };
+        self.started += 1;
+        listen(&mut child, self.started, self.sender.clone());
+        let end = Instant::now() + deadline;
+        let (stdout, stderr) = loop {
+            match self.events.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(Event::Ended(of, stdout, stderr)) if of == self.started => {
+                    break (stdout, stderr);
+                }
+                Ok(Event::Ended(..)) => {} // of one that was ended before
+                Err(RecvTimeoutError::Timeout) => {
+                    kill(&mut child);
+                    return End::Failed(format!("did not end within {} s", deadline.as_secs()));
+                }
+                Ok(Event::Interrupted) | Err(RecvTimeoutError::Disconnected) => {
+                    kill(&mut child);
+                    return End::Interrupted;
+                }
+            }
+        };
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let code = child.wait().ok().and_then(|status| status.code());
+        End::Said { code, stdout: text(stdout), stderr: text(stderr) }
+    }
 }
 
-fn outcome(code: Option<i32>, stdout: &[u8], stderr: &[u8]) -> Outcome {
-    let said = String::from_utf8_lossy(stderr);
-    let mut lines = said.lines().map(|line| line.trim_start_matches("error: ").trim());
-    match (code, serde_json::from_slice(stdout)) {
+/// What a Rust program's end comes to; none if it was interrupted.
+fn outcome(end: End) -> Option<Outcome> {
+    let (code, stdout, stderr) = match end {
+        End::Said { code, stdout, stderr } => (code, stdout, stderr),
+        End::Failed(why) => return Some(Outcome::Failed(why)),
+        End::Interrupted => return None,
+    };
+    let mut lines = stderr.lines().map(|line| line.trim_start_matches("error: ").trim());
+    Some(match (code, serde_json::from_str(&stdout)) {
         (Some(0 | 1), Ok(document)) => Outcome::Ran(document),
         (Some(2), _) => Outcome::Refused(lines.next().unwrap_or("wrong flags").to_string()),
         (Some(0), Err(_)) => Outcome::Failed("its report is no JSON".into()),
@@ -113,7 +169,7 @@ fn outcome(code: Option<i32>, stdout: &[u8], stderr: &[u8]) -> Outcome {
             Outcome::Failed(format!("exit code {code}: {why}"))
         }
         (None, _) => Outcome::Failed("ended by a signal".into()),
-    }
+    })
 }
 
 /// Reads all that the program says, in threads of their own: no pipe is ever full.
@@ -193,7 +249,9 @@ impl Progress {
         self.bar.set_message(what);
     }
 
-    fn warn(&self, workload: &str, style: &str, why: &str) {
+    /// Says at once what has no figures, and why.
+    fn warn(&self, workload: &str, style: &str, outcome: &Outcome) {
+        let (Outcome::Failed(why) | Outcome::Refused(why)) = outcome else { return };
         let line = format!("{workload} in {style}: {why}");
         if self.lines {
             eprintln!("{line}");
@@ -211,10 +269,9 @@ mod tests {
     use super::*;
 
     fn run_shell(script: &str, deadline: Duration) -> Option<Outcome> {
-        let (sender, events) = channel();
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        run(command, 0, deadline, &sender, &events)
+        outcome(Runner::without_signals().run(command, deadline))
     }
 
     #[test]
@@ -243,10 +300,10 @@ mod tests {
 
     #[test]
     fn an_interruption_ends_what_runs() {
-        let (sender, events) = channel();
-        sender.send(Event::Interrupted).expect("the receiver is there");
+        let mut runner = Runner::without_signals();
+        runner.sender.send(Event::Interrupted).expect("the receiver is there");
         let mut command = Command::new("sh");
         command.args(["-c", "cat /dev/zero >/dev/null"]);
-        assert!(run(command, 0, DEADLINE, &sender, &events).is_none());
+        assert!(outcome(runner.run(command, DEADLINE)).is_none());
     }
 }

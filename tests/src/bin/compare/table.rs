@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::Format;
 use crate::code::cut;
+use crate::python;
 use crate::record::{Figures, Outcome, Record, Run};
 
 /// Text is for a terminal of 80 columns.
@@ -16,13 +17,13 @@ pub const COLUMNS: [&str; 9] =
     ["style", "median", "min–max", "× limit", "CPU", "memory", "threads", "procs", "as expected"];
 
 /// A row of one workload's table, in words.
-pub fn row(record: &Record, run: &Run) -> [String; 9] {
+pub fn row(record: &Record, name: &str, run: &Run) -> [String; 9] {
     let figures = run.figures();
     let none = || "–".to_string();
     let count = |n: usize| if figures.tasks == 0 { none() } else { n.to_string() };
     let spread = |(low, high)| format!("{}–{}", bare(low), seconds(high));
     [
-        run.style.clone(),
+        name.to_string(),
         figures.wall_s.map_or_else(none, seconds),
         figures.spread_s.map_or_else(|| "1 run".into(), spread),
         figures.times.map_or_else(none, times),
@@ -115,24 +116,24 @@ fn one(out: &mut String, record: &Record, workload: &str, format: Format) {
         Some(slides) => format!("{workload} · slides {slides}"),
         None => workload.to_string(),
     };
-    let runs: Vec<&Run> = record.of(workload).collect();
+    let runs: Vec<(String, &Run)> = record.rows(workload).collect();
     if format == Format::Md {
         let _ = writeln!(out, "**{title}**\n\n| {} |", COLUMNS.join(" | "));
         let _ = writeln!(out, "|{}|", ["---"; COLUMNS.len()].join("|"));
-        for run in &runs {
+        for (name, run) in &runs {
             let cells = match not_run(run) {
                 Some(why) => {
-                    format!("{} | {}{}", run.style, escaped(&why), " |".repeat(COLUMNS.len() - 2))
+                    format!("{name} | {}{}", escaped(&why), " |".repeat(COLUMNS.len() - 2))
                 }
-                None => row(record, run).join(" | "),
+                None => row(record, name, run).join(" | "),
             };
             let _ = writeln!(out, "| {cells} |");
         }
         return;
     }
-    let rows: Vec<[String; 9]> = runs.iter().map(|run| row(record, run)).collect();
-    let figures: Vec<&[String; 9]> =
-        rows.iter().zip(&runs).filter(|(_, run)| not_run(run).is_none()).map(|(r, _)| r).collect();
+    let rows: Vec<[String; 9]> = runs.iter().map(|(name, run)| row(record, name, run)).collect();
+    let ran = rows.iter().zip(&runs).filter(|(_, (_, run))| not_run(run).is_none());
+    let figures: Vec<&[String; 9]> = ran.map(|(row, _)| row).collect();
     // A column in which nobody has anything to say is left out.
     let says = |column: &usize| {
         let all = figures.iter().map(|row| row[*column].as_str());
@@ -160,11 +161,9 @@ fn one(out: &mut String, record: &Record, workload: &str, format: Format) {
         cut(text.trim_end(), WIDTH)
     };
     let _ = writeln!(out, "{title}\n{}", line(&COLUMNS.map(String::from)));
-    for (run, cells) in runs.iter().zip(&rows) {
+    for ((name, run), cells) in runs.iter().zip(&rows) {
         let text = match not_run(run) {
-            Some(why) => {
-                wrapped(&format!("{:<width$}  {why}", run.style, width = widths[0])).join("\n  ")
-            }
+            Some(why) => wrapped(&format!("{name:<width$}  {why}", width = widths[0])).join("\n  "),
             None => line(cells),
         };
         let _ = writeln!(out, "{text}");
@@ -184,17 +183,27 @@ fn matrix(out: &mut String, record: &Record, workloads: &[&str]) {
         }
         let _ = writeln!(out, "{}", text.trim_end());
     }
-    for workload in workloads {
-        let mut text = format!("{workload:<14}");
-        for (style, width) in styles.iter().zip(&widths) {
-            let cell = match record.run(workload, style) {
+    let mut line = |title: &str, runs: Vec<Option<&Run>>, missing: &str| {
+        let mut text = format!("{title:<14}");
+        for (run, width) in runs.into_iter().zip(&widths) {
+            let cell = match run {
                 Some(run) if not_run(run).is_none() => cell(record, run),
                 Some(run) if record.fault(run).is_some() => "failed".into(),
-                _ => "not run".into(),
+                Some(_) => "not run".into(),
+                None => missing.into(),
             };
             let _ = write!(text, "{cell:>width$}");
         }
         let _ = writeln!(out, "{}", text.trim_end());
+    };
+    for workload in workloads {
+        line(workload, styles.iter().map(|style| record.run(workload, style)).collect(), "not run");
+        let python: Vec<_> =
+            styles.iter().map(|style| record.python_run(workload, style)).collect();
+        if let Some((_, name)) = python.iter().flatten().next() {
+            let runs = python.iter().map(|run| run.map(|(run, _)| run)).collect();
+            line(&format!("  {name}"), runs, "");
+        }
     }
     for (title, words) in VERDICTS {
         let mut text = format!("{title:<14}");
@@ -252,7 +261,8 @@ fn csv(out: &mut String, record: &Record) {
         out,
         "workload,style,wall_s,min_s,max_s,runs,times_limit,cpu_s,peak_kib,tasks,threads,processes,answer,verdict"
     );
-    for run in &record.runs {
+    let rows = record.workloads().into_iter().flat_map(|workload| record.rows(workload));
+    for (name, run) in rows {
         let figures = run.figures();
         let number = |n: Option<f64>| n.map_or(String::new(), |n| n.to_string());
         let ran = not_run(run).is_none();
@@ -261,9 +271,11 @@ fn csv(out: &mut String, record: &Record) {
             Some(why) => why,
             None => not_run(run).unwrap_or_else(|| "same".into()),
         };
+        let name = name.trim_start();
+        let name = if name == run.style { name.into() } else { format!("{name} {}", run.style) };
         let cells = [
             run.workload.clone(),
-            run.style.clone(),
+            name,
             number(figures.wall_s),
             number(figures.spread_s.map(|(low, _)| low)),
             number(figures.spread_s.map(|(_, high)| high)),
@@ -300,6 +312,14 @@ fn remarks(out: &mut String, record: &Record) {
             let text = format!("{} in {} does not hold: {evidence}", run.workload, run.style);
             let _ = writeln!(out, "{}", wrapped(&text).join("\n"));
         }
+    }
+    for (id, verdict) in python::claims(record) {
+        let name = record.python.as_ref().map_or("", |python| &python.name);
+        let claim = common::claims::ALL.iter().find(|claim| claim.id == id);
+        let says = claim.map_or("", |claim| claim.says);
+        let (word, evidence) = (verdict.word(), verdict.evidence());
+        let text = format!("{id} on {name}: {says}: {word}: {evidence}");
+        let _ = writeln!(out, "{}", wrapped(&text).join("\n  "));
     }
     if record.runs.iter().filter_map(Run::document).any(|document| document["profile"] == "debug") {
         let _ = writeln!(out, "a debug build: its times are not for quoting (cargo run --release)");
@@ -355,15 +375,14 @@ fn conclusion(record: &Record, workload: &str) -> Option<String> {
 }
 
 fn wrapped(text: &str) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
+    let mut words = text.split(' ');
+    let mut lines = vec![words.next().unwrap_or_default().to_string()];
+    for word in words {
         let last = lines.last_mut().expect("there is always a line");
-        if last.chars().count() + 1 + word.chars().count() > WIDTH - 2 && !last.is_empty() {
+        if last.chars().count() + 1 + word.chars().count() > WIDTH - 2 {
             lines.push(word.to_string());
         } else {
-            if !last.is_empty() {
-                last.push(' ');
-            }
+            last.push(' ');
             last.push_str(word);
         }
     }
