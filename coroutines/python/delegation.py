@@ -21,7 +21,7 @@ def run():
     print(row("passes through", "the caller gets", "the waiter notices"))
     for way, asks in WAYS:
         print(row(way, *hold(asks, LEVELS)))
-    print(f"  and any iterable will do: {list(squares())}")
+    print(f"  and any iterable will do: {list(passes(n * n for n in range(1, 6)))}")
 
 
 def row(way, caller, waiter):
@@ -70,10 +70,6 @@ def waiter(log):
             return "thank you"
         says = "as you like" if order == "nothing" else "certainly"
         log.extend([order] if order != "nothing" else [])
-
-
-def squares():
-    yield from (n * n for n in range(1, 6))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ pub struct SiteByHand {
     output: BufReader<ChildStdout>,
     /// Where it listens: `http://` and the address.
     pub url: String,
+    /// An address that nobody listens on, as a URL.
+    pub refused: String,
     pub port: u16,
 }
 
@@ -41,10 +43,11 @@ impl SiteByHand {
         let mut output = BufReader::new(running.output());
         let mut line = String::new();
         output.read_line(&mut line).expect("it says where it listens");
-        let url = line.split_whitespace().nth(1).unwrap_or_default().to_string();
+        let word = |n| line.split_whitespace().nth(n).unwrap_or_default().to_string();
+        let (url, refused) = (word(1), word(3));
         let port = url.rsplit(':').next().and_then(|port| port.parse().ok());
         let port = port.unwrap_or_else(|| panic!("no address: {line}"));
-        SiteByHand { running, input, output, url, port }
+        SiteByHand { running, input, output, url, refused, port }
     }
 
     /// Says a command, and hears its answer.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
+use tests::programs::workspace;
 
 /// Set where a missing browser is a failure.
 const REQUIRED: &str = "BROWSER_REQUIRED";
@@ -160,7 +161,7 @@ const PLACED: &str = r"(() => {
     }
     const wide = document.documentElement.scrollWidth;
     if (wide > innerWidth) wrong.push('wide: ' + wide);
-    for (const group of ['header', '.strip.a', '.strip.b', '#functions', '.two']) {
+    for (const group of ['header', '.strip.p', '.strip.a', '.strip.b', '#functions', '.two']) {
         const parts = [...(document.querySelector(group) || document.body).children]
             .map(e => [e, e.getBoundingClientRect()]).filter(([, r]) => r.width && r.height);
         parts.forEach(([one, a], i) => parts.slice(i + 1).forEach(([other, b]) => {
@@ -207,6 +208,26 @@ fn the_page_in_a_browser() {
     browser.press("i", "KeyI", false);
     assert_eq!(browser.eval("document.querySelectorAll('tr.fold').length"), 0);
     browser.press("ArrowRight", "ArrowRight", false);
+
+    let python = "[...document.querySelectorAll('table.three td.y')].map(y => y.textContent)";
+    assert_eq!(browser.eval(python), json!([]));
+    browser.press("p", "KeyP", false);
+    assert!(browser.hash().ends_with("/python"));
+    let python = browser.eval(python);
+    let python: Vec<&str> =
+        python.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let file = workspace().join("threads/python/io_bound.py");
+    let file = fs::read_to_string(file).expect("it is there");
+    let code =
+        file.lines().skip_while(|line| !line.starts_with("import ")).filter(|l| !l.is_empty());
+    let shown = python.into_iter().filter(|line| !line.is_empty());
+    assert_eq!(shown.collect::<Vec<_>>(), code.collect::<Vec<_>>(), "every line, in order");
+    for (width, height) in [(1280, 720), (1366, 768), (1600, 1000), (1920, 1080)] {
+        browser.window(width, height);
+        assert_eq!(browser.eval(PLACED), json!([]), "with Python at {width} × {height}");
+    }
+    browser.press("p", "KeyP", false);
+    browser.window(1600, 1000);
 
     let ground = "getComputedStyle(document.body).backgroundColor";
     let light = browser.eval(ground);
