@@ -139,13 +139,19 @@ fn one(out: &mut String, record: &Record, workload: &str, format: Format) {
         let all = figures.iter().map(|row| row[*column].as_str());
         *column == 0 || all.clone().any(|cell| cell != "–" && cell != "1 run")
     };
-    let columns: Vec<usize> = (0..COLUMNS.len()).filter(says).collect();
+    let mut columns: Vec<usize> = (0..COLUMNS.len()).filter(says).collect();
     let width = |&column: &usize| {
         let cells = figures.iter().map(|row| row[column].chars().count());
         let style = rows.iter().map(|row| row[0].chars().count()).max().unwrap_or(0);
         let least = if column == 0 { style } else { COLUMNS[column].chars().count() };
         cells.max().unwrap_or(0).max(least)
     };
+    // What a style has by its nature goes first when there is no room for all.
+    for least_said in ["procs", "threads"] {
+        if columns.iter().map(|column| width(column) + 2).sum::<usize>() > WIDTH + 2 {
+            columns.retain(|column| COLUMNS[*column] != least_said);
+        }
+    }
     let widths: Vec<usize> = columns.iter().map(width).collect();
     let line = |cells: &[String; 9]| {
         let mut text = String::new();
