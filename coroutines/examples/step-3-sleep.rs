@@ -1,5 +1,5 @@
 //! Step 3: timers. Who sleeps leaves the line until its time has come.
-//! When nobody is in line, the thread itself sleeps until the first of them: the waits overlap.
+//! When no task is ready, the thread itself sleeps until the first of them: the waits overlap.
 //! Run it: cargo run -p coroutines --example step-3-sleep
 
 use std::cell::RefCell;

@@ -1,4 +1,4 @@
-//! Coroutines: generators and greenlets, scheduled by nobody but themselves. Slides 22-27.
+//! Coroutines: generators and greenlets, which schedule themselves. Slides 22-27.
 //! This file is the table of contents; start reading at `io_bound.rs`.
 
 use std::process::ExitCode;

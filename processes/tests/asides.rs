@@ -16,7 +16,7 @@ fn pool() {
     assert_eq!(
         answer(&["pool", "--quiet"]),
         "\
-hang       job 3: nothing: a caller that waits for it waits for ever
+hang       job 3: nothing: a caller that waits for it waits forever
 break all  job 3: lost: the process was killed by SIGKILL, and all jobs are lost
 report     job 3: lost: the process was killed by SIGKILL
 retry      job 3: done by another worker

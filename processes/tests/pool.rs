@@ -423,7 +423,7 @@ fn signals_do_not_delay_a_timeout() {
             pause();
         })
         .unwrap();
-        // More often than the timeout is long, and for ever.
+        // More often than the timeout is long, and forever.
         let storm = process::spawn(|| {
             while kill(getppid(), Signal::SIGUSR1).is_ok() {
                 thread::sleep(Duration::from_millis(1));

@@ -161,7 +161,7 @@ fn on_may(laps: usize) -> usize {
             inbox.recv().expect("the ring is unbroken")
         })
     };
-    may::go!(ring).join().expect("nobody panics")
+    may::go!(ring).join().expect("no holder panics")
 }
 
 /// The first in line is resumed: the least that greenlets can do.

@@ -650,7 +650,7 @@ fn drips(address: SocketAddr, most: Duration) -> Seen {
             Err(error) => return Err(format!("dripping: {error}")),
         }
     }
-    Err("may drip for ever".into())
+    Err("may drip forever".into())
 }
 
 fn is_idle(address: SocketAddr, most: Duration, after_a_page: bool) -> Seen {
@@ -680,7 +680,7 @@ fn never_reads(address: SocketAddr, most: Duration) -> Seen {
             return Err("64 MiB of requests were taken".into());
         }
         if Instant::now() > deadline {
-            return Err("kept for ever".into());
+            return Err("kept forever".into());
         }
         let fd = wire.socket.as_fd();
         let mut polled = [PollFd::new(fd, PollFlags::POLLOUT)];

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{OpenptyResult, Winsize, openpty};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{self, SigHandler, Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
@@ -22,7 +22,7 @@ use crate::{deadline, red, traces};
 
 // ---- building ------------------------------------------------------------------------------
 
-/// An executable, held open: whoever builds it anew does not touch the one that tests run.
+/// An executable, held open: a new build does not touch the one that tests run.
 struct Executable {
     /// As cargo knows it: `package/name`.
     key: String,
@@ -42,6 +42,7 @@ impl Executable {
 fn programs() -> &'static [Executable] {
     static PROGRAMS: OnceLock<Vec<Executable>> = OnceLock::new();
     PROGRAMS.get_or_init(|| {
+        heed_interrupts();
         let (target, profile) = where_we_are();
         let folder = target.join("tmp");
         fs::create_dir_all(&folder).expect("the target folder can be written to");
@@ -66,6 +67,16 @@ fn programs() -> &'static [Executable] {
         };
         lines.map(open).collect()
     })
+}
+
+/// Makes Ctrl-C end what this process starts, as in a terminal. A shell that starts a command in
+/// the background has it ignore SIGINT, and so all its children, which tests interrupt.
+#[expect(unsafe_code, reason = "a signal handler could do anything")]
+pub fn heed_interrupts() {
+    for signal in [Signal::SIGINT, Signal::SIGQUIT] {
+        // SAFETY: the default needs no handler.
+        let _ = unsafe { signal::signal(signal, SigHandler::SigDfl) };
+    }
 }
 
 /// The target folder and the profile that this program was built with: a test program lies in

@@ -20,7 +20,7 @@ pub fn marked(mark: &str) -> Vec<Pid> {
     let processes = fs::read_dir("/proc").expect("/proc is mounted").flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let has_mark = |pid: &i32| {
-        // Whoever has ended meanwhile, or belongs to somebody else, is none of ours.
+        // A process that has ended meanwhile, or belongs to another user, is not ours.
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         environment.split(|&b| b == 0).any(|variable| variable == wanted.as_bytes())
     };
@@ -99,7 +99,7 @@ pub fn usage(child: Pid) -> io::Result<Usage> {
 fn pidfd(pid: Pid) -> Option<OwnedFd> {
     // SAFETY: the call takes two integers and touches no memory of ours.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
-    // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
+    // SAFETY: the kernel has just made this descriptor, and no other code knows it.
     (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 

@@ -257,7 +257,7 @@ fn gates_open_when_all_are_there(style: &Style) {
     assert_eq!(site.stats().expect("the site answers").most_open, 40);
 }
 
-/// The test above can fail: whoever does not ask for all at once waits in vain.
+/// The test above can fail: a client that does not ask for all at once waits in vain.
 fn gates_stay_shut_when_too_few_are_at_once(style: &Style) {
     let site = Site::in_thread().expect("a site");
     let urls = gates(&site, 4, 4);

@@ -521,7 +521,7 @@ fn nothing_is_left_after_the_end(style: &Style) {
     let mark = running.mark().to_string();
     assert_eq!(running.finish().code, 1);
     assert_eq!(traces::leftovers(&mark), [""; 0]);
-    // The site notices that everybody is gone; only its own listener is left on its port.
+    // The site notices that all clients are gone; only its own listener is left on its port.
     let deadline = deadline();
     while site.stats().open > 0 || traces::sockets(site.port) > 1 {
         assert!(Instant::now() < deadline, "{:?}", site.stats());

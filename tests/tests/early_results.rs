@@ -50,7 +50,7 @@ fn the_ladder_fits(style: &Style) {
     output.fits();
 }
 
-/// A generator fetches nothing that nobody has asked for.
+/// A generator fetches only what it is asked for.
 #[test]
 fn the_first_comes_long_before_the_last() {
     let flags = ["--pages", "6", "--latency", "50ms", "--take", "2"];

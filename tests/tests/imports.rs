@@ -123,7 +123,7 @@ fn module(path: &Path) -> String {
 
 /// A circle, if there is one: its files, the first of them at the end again.
 fn circle(uses: &Uses) -> Vec<String> {
-    // Whoever uses nothing that is left is no part of a circle.
+    // A module that uses none of the rest is not part of a circle.
     let mut left = uses.clone();
     loop {
         let names: BTreeSet<String> = left.keys().cloned().collect();

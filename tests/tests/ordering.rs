@@ -80,7 +80,7 @@ fn preempted_tasks_have_many_orders_on_one_core() {
         let document = document(style, "ordering", &["--runs", "50", "--cores", "1"]);
         let measured = &document["workloads"]["ordering"]["measured"];
         assert!(measured["different_orders"].as_u64() > Some(1), "{}", style.name);
-        // Three tasks that never yield on one core: whoever ran second was let in by the kernel.
+        // Three tasks that never yield on one core: the second could run only because the kernel switched to it.
         assert!(measured["preempted"].as_u64() > Some(0), "{}", style.name);
         assert_eq!(verdict(&document, preempted), "holds", "{}", style.name);
         assert_eq!(verdict(&document, differ), "holds", "{}", style.name);

@@ -30,7 +30,7 @@ enum Fault {
     Forgetful,
     /// It takes what comes with a request for a part of that request.
     NoPipeline,
-    /// It gives everybody the same page.
+    /// It gives every client the same page.
     OnePage,
 }
 
@@ -130,7 +130,7 @@ fn one_connection_too_many() {
 /// The suite must find this fault: these peers see it.
 fn found(fault: Fault, names: &[&str]) {
     for name in names {
-        // A server that would wait for ever is not waited for as long as a good one may take.
+        // A server that would wait forever is not waited for as long as a good one may take.
         let most = Duration::from_secs(3);
         let seen = peers::play(name, start(fault, 1000), most);
         assert!(seen.is_err(), "{name:?} sees nothing wrong");

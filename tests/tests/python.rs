@@ -157,6 +157,7 @@ fn ctrl_c_ends_it_while_it_waits() {
     if !is_there() {
         return;
     }
+    programs::heed_interrupts();
     for (_, file) in with_file("io_bound.py") {
         let mut site = SiteByHand::start(&THREADS);
         let urls = [1, 2].map(|n| format!("{}/stall?{n}", site.url));

@@ -215,7 +215,7 @@ fn the_port_is_free_at_once(style: &Style) {
     let mut idle = Wire::connect(address).expect("the listener listens");
     idle.page(1).expect("it is served");
     end(server);
-    assert!(TcpStream::connect(address).is_err(), "somebody still listens");
+    assert!(TcpStream::connect(address).is_err(), "the port is still open");
     let port = address.port().to_string();
     let (server, again) = listening(start(style, &["serve", "--port", &port]));
     assert_eq!(again, address);

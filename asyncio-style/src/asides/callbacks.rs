@@ -317,4 +317,23 @@ mod tests {
         assert!(matches!(callbacks_suffice(&section), Verdict::Fails(_)));
         assert!(matches!(coroutines_are_callbacks(&section), Verdict::Fails(_)));
     }
+
+    #[test]
+    fn verdicts_follow_the_figures() {
+        let section = |most_open: u64, steps: u64, calls: u64| {
+            let mut section = Section::default();
+            for half in ["callbacks", "coroutines"] {
+                section
+                    .measure(half, json!({"most_open": most_open, "steps": steps, "calls": calls}));
+            }
+            section
+        };
+        let s1 = |most_open, steps| callbacks_suffice(&section(most_open, steps, 90)).word();
+        assert_eq!([s1(5, 0), s1(1, 0), s1(5, 1)], ["holds", "does not hold", "does not hold"]);
+        let s2 = |open, steps, calls| coroutines_are_callbacks(&section(open, steps, calls)).word();
+        assert_eq!(s2(5, 40, 90), "holds");
+        assert_eq!(s2(1, 40, 90), "does not hold", "one page at a time");
+        assert_eq!(s2(5, 0, 90), "does not hold", "no task was stepped");
+        assert_eq!(s2(5, 90, 90), "does not hold", "no callback but the steps");
+    }
 }

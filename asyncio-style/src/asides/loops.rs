@@ -1,5 +1,5 @@
 //! loops: what differs between tokio, async-std and smol, each difference shown by running it.
-//! The coroutines are the same; what happens to a task nobody holds, or that panics, is not.
+//! The coroutines are the same; what happens to a task whose handle is dropped, or that panics, is not.
 //! Run it: cargo run -p asyncio-style -- loops
 
 use std::cell::Cell;
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_reaches_whoever_awaits() {
+    fn a_panic_reaches_the_task_that_awaits() {
         let fates = LOOPS.map(|l| (l.panic_in_a_task)());
         assert_eq!(fates, ["an Err at await", "rethrown there", "rethrown there"]);
     }
@@ -270,5 +270,22 @@ mod tests {
     fn only_tokios_timer_needs_its_loop() {
         let fates = silently(|| LOOPS.map(|l| (l.timer_alone)()));
         assert_eq!(fates, ["panics", "works", "works"]);
+    }
+
+    #[test]
+    fn the_verdict_follows_the_figures() {
+        let verdict = |change: Option<(&str, Value)>| {
+            let mut section = Section::default();
+            let good = [("same", json!(3))];
+            for (name, value) in good.into_iter().chain(change) {
+                section.measure(name, value);
+            }
+            replaceable(&section).word()
+        };
+        assert_eq!(verdict(None), "holds");
+        let broken = [("same", json!(2))];
+        for change in broken {
+            assert_eq!(verdict(Some(change.clone())), "does not hold", "{change:?}");
+        }
     }
 }

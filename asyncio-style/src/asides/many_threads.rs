@@ -123,7 +123,7 @@ fn order_on_many() -> String {
             tasks.push(tokio::spawn(async move {
                 for _ in 0..8 {
                     work();
-                    log.lock().expect("nobody panics inside").push(letter);
+                    log.lock().expect("no holder panics").push(letter);
                     tokio::task::yield_now().await;
                 }
             }));
@@ -131,7 +131,7 @@ fn order_on_many() -> String {
         for task in tasks {
             task.await.expect("writing does not panic");
         }
-        std::mem::take(&mut *log.lock().expect("nobody panics inside"))
+        std::mem::take(&mut *log.lock().expect("no holder panics"))
     })
 }
 

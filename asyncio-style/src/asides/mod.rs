@@ -8,8 +8,8 @@ pub mod loops;
 pub mod many_threads;
 pub mod waiting;
 
-/// Says at once that there are too few descriptors for an aside: the site would accept nobody,
-/// and the reactor that smol and async-std share would wait for ever.
+/// Says at once that there are too few descriptors for an aside: the site would accept no client,
+/// and the reactor that smol and async-std share would wait forever.
 fn check_descriptors() -> io::Result<()> {
     let free: io::Result<Vec<File>> = (0..32).map(|_| File::open("/dev/null")).collect();
     free.map(drop)

@@ -400,7 +400,7 @@ struct Mailbox {
 impl Mailbox {
     /// All that is there now: who goes on asking waits for the next turn.
     fn take(&self, close: bool) -> Vec<ThreadCall> {
-        let mut calls = self.calls.lock().expect("nobody panics inside");
+        let mut calls = self.calls.lock().expect("no holder panics");
         let empty = if close { None } else { Some(Vec::new()) };
         std::mem::replace(&mut *calls, empty).unwrap_or_default()
     }
@@ -421,7 +421,7 @@ impl ThreadsafeHandle {
             event_loop.call_soon(move || callback(&handed));
             return if event_loop.is_closed() { Err(CLOSED) } else { Ok(()) };
         }
-        let mut calls = self.0.calls.lock().expect("nobody panics inside");
+        let mut calls = self.0.calls.lock().expect("no holder panics");
         let Some(waiting) = calls.as_mut() else { return Err(CLOSED) };
         waiting.push(Box::new(callback));
         drop(calls);

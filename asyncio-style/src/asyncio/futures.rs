@@ -12,7 +12,7 @@ use super::exceptions::{Exception, RuntimeError};
 /// A result that is to come (`asyncio.Future`): callbacks can be added, and it can be awaited. A
 /// clone is the same future.
 ///
-/// Cancellation goes down: whoever is dropped while awaiting a future cancels it, as in asyncio
+/// Cancellation goes down: a task that is dropped while awaiting a future cancels it, as in asyncio
 /// the cancelled task cancels what it waits for. A handle that was never awaited does not.
 pub struct Future<T: 'static> {
     state: Rc<State<T>>,
@@ -28,7 +28,7 @@ pub(super) struct State<T: 'static> {
     canceller: RefCell<Option<Call>>,
     /// Whether awaiting it is refused just now: it is the task that runs.
     is_running: Cell<bool>,
-    /// What has to be begun when somebody first waits for it.
+    /// What has to be begun when a task first waits for it.
     begin: RefCell<Option<Call>>,
 }
 
@@ -81,16 +81,16 @@ impl<T> Future<T> {
         Watch { state: Rc::downgrade(&self.state), number }
     }
 
-    /// Has `begin` called when somebody first waits for this.
+    /// Has `begin` called when a task first waits for this.
     pub(super) fn on_first_wait(&self, begin: impl FnOnce(&Future<T>) + 'static) {
         let state = Rc::downgrade(&self.state);
         *self.state.begin.borrow_mut() = Some(Box::new(move || {
-            let state = state.upgrade().expect("somebody waits for it");
+            let state = state.upgrade().expect("a task waits for it");
             begin(&Future { state, awaited: None });
         }));
     }
 
-    /// Has `free` called if this is cancelled, or nobody takes its result.
+    /// Has `free` called if this is cancelled, or its result is never taken.
     pub(super) fn on_cancel(&self, free: impl FnOnce() + 'static) {
         *self.state.canceller.borrow_mut() = Some(Box::new(free));
     }
@@ -179,7 +179,7 @@ impl<T> Drop for Future<T> {
         let Some(number) = self.awaited.take() else { return };
         let wake = self.state.callbacks.borrow_mut().remove(&number);
         drop(wake);
-        // The result may be there already: then nobody takes it, if nobody else has this future.
+        // The result may be there already: it is never taken if this was the last handle.
         if !self.cancel() && Rc::strong_count(&self.state) == 1 {
             call(&self.state.canceller);
         }

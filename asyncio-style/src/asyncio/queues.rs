@@ -22,7 +22,7 @@ struct State<T> {
     joiners: Waiters,
 }
 
-/// Who waits, by arrival: whoever has to wait once more keeps the place.
+/// The waiters, in order of arrival: one that has to wait again keeps its place.
 type Waiters = RefCell<BTreeMap<u64, Future<()>>>;
 
 impl<T> Clone for Queue<T> {
@@ -157,7 +157,7 @@ impl<T> Queue<T> {
     }
 }
 
-/// A place among those who wait. Whoever is cancelled while waiting, or between being woken and
+/// A place among the waiters. A waiter that is cancelled while waiting, or between being woken and
 /// going on, leaves it to the next.
 struct Place<'a> {
     waiters: &'a Waiters,

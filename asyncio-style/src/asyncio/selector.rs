@@ -16,7 +16,7 @@ pub(super) struct Selector {
     sources: RefCell<HashMap<RawFd, Source>>,
 }
 
-/// Whoever owns what is watched shares it, so that it stays open while the poller has it.
+/// The owner of a watched descriptor shares it, so that it stays open while the poller has it.
 pub(super) struct Source {
     of: Rc<dyn AsFd>,
     reader: Option<Rc<Watcher>>,

@@ -12,7 +12,7 @@ use super::exceptions::{Exception, RuntimeError};
 use super::futures::Future;
 use super::transports::{HIGH_WATER, Protocol, Transport};
 
-/// Beyond twice so many bytes that nobody has read, the transport reads no more (`limit`).
+/// With more than twice so many unread bytes, the transport stops reading (`limit`).
 pub const LIMIT: usize = 64 * 1024;
 
 impl EventLoop {
@@ -64,7 +64,7 @@ impl Stream {
     pub async fn drain(&self) -> Result<(), Exception> {
         let Some(transport) = self.transport() else { return Ok(()) };
         if transport.is_closing() {
-            // Lets the loop say that it was lost, to whoever does nothing else but write.
+            // Lets the loop report the loss to a task that does nothing but write.
             self.event_loop.sleep(Duration::ZERO).await?;
         }
         let waiting = self.event_loop.create_future();
@@ -118,7 +118,7 @@ impl Stream {
         }
     }
 
-    /// How many bytes nobody has read.
+    /// How many bytes are unread.
     #[cfg(test)]
     pub(super) fn buffered(&self) -> usize {
         self.inbox.borrow().data.len()

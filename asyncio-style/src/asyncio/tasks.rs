@@ -50,7 +50,7 @@ impl<T> Step for Coroutine<T> {
                 self.done.set_result(value);
             }
             Err(panic) => {
-                // It ends the task, and then goes on to whoever runs the loop.
+                // It ends the task, and then reaches the caller that runs the loop.
                 self.done.event_loop().remove_task(self.wakeup.number);
                 self.done.set_exception(RuntimeError("the task has panicked"));
                 resume_unwind(panic);
@@ -127,7 +127,7 @@ impl EventLoop {
         future.result().unwrap_or_else(|| Err(stopped.into()))
     }
 
-    /// Done `delay` after somebody has begun to wait for it; 0: in the next turn
+    /// Done `delay` after a task has begun to wait for it; 0: in the next turn
     /// (`asyncio.sleep`).
     pub fn sleep(&self, delay: Duration) -> Future<()> {
         let (future, event_loop) = (self.create_future(), self.clone());

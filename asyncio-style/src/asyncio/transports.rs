@@ -63,8 +63,8 @@ struct Channel {
 }
 
 impl Transport {
-    /// Tells the protocol in the next turn, and then whoever waits for the connection. If nobody
-    /// does any more, closes it instead.
+    /// Tells the protocol in the next turn, and then the task that waits for the connection. If
+    /// that task is gone, closes the connection instead.
     fn start(
         event_loop: &EventLoop,
         socket: Rc<TcpStream>,
@@ -284,7 +284,7 @@ impl EventLoop {
         if let Err(error) = watched {
             future.set_exception(error);
         }
-        // Whoever keeps the future keeps no socket open with it.
+        // A future that is kept keeps no socket open.
         let (socket, event_loop) = (Rc::downgrade(&socket), self.clone());
         future.on_cancel(move || {
             if let Some(transport) = started.take() {
@@ -367,7 +367,7 @@ impl Serving {
                 }
                 Err(error) if again(&error) => return,
                 Err(error) if is_exhausted(&error) => return self.back_off(),
-                Err(_) => {} // it belongs to the connection that nobody got
+                Err(_) => {} // it belongs to a connection that no task got
             }
         }
     }

@@ -33,7 +33,7 @@ impl Drop for Running {
 }
 
 /// async-std's own tasks, but for one thing: it keeps those that are pending for the next loop of
-/// the thread, and has no way to cancel them all. So whoever spawns one notes it here.
+/// the thread, and has no way to cancel them all. So each spawn notes it here.
 pub mod task {
     use std::cell::{Cell, RefCell};
     use std::collections::BTreeMap;
@@ -84,7 +84,7 @@ pub mod task {
         let ended = Ended(number);
         async_std::task::spawn_local(poll_fn(move |context| {
             let _ = &ended;
-            // Nothing: it was cancelled, and nobody waits for it.
+            // Nothing: it was cancelled, and no task waits for it.
             let Some(mut task) = body.take() else { return Poll::Pending };
             let polled = task.as_mut().poll(context);
             if polled.is_pending() {

@@ -331,4 +331,30 @@ mod tests {
         let busy = measured(1.0, 6, 2);
         assert_eq!(no_faster_for_a_lock(&busy).word(), "not measurable here");
     }
+
+    #[test]
+    fn the_two_baselines_are_judged_by_both_workloads() {
+        let io = |most_open, at_once, in_turn| io_bound::Measured {
+            pages: 20,
+            at_once,
+            cores: 2,
+            walls: Times::default(),
+            most_open,
+            threads: 1,
+            in_turn,
+        };
+        let cpu = measured(1.9, 6, 2);
+        let c1 = |io: &io_bound::Measured| more_under_way_than_cores(io, &cpu).word();
+        assert_eq!(c1(&io(Some(20), 20, None)), "holds");
+        assert_eq!(c1(&io(Some(2), 20, None)), "does not hold");
+        assert_eq!(c1(&io(Some(2), 2, None)), "not measurable here");
+        assert_eq!(c1(&io(None, 20, None)), "not measurable here");
+        let c2 =
+            |in_turn, cpu: &Measured| baselines_are_sums(&io(Some(20), 20, in_turn), cpu).word();
+        assert_eq!(c2(Some((0.21, 0.2)), &cpu), "holds");
+        assert_eq!(c2(Some((0.1, 0.2)), &cpu), "does not hold", "the waits have overlapped");
+        let overlapped = Measured { in_turn_s: 1.0, ..measured(1.9, 6, 2) };
+        assert_eq!(c2(Some((0.21, 0.2)), &overlapped), "does not hold", "so has the work");
+        assert_eq!(c2(None, &cpu), "not measurable here");
+    }
 }

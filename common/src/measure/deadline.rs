@@ -271,4 +271,15 @@ mod tests {
         let now = Holdings::now();
         assert!(now.threads > 0 && now.descriptors > 0);
     }
+
+    #[test]
+    fn the_verdict_follows_what_was_cut_and_what_is_left() {
+        let verdict = |cut, left_behind| {
+            let measured = Measured { cut, pages: 8, left_behind, walls: Times::default() };
+            nothing_left_behind(&measured).word()
+        };
+        assert_eq!(verdict(3, 0), "holds");
+        assert_eq!(verdict(3, 1), "does not hold");
+        assert_eq!(verdict(0, 0), "does not hold", "no page met the deadline");
+    }
 }

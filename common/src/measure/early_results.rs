@@ -293,4 +293,14 @@ mod tests {
         assert_eq!(verdict(measured(true, 0, 5)), "not measurable here");
         assert_eq!(verdict(measured(true, 7, 12)), "not measurable here");
     }
+
+    #[test]
+    fn what_stays_open_turns_the_verdict() {
+        let closed = measured(true, 7, 5);
+        assert_eq!(nothing_stays_open(&closed).word(), "holds");
+        assert_eq!(
+            nothing_stays_open(&Measured { left_open: 1, ..closed }).word(),
+            "does not hold"
+        );
+    }
 }

@@ -224,6 +224,15 @@ mod tests {
     }
 
     #[test]
+    fn a_task_out_of_its_own_order_turns_the_verdict() {
+        let mut section = Section::default();
+        let verdict = |section: &Section| in_own_order(section, &measured(&["ABC"], 0)).word();
+        assert_eq!(verdict(&section), "holds");
+        section.wrong = Some("task A went 1 3 2".into());
+        assert_eq!(verdict(&section), "does not hold");
+    }
+
+    #[test]
     fn two_runs_stand_above_each_other_and_their_differences_below() {
         let mut section = Section::default();
         describe(&mut section, &measured(&["AABB", "AABB", "ABAB"], 0));

@@ -118,7 +118,16 @@ mod tests {
         assert_eq!(verdict(right.clone()), "holds");
         let went_on = Paused { at_resume: 4, ..right.clone() };
         assert_eq!(line(&went_on), "1 2 3 | paused: 1 | 4 5 6");
+        let meanwhile =
+            |paused| nothing_meanwhile(&Measured { paused, walls: Times::default() }).word();
+        assert_eq!(
+            [meanwhile(right.clone()), meanwhile(went_on.clone())],
+            ["holds", "does not hold"]
+        );
         assert_eq!(verdict(went_on), "does not hold");
-        assert_eq!(verdict(Paused { at_end: 7, ..right }), "does not hold");
+        assert_eq!(verdict(Paused { at_end: 7, ..right.clone() }), "does not hold");
+        assert_eq!(verdict(Paused { before: vec![1, 2], ..right.clone() }), "does not hold");
+        assert_eq!(verdict(Paused { after: vec![5, 6], ..right.clone() }), "does not hold");
+        assert_eq!(verdict(Paused { at_confirm: 2, ..right }), "does not hold");
     }
 }

@@ -177,7 +177,7 @@ fn plain_ring(n: usize, laps: usize) -> usize {
     }
     drop(first);
     for task in tasks {
-        task.join().expect("nobody panics");
+        task.join().expect("no holder panics");
     }
     token
 }
@@ -498,5 +498,15 @@ mod tests {
         assert_eq!(verdict(cost(1e5, 1e-3)), "holds");
         assert_eq!(verdict(cost(1e3, 1e-3)), "does not hold");
         assert_eq!(verdict(cost(1e5, 1e-6)), "not measurable here");
+    }
+
+    #[test]
+    fn tasks_that_did_not_wait_turn_the_verdict() {
+        let verdict = |waited| {
+            let cost = Cost { tasks: 100, waited, ..cost(1e4, 1e-5) };
+            let thread = Cost::default();
+            all_waited(&Measured { cost, thread, other_loops: Vec::new() }).word()
+        };
+        assert_eq!([verdict(1), verdict(0)], ["holds", "does not hold"]);
     }
 }

@@ -381,6 +381,26 @@ mod tests {
         assert_eq!(verdict(1, false), "does not hold");
         let alone = Measured { connections: 1, ..measured(1, false, 6400) };
         assert_eq!(one_thread_many_clients(&alone).word(), "not measurable here");
+        assert_eq!(many_at_once(&measured(64, true, 6400)).word(), "holds");
+        assert_eq!(many_at_once(&measured(1, true, 6400)).word(), "does not hold");
+        assert_eq!(many_at_once(&alone).word(), "not measurable here");
+    }
+
+    #[test]
+    fn events_are_judged_for_the_client_and_for_the_server() {
+        let io = |most_open| io_bound::Measured {
+            pages: 20,
+            at_once: 20,
+            cores: 2,
+            walls: Times::default(),
+            most_open: Some(most_open),
+            threads: 1,
+            in_turn: None,
+        };
+        let verdict = |io: &io_bound::Measured, m| one_thread_many_connections(io, &m).word();
+        assert_eq!(verdict(&io(20), measured(64, false, 6400)), "holds");
+        assert_eq!(verdict(&io(1), measured(64, false, 6400)), "does not hold");
+        assert_eq!(verdict(&io(20), measured(64, true, 6400)), "does not hold");
     }
 
     #[test]

@@ -252,7 +252,11 @@ mod tests {
         assert_eq!(only_what_is_shared_gets_lost(&shared).word(), "holds");
         let leaked = measured(&[&[5, -6]], true, Some(false));
         assert_eq!(only_what_is_shared_gets_lost(&leaked).word(), "does not hold");
+        assert_eq!(careful_loses_nothing(&shared).word(), "holds");
+        let many = Measured { transfers: ENOUGH, ..measured(&[&[0, 0]], true, None) };
+        assert_eq!(updates_get_lost(&many).word(), "does not hold");
         let wrong = measured(&[&[5, -6]], false, Some(true));
+        assert_eq!(careful_loses_nothing(&wrong).word(), "does not hold");
         assert_eq!(updates_get_lost(&wrong).word(), "does not hold");
     }
 

@@ -208,3 +208,27 @@ pub fn nanoseconds<T>(mut turn: impl FnMut() -> T) -> f64 {
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn the_verdict_follows_the_figures() {
+        let verdict = |change: Option<(&str, Value)>| {
+            let mut section = Section::default();
+            let good = [("asked", json!(4)), ("made", json!(4)), ("alike", json!(true))];
+            for (name, value) in good.into_iter().chain(change) {
+                section.measure(name, value);
+            }
+            stop_in_the_middle(&section).word()
+        };
+        assert_eq!(verdict(None), "holds");
+        let broken = [("asked", json!(3)), ("made", json!(9)), ("alike", json!(false))];
+        for change in broken {
+            assert_eq!(verdict(Some(change.clone())), "does not hold", "{change:?}");
+        }
+    }
+}

@@ -140,6 +140,8 @@ fn compare(section: &mut Section) -> Result<(), Raised> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
@@ -153,5 +155,25 @@ mod tests {
         let all = ["author", "printer", "editor", "author", "printer", "reader"];
         assert_eq!(dead.collect::<Vec<_>>(), all);
         Ok(())
+    }
+
+    #[test]
+    fn the_verdict_follows_the_figures() {
+        let verdict = |change: Option<(&str, Value)>| {
+            let mut section = Section::default();
+            let good = [
+                ("order", json!("ping pong ping pong main")),
+                ("heard", json!("5 pages, no paper")),
+            ];
+            for (name, value) in good.into_iter().chain(change) {
+                section.measure(name, value);
+            }
+            switch_and_climb(&section).word()
+        };
+        assert_eq!(verdict(None), "holds");
+        let broken = [("order", json!("ping ping pong pong main")), ("heard", json!("5 pages"))];
+        for change in broken {
+            assert_eq!(verdict(Some(change.clone())), "does not hold", "{change:?}");
+        }
     }
 }

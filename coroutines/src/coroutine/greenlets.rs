@@ -305,7 +305,7 @@ impl<V> Node<V> {
         !self.is_main() && self.stack.try_borrow().is_ok_and(|stack| stack.is_none())
     }
 
-    /// Raises a [`GreenletExit`] where it is suspended. There is nobody to hear of its end.
+    /// Raises a [`GreenletExit`] where it is suspended. No parent hears of its end.
     fn end(&self) {
         let Some(stack) = self.stack.take() else {
             return;

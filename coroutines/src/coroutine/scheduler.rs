@@ -62,7 +62,7 @@ pub fn try_spawn<T: 'static>(body: impl FnOnce() -> T + 'static) -> io::Result<T
             payload if is_unwinding(&*payload) => Failed::Closed,
             payload => Failed::Panicked(payload),
         });
-        // If nobody keeps the result, this drops it.
+        // If no handle is left that keeps the result, this drops it.
         let _ = catch_unwind(AssertUnwindSafe(move || kept.set(Some(ended))));
     };
     match Trampoline::with(|trampoline| trampoline.start(body)) {
@@ -74,7 +74,7 @@ pub fn try_spawn<T: 'static>(body: impl FnOnce() -> T + 'static) -> io::Result<T
     }
 }
 
-/// Lets everybody else run first. (`gevent.sleep(0)`)
+/// Lets all other tasks run first. (`gevent.sleep(0)`)
 #[inline]
 pub fn yield_now() {
     Trampoline::with(|trampoline| {

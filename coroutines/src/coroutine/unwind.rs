@@ -1,7 +1,7 @@
 //! How a coroutine that is suspended ends: its stack is unwound, as by a panic without a message.
 //!
 //! corosensei can do this too. But it aborts the program if a body's destructor panics then, drops
-//! a body twice whose first drop panicked, and never returns from one that suspends for ever. So
+//! a body twice whose first drop panicked, and never returns from one that suspends forever. So
 //! a coroutine here is always resumed until it returns, and learns its end from what it gets.
 
 use std::any::Any;
@@ -42,7 +42,7 @@ pub fn finish<I, Y, R, S: Stack>(
             return resumed.ok().flatten();
         }
     }
-    // It has its stack for ever; nothing on it is dropped, so nothing is used after its drop.
+    // It has its stack forever; nothing on it is dropped, so nothing is used after its drop.
     eprintln!("a coroutine was closed and does not end: its stack leaks");
     mem::forget(coroutine);
     None

@@ -61,7 +61,7 @@ fn show(section: &mut Section) -> io::Result<()> {
 fn three_waits() -> io::Result<Vec<String>> {
     let log = Arc::new(Mutex::new(Vec::new()));
     let say = |log: &Mutex<Vec<String>>, line: &str| {
-        log.lock().expect("nobody panics inside").push(line.to_string());
+        log.lock().expect("no holder panics").push(line.to_string());
     };
     let (mut near, mut far) = UnixStream::pair()?;
     let ours = log.clone();
@@ -88,7 +88,7 @@ fn three_waits() -> io::Result<Vec<String>> {
     for task in [reader, sleeper] {
         task.join().map_err(|_| io::Error::other("a greenlet panicked"))??;
     }
-    let lines = log.lock().expect("nobody panics inside");
+    let lines = log.lock().expect("no holder panics");
     Ok(lines.clone())
 }
 
@@ -149,7 +149,7 @@ fn most_at_once_in_a_pool() -> usize {
     let theirs = seen.clone();
     let job = move |_| {
         let change = |by: i64| {
-            let (now, most) = &mut *theirs.lock().expect("nobody panics inside");
+            let (now, most) = &mut *theirs.lock().expect("no holder panics");
             *now += by;
             *most = i64::max(*most, *now);
         };
@@ -158,7 +158,7 @@ fn most_at_once_in_a_pool() -> usize {
         change(-1);
     };
     let done = pool.map(0..9, job).map_or(0, |results| results.len());
-    let most = seen.lock().expect("nobody panics inside").1;
+    let most = seen.lock().expect("no holder panics").1;
     if done == 9 { most as usize } else { 0 }
 }
 
@@ -251,6 +251,8 @@ pub fn one_loop_underneath(section: &Section) -> Verdict {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::gevent::monkey;
 
@@ -275,6 +277,27 @@ mod tests {
             "  Group.kill    3 of 3 ended by it",
         ] {
             assert!(page.contains(line), "{line} is not in\n{page}");
+        }
+    }
+
+    #[test]
+    fn the_verdict_follows_the_figures() {
+        let verdict = |change: Option<(&str, Value)>| {
+            let mut section = Section::default();
+            let good = [("many", json!({"turns": 9, "events": MANY, "expired": MANY}))];
+            for (name, value) in good.into_iter().chain(change) {
+                section.measure(name, value);
+            }
+            one_loop_underneath(&section).word()
+        };
+        assert_eq!(verdict(None), "holds");
+        let broken = [
+            ("many", json!({"turns": 2 * MANY, "events": MANY, "expired": MANY})),
+            ("many", json!({"turns": 9, "events": MANY - 1, "expired": MANY})),
+            ("many", json!({"turns": 9, "events": MANY, "expired": 0})),
+        ];
+        for change in broken {
+            assert_eq!(verdict(Some(change.clone())), "does not hold", "{change:?}");
         }
     }
 }

@@ -121,14 +121,14 @@ fn order() -> String {
             for _ in 0..8 {
                 let mut work = Count::new(0, 5_000);
                 while work.slice() {}
-                log.lock().expect("nobody panics inside").push(letter);
+                log.lock().expect("no holder panics").push(letter);
                 coroutine::yield_now();
             }
         }
     });
     // They are spawned by one of their own: from outside, the first could run ahead.
     join(spawn(move || drop(join_all(tasks.into_iter().map(spawn)))));
-    let log = log.lock().expect("nobody panics inside");
+    let log = log.lock().expect("no holder panics");
     log.clone()
 }
 

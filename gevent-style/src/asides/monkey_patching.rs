@@ -246,3 +246,25 @@ pub fn cooperates_when_patched(section: &Section) -> Verdict {
     let cooperates = before == [1; 3] && after == [AFTER as u64; 3];
     if cooperates && threads == [1; 6] { Verdict::Holds(said) } else { Verdict::Fails(said) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_follows_how_many_were_in_the_call() {
+        let verdict = |before: u64, after: u64, threads: u64| {
+            let mut section = Section::default();
+            for call in BLOCKING {
+                let seen = |at_once: u64| json!({"at_once": at_once, "threads": threads});
+                section.measure(call.name, json!({"before": seen(before), "after": seen(after)}));
+            }
+            cooperates_when_patched(&section).word()
+        };
+        let all = AFTER as u64;
+        assert_eq!(verdict(1, all, 1), "holds");
+        assert_eq!(verdict(all, all, 1), "does not hold", "it cooperates without the patch");
+        assert_eq!(verdict(1, 1, 1), "does not hold", "it blocks in spite of the patch");
+        assert_eq!(verdict(1, all, 2), "does not hold", "another thread waits for it");
+    }
+}

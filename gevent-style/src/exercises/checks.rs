@@ -104,12 +104,12 @@ fn check_killed_map(map: fn(Vec<u32>, Work) -> Vec<u32>) -> Result<(), Sentence>
         greenlets(move || map(vec![1, 2, 3], Box::new(|item| item * item)))
     })?;
     should(squares == [1, 4, 9], format!("the results should be [1, 4, 9], not {squares:?}"))?;
-    let wait = "whoever is killed while it waits in map should end";
+    let wait = "a greenlet killed while it waits in map should end";
     let (started, ended, running) = within(LIMIT, wait, move || greenlets(move || kill(map)))?;
     should(started == 3, format!("three items should be worked on at once, not {started}"))?;
-    should(ended, "whoever is killed while it waits in map should end by it")?;
+    should(ended, "a greenlet killed while it waits in map should end by it")?;
     let sentence = format!(
-        "whoever is killed while it waits in map should take its greenlets with it; \
+        "a greenlet killed while it waits in map should take its greenlets with it; \
          {running} of 3 still run"
     );
     should(running == 0, sentence)

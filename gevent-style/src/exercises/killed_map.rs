@@ -1,5 +1,5 @@
-//! `map` calls `f` on each item, in a greenlet each, and returns the results in order. Whoever is
-//! killed while it waits in `map` should take these greenlets with it.
+//! `map` calls `f` on each item, in a greenlet each, and returns the results in order. A greenlet
+//! that is killed while it waits in `map` should take these greenlets with it.
 //! Hint: a kill unwinds from `join`; what becomes of the other tasks of the `Vec` then? Code that
 //! runs in either case is in Rust the `drop` of a value. It may `kill`, which does not wait.
 //! The bug: gevent's issue 1215, "Pool/Group map does not stop when killed".

@@ -8,7 +8,7 @@
 
 use std::sync::{Arc, mpsc};
 
-/// Whoever knows the answer calls this with it.
+/// The one that knows the answer calls this with it.
 pub type Answer = Arc<dyn Fn(u32) + Send + Sync>;
 
 pub fn ask(question: &dyn Fn(Answer)) -> u32 {

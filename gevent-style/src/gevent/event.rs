@@ -24,7 +24,7 @@ impl Event {
         Event::default()
     }
 
-    /// Sets the flag and wakes everybody who waits.
+    /// Sets the flag and wakes all waiters.
     pub fn set(&self) {
         locked(&self.0, |flag| {
             flag.set = true;
@@ -84,7 +84,7 @@ impl<T: Clone> AsyncResult<T> {
         AsyncResult::default()
     }
 
-    /// Sets the value and wakes everybody who waits; a later value replaces it.
+    /// Sets the value and wakes all waiters; a later value replaces it.
     pub fn set(&self, value: T) {
         let replaced = locked(&self.0, |slot| {
             slot.waiting.wake_all();

@@ -30,7 +30,7 @@ pub fn refuse_in_child() {
 fn mark() -> &'static AtomicU8 {
     let (access, kind) =
         (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-    // SAFETY: asks for a new page, of which nobody else knows and which is never given back.
+    // SAFETY: asks for a new page, which no other code knows and which is never given back.
     let page = unsafe { libc::mmap(ptr::null_mut(), 4096, access, kind, -1, 0) };
     assert!(page != libc::MAP_FAILED, "the hub needs one page of memory");
     // SAFETY: the page is ours. Linux has the advice since 4.14.

@@ -1,6 +1,6 @@
 //! The locks of std (`Mutex`, `Condvar`, `RwLock`, `Once`, `Barrier`) all sleep in `syscall(SYS_futex, ...)`, and
 //! `syscall` is a symbol of libc like any other: so a greenlet that waits for a lock can be parked
-//! and its holder run. Without this, a lock held across a blocking call would stop everybody.
+//! and its holder run. Without this, a lock held across a blocking call would stop all greenlets.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{c_int, c_long, c_void};
@@ -83,7 +83,7 @@ unsafe extern "C" fn syscall(
     }
 }
 
-/// The wait of a destructor while its greenlet unwinds: a real one, and everybody stands still. An
+/// The wait of a destructor while its greenlet unwinds: a real one, and all other greenlets stand still. An
 /// OS thread that holds the lock releases it soon; a greenlet cannot, and this ends the program.
 #[expect(unsafe_code, reason = "futex")]
 fn stand_still(address: usize, flags: c_int, value: usize) -> c_long {
@@ -113,7 +113,7 @@ fn somebody_parked() -> bool {
         return false; // a copy of those who are parked in the parent
     }
     // Pairs with the fence in `enter`: who changes the word and then sees nobody parked is seen
-    // by whoever parks after that.
+    // by the greenlet that parks after that.
     fence(Ordering::SeqCst);
     PARKED.load(Ordering::SeqCst) > 0
 }

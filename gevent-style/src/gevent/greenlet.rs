@@ -120,7 +120,7 @@ where
     result.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// A child that was forked in this greenlet ends with it: everybody else is a copy of the parent's.
+/// A child that was forked in this greenlet ends with it: all other greenlets are copies of the parent's.
 fn end_in_child<T>(result: &thread::Result<T>) {
     if fork::in_child() {
         let code = if result.is_ok() { 0 } else { 101 };

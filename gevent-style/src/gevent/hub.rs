@@ -34,7 +34,7 @@ const STACKS_AT_START: usize = 16;
 const STACKS_KEPT: usize = 1_000;
 /// How long the worker sleeps at most when nothing happens; the default is 10 ms.
 const IDLE: Duration = Duration::from_secs(1);
-/// How long a destructor may wait while its greenlet unwinds and everybody stands still.
+/// How long a destructor may wait while its greenlet unwinds and all others stand still.
 pub const UNWINDING: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
 /// Events taken from the kernel in one turn.
 const EVENTS: usize = 256;
@@ -62,7 +62,7 @@ struct Waits {
     timers_set: u64,
     /// What the kernel's timer is set to.
     armed: Option<Instant>,
-    /// `sleep(0)`: woken in the next turn, after everybody who can run and after IO.
+    /// `sleep(0)`: woken in the next turn, after all that can run and after IO.
     soon: Vec<Arc<Waiter>>,
     counters: Counters,
 }
@@ -87,7 +87,7 @@ pub struct Counters {
     pub waits: u64,
 }
 
-/// Configures `may` and starts the hub, once; whoever spawns or waits first calls it.
+/// Configures `may` and starts the hub, once: the first spawn or wait calls it.
 pub fn start() {
     hub();
 }
@@ -122,7 +122,7 @@ fn configure_and_open() -> Hub {
 fn spawn_hub(hub: &'static Hub) {
     let run = move || {
         let _ = catch_unwind(AssertUnwindSafe(|| hub.run()));
-        // Without its hub nobody would ever wake up again.
+        // Without its hub no greenlet would ever wake up again.
         std::process::abort()
     };
     // SAFETY: the hub runs on the one worker, so a thread-local it uses is always the same one,
@@ -203,7 +203,7 @@ impl Hub {
         }
     }
 
-    /// Asks the kernel for one event for everybody who waits on `fd`.
+    /// Asks the kernel for one event for all that wait on `fd`.
     fn arm(&self, watch: &mut Watch, fd: RawFd) -> nix::Result<()> {
         let wanted = watch.waiting.iter().fold(0, |all, (mask, _)| all | mask);
         let flags = EpollFlags::from_bits_truncate(wanted as i32) | EpollFlags::EPOLLONESHOT;
@@ -256,8 +256,8 @@ impl Hub {
         self.forget(&mut waits, wait.on, waiter);
     }
 
-    /// Strikes a waiter out. What nobody waits for any more leaves the epoll set: its event would
-    /// come for whoever waits on another descriptor of the same number.
+    /// Removes a waiter. A descriptor without waiters leaves the epoll set: its event would
+    /// come for a greenlet that waits on another descriptor of the same number.
     fn forget(&self, waits: &mut Waits, on: &[(RawFd, u32)], waiter: &Arc<Waiter>) {
         for &(fd, _) in on {
             let watch = waits.watch(fd);
@@ -309,7 +309,7 @@ impl Waits {
 /// What a greenlet waits for.
 pub struct Wait<'a> {
     /// Descriptors, each with the events that end the wait: `READABLE`, `WRITABLE`. A wait that
-    /// ends says that one of them may be ready: whoever waits looks again.
+    /// ends says that one of them may be ready: the waiter looks again.
     pub on: &'a [(RawFd, u32)],
     pub until: Option<Instant>,
     pub on_kill: OnKill,
@@ -331,7 +331,7 @@ impl Wait<'_> {
         let limit = match life.park_on(waiter) {
             Ok(limit) => limit,
             Err(killed) => {
-                // A loop of waits that end at once must not keep everybody else from running.
+                // A loop of waits that end at once must not keep all others from running.
                 yield_now();
                 return Ok(killed);
             }
@@ -365,7 +365,7 @@ impl Wait<'_> {
         Ok(woken)
     }
 
-    /// The wait of a destructor while its greenlet unwinds: a real one, and everybody stands still.
+    /// The wait of a destructor while its greenlet unwinds: a real one, and all others stand still.
     /// What only another greenlet can bring does not come; then this ends the program.
     fn stand_still(&self) -> Wake {
         let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
@@ -402,7 +402,7 @@ pub fn sleep(duration: Duration, on_kill: OnKill) -> Wake {
     }
     let woken = park(&Waiter::new(), Instant::now().checked_add(duration), on_kill);
     if woken != Wake::TimedOut {
-        // A loop of sleeps that end early must not keep everybody else from running.
+        // A loop of sleeps that end early must not keep all others from running.
         yield_now();
     }
     woken

@@ -40,7 +40,7 @@ impl Waiters {
         waiter
     }
 
-    /// Removes a waiter whose wait has ended. Whoever was woken and does not use it wakes the next one.
+    /// Removes a waiter whose wait has ended. If it was woken and does not use that, it wakes the next.
     fn remove(&mut self, waiter: &Arc<Waiter>) {
         let before = self.0.len();
         self.0.retain(|other| !Arc::ptr_eq(other, waiter));

@@ -94,7 +94,7 @@ unsafe extern "C" fn getaddrinfo(
 }
 
 /// A child process is waited for through a descriptor that becomes readable when it ends. (One that
-/// is stopped does not: whoever asks for that with `WUNTRACED` waits as libc does.)
+/// is stopped does not: a call that asks for that with `WUNTRACED` waits as libc does.)
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "the signature is libc's")]
 unsafe extern "C" fn waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> pid_t {

@@ -82,7 +82,7 @@ unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, len: socklen_t
     if !cooperative() || nonblocking(fd) {
         return call();
     }
-    // Whoever was told to end does not try the next address.
+    // A greenlet that was killed does not try the next address.
     if let Err(errno) = told_to_end() {
         return fail(errno);
     }

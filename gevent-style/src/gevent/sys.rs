@@ -135,7 +135,7 @@ fn socket_option<T: Copy>(fd: RawFd, option: c_int, value: &mut T) -> bool {
     unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, option, value, &raw mut len) == 0 }
 }
 
-/// libc's `poll`, whoever calls: is one of them ready, in so many milliseconds? An error counts as
+/// libc's `poll`, in a greenlet or not: is one of them ready, in so many milliseconds? An error counts as
 /// ready: the call that follows will report it.
 #[expect(unsafe_code, reason = "poll")]
 pub fn poll_for_real(on: &[(RawFd, u32)], milliseconds: c_int) -> bool {

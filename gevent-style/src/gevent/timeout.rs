@@ -25,7 +25,7 @@ pub fn from_now(span: Option<Duration>) -> Option<Instant> {
     span.and_then(|span| Instant::now().checked_add(span))
 }
 
-/// `gevent.sleep`: parks the calling greenlet, `Duration::ZERO` lets everybody have a turn.
+/// `gevent.sleep`: parks the calling greenlet, `Duration::ZERO` gives all others a turn.
 /// A kill ends it by unwinding. (`thread::sleep` does the same once patched, but cannot unwind.)
 pub fn sleep(duration: Duration) {
     if in_greenlet() {
@@ -64,7 +64,7 @@ fn unwind_if_told(woken: Wake) {
 ///
 /// # Panics
 ///
-/// In an OS thread, whose calls nobody can end early.
+/// In an OS thread, whose calls cannot be ended early.
 #[track_caller]
 pub fn with_timeout<R>(duration: Duration, f: impl FnOnce() -> R) -> Result<R, Timeout> {
     assert!(is_greenlet(), "with_timeout is for greenlets: it cannot cut a call of an OS thread");

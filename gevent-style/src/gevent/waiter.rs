@@ -128,7 +128,7 @@ fn unpark_later(greenlet: &Coroutine) {
     ring();
 }
 
-/// Unparks whoever another OS thread has woken; the hub calls it when the bell rings.
+/// Unparks the greenlets that another OS thread has woken; the hub calls it for that event.
 pub fn unpark_woken_outside() {
     for greenlet in mem::take(&mut *lock(&WOKEN_OUTSIDE)) {
         greenlet.unpark();
@@ -162,7 +162,7 @@ pub struct Life(Mutex<LifeState>);
 
 #[derive(Default)]
 struct LifeState {
-    /// Stays: whoever ignores one failed call is told by the next one.
+    /// It stays: a greenlet that ignores one failed call is told by the next one.
     killed: bool,
     parked_on: Option<Arc<Waiter>>,
     /// The first of the `with_timeout`s around it whose time will be up.
@@ -273,7 +273,7 @@ impl LifeState {
 }
 
 /// Caps every wait of the calling greenlet, until the guard is dropped. An earlier cap stays.
-/// None in an OS thread, whose waits nobody can end early.
+/// None in an OS thread, whose waits cannot be ended early.
 pub fn limit(until: Instant) -> Option<Limit> {
     let life = Life::current()?;
     let (outer, depth) = locked(&life.0, |state| {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::*;
 
-/// A listener that accepts nobody any more: whoever connects to it waits.
+/// A listener that accepts no more connections: a client that connects to it waits.
 fn hanging() -> (TcpListener, SocketAddr, Vec<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     #[expect(unsafe_code, reason = "listen")]

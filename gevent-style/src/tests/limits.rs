@@ -43,7 +43,7 @@ fn as_many_as_possible() {
         assert!(results.iter().all(|result| result.as_ref().unwrap_err().is::<io::Error>()));
         gate.set();
         assert!(tasks.into_iter().all(|task| task.join().is_ok()));
-        // Whoever has finished makes room.
+        // A greenlet that has finished makes room.
         greenlet::try_spawn(|| ()).unwrap().join().unwrap();
     });
 }

@@ -49,7 +49,7 @@ impl Trial {
             match results.next_within(Duration::from_millis(100)) {
                 Ok(Some((n, result))) => seen[n] = Some(result),
                 Ok(None) => break,
-                // It would go on for ever.
+                // It would go on forever.
                 Err(TimedOut) if results.under_way() == 0 => break,
                 Err(TimedOut) => {}
             }
@@ -70,7 +70,7 @@ impl Trial {
             Some(Ok(_)) => "done by another worker".into(),
             Some(Err(error)) if self.broken => format!("{error}, and all jobs are lost"),
             Some(Err(error)) => error.to_string(),
-            None => "nothing: a caller that waits for it waits for ever".into(),
+            None => "nothing: a caller that waits for it waits forever".into(),
         }
     }
 

@@ -37,7 +37,7 @@ pub enum End {
     Exited(i32),
     /// By this signal. A number, because real-time signals have no names.
     Killed(i32),
-    /// It ended, but the kernel has told somebody else how, or nobody: `SIGCHLD` is ignored.
+    /// It ended, but the kernel has told another caller how, or none: `SIGCHLD` is ignored.
     Unknown,
 }
 
@@ -65,7 +65,7 @@ impl Child {
     /// # Errors
     /// No process or no descriptor left, as a sentence that names the limit; or this process has
     /// other threads. `fork` copies the memory but only the calling thread: a lock that any other
-    /// thread holds at that moment stays locked in the child for ever, the one of the allocator or
+    /// thread holds at that moment stays locked in the child forever, the one of the allocator or
     /// of stderr included.
     #[expect(unsafe_code, reason = "the child starts with a copy of everything")]
     pub fn fork(body: impl FnOnce() -> i32) -> io::Result<Self> {
@@ -76,7 +76,7 @@ impl Child {
         unsafe { Self::fork_beside_threads(body) }
     }
 
-    /// The same, whoever else runs in this process.
+    /// The same, whatever other threads run in this process.
     ///
     /// # Errors
     /// No process or no descriptor left.

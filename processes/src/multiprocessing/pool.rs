@@ -22,22 +22,22 @@ use super::child::{End, not_ours};
 pub use super::worker::Shift;
 use super::worker::{Job, Worker};
 
-/// What becomes of the job whose worker died: the four answers that pools give.
+/// What happens to a job when its worker dies: the four answers that pools give.
 ///
-/// A job that its worker had not read to the end cannot have been begun. Under each policy but
-/// `BreakAll` it goes to another worker, five times at most.
+/// A worker that had not read its whole job cannot have begun it. Under each policy but
+/// `BreakAll` such a job goes to another worker, five times at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnDeath {
-    /// Nothing: a new worker is started, and whoever waits for the job waits for ever.
+    /// Nothing: a new worker is started, and a caller that waits for the job waits forever.
     /// (`multiprocessing.Pool`)
     Hang,
-    /// The pool is broken: nothing that is unfinished will be done, and nothing later. An idle
+    /// The pool is broken: it finishes no job any more, and takes no new ones. An idle
     /// worker that dies is enough. (`concurrent.futures.ProcessPoolExecutor`: `BrokenProcessPool`)
     BreakAll,
-    /// The job is lost and said to be. The others do not notice.
+    /// The job is lost, and its result says so. The other jobs are not affected.
     Report,
     /// The job is started again on a new worker, and lost once it has been started so many times.
-    /// Only for jobs that may be done twice: how far the dead worker came, nobody knows.
+    /// Only for jobs that may be done twice: the dead worker may have done any part of it.
     Retry { times: u32 },
 }
 
@@ -96,8 +96,8 @@ where
     J: Serialize + DeserializeOwned,
     R: Serialize + DeserializeOwned,
 {
-    /// Starts `size` workers. They know what this process knew at this moment, and will be told
-    /// nothing but jobs.
+    /// Starts `size` workers. Each is a copy of this process at this moment, and receives nothing
+    /// but jobs.
     ///
     /// # Errors
     /// No process or no descriptor left, as a sentence that names the limit; this process has other
@@ -128,9 +128,9 @@ where
         all.into_iter().map(|(_, result)| result).collect()
     }
 
-    /// Does all jobs; each result comes when it is there, with the number of its job. A job is taken
-    /// when a worker is free for it, so there may be no end to them. Jobs under way are cancelled
-    /// when the iterator is dropped: their workers are killed.
+    /// Does all jobs, and returns each result as soon as it is there, with its job's number. A job
+    /// is taken when a worker is free for it, so there may be no end of jobs. When the iterator is
+    /// dropped, jobs under way are cancelled: their workers are killed.
     pub fn imap_unordered<'p, I>(&'p mut self, jobs: I) -> Unordered<'p, 'w, J, R>
     where
         I: IntoIterator<Item = J>,
@@ -195,7 +195,7 @@ where
 }
 
 impl<J, R> Pool<'_, J, R> {
-    /// Kills the workers that have a job: nobody waits for its result.
+    /// Kills the workers that have a job: its result is no longer wanted.
     fn cancel(&mut self) {
         self.workers.retain(|worker| worker.job.is_none());
     }
@@ -224,7 +224,7 @@ where
     J: Serialize + DeserializeOwned,
     R: Serialize + DeserializeOwned,
 {
-    /// Waits for the next result, but not for ever: Python's `IMapIterator.next(timeout)`.
+    /// Waits for the next result, but not forever: Python's `IMapIterator.next(timeout)`.
     ///
     /// # Errors
     /// None came in time. The jobs go on, and it may come later.
@@ -379,7 +379,7 @@ where
         }
     }
 
-    /// Removes a dead worker, and does with its job what the policy says.
+    /// Removes a dead worker, and handles its job as the policy says.
     fn bury(&mut self, n: usize) {
         let mut worker = self.pool.workers.swap_remove(n);
         self.pool.deaths += 1;

@@ -23,7 +23,7 @@ use super::child::Child;
 /// copy cannot be joined, and dropped it does nothing.
 ///
 /// As a descriptor (`AsFd`) it is readable once the child has ended, so that `join` will not wait.
-/// Whoever waits for the first of many polls them all.
+/// To wait for the first of many, poll them all.
 #[derive(Debug)]
 #[must_use = "a process that is dropped is killed: join it"]
 pub struct Process<T> {

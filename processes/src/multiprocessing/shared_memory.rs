@@ -141,8 +141,8 @@ pub struct SharedGuard<'a> {
 
 impl SharedGuard<'_> {
     /// Whether the last holder died inside the critical section, as a poisoned `std::sync::Mutex`
-    /// would say. What the lock protects may be half changed; whoever gets to know has to repair
-    /// it, as nobody will be told again.
+    /// would say. What the lock protects may be half changed. Repair it: no later holder is told
+    /// again.
     pub fn holder_died(&self) -> bool {
         self.holder_died
     }

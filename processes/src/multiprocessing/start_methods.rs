@@ -285,7 +285,7 @@ impl Served<'_> {
         if self.server.owner != Pid::this() {
             return Err(not_ours(self.server.owner).into());
         }
-        // Waited for here: the server waits for nobody, so that it can serve the others.
+        // Waited for here: the server itself waits for no child, so that it can serve the others.
         wait_readable(self.pidfd.as_fd())?;
         let end = self.reap(false);
         match self.answer.read()? {
@@ -311,7 +311,7 @@ impl Drop for Served<'_> {
     }
 }
 
-/// A fork server's whole life: it ends when nobody is left to ask it.
+/// A fork server's whole life: it ends when no process is left that could ask it.
 fn serve(socket: BorrowedFd<'_>, parent: Pid, functions: &Functions) -> i32 {
     // The end of the socket alone would not do: a process that its parent has forked since may
     // hold a copy of the other end.

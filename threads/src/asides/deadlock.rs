@@ -1,5 +1,5 @@
 //! deadlock: two locks taken in two orders, seen by a watchdog, cured by one order; poisoning.
-//! A thread that waits for a lock waits for ever if its holder waits for it.
+//! A thread that waits for a lock waits forever if its holder waits for it.
 //! Run it: cargo run -p threads -- deadlock
 
 use std::io;
@@ -83,7 +83,7 @@ fn show(section: &mut Section) -> io::Result<()> {
     Ok(())
 }
 
-/// Each thread takes its first lock, then the one that the other has: they wait for ever.
+/// Each thread takes its first lock, then the one that the other has: they wait forever.
 fn careless() -> io::Result<Receiver<Said>> {
     let (log, said) = channel();
     let accounts = Arc::new(Accounts { left: Mutex::new(100), right: Mutex::new(100) });
@@ -91,7 +91,7 @@ fn careless() -> io::Result<Receiver<Said>> {
     for (name, locks) in NAMES.into_iter().zip([("left", "right"), ("right", "left")]) {
         let (log, accounts) = (log.clone(), Arc::clone(&accounts));
         let both_hold_one = Arc::clone(&both_hold_one);
-        // Never joined, which is the point: `join` would wait for ever as well.
+        // Never joined, which is the point: `join` would wait forever as well.
         let task = thread::Builder::new().spawn(move || {
             let meet = || _ = both_hold_one.wait();
             transfer(name, &accounts, locks, &log, meet);
@@ -115,8 +115,8 @@ fn careful() -> io::Result<(Receiver<Said>, i64)> {
         }
         io::Result::Ok(())
     })?;
-    let total = *accounts.left.lock().expect("nobody panicked")
-        + *accounts.right.lock().expect("nobody panicked");
+    let total = *accounts.left.lock().expect("no holder panics")
+        + *accounts.right.lock().expect("no holder panics");
     Ok((said, total))
 }
 
@@ -127,23 +127,23 @@ fn transfer(
     log: &Sender<Said>,
     meet: impl FnOnce(),
 ) {
-    // The watchdog may be gone already; whoever transfers does not care.
+    // The watchdog may have ended already, which is no error of the transfer.
     let thread = nix::unistd::gettid().as_raw();
     let say = |says| _ = log.send(Said { name, says, at_us: now(), thread });
     let account = |side| if side == "left" { &accounts.left } else { &accounts.right };
     say(Says::Wants(first));
-    let mut from = account(first).lock().expect("nobody panics");
+    let mut from = account(first).lock().expect("no holder panics");
     say(Says::Holds(first));
     meet();
     say(Says::Wants(second));
-    let mut to = account(second).lock().expect("nobody panics");
+    let mut to = account(second).lock().expect("no holder panics");
     say(Says::Holds(second));
     *from -= 10;
     *to += 10;
     say(Says::Done);
 }
 
-/// What the watchdog has seen: a row for each who waits for ever, and what it was told.
+/// What the watchdog has seen: a row for each who waits forever, and what it was told.
 struct Watched {
     table: Vec<String>,
     log: Vec<Said>,

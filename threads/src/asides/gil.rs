@@ -31,9 +31,9 @@ const TICKS: u32 = 100;
 /// A lock that threads have to hold in order to run (`Python/ceval_gil.c`).
 pub struct Gil {
     state: Mutex<State>,
-    /// Somebody has let the lock go.
+    /// A thread has released the lock.
     released: Condvar,
-    /// Somebody has taken it.
+    /// A thread has taken it.
     switched: Condvar,
     /// The holder is asked to let it go; looked at without the lock at every safe point.
     drop_request: AtomicBool,
@@ -48,7 +48,7 @@ pub struct Gil {
 pub enum Policy {
     /// Since 3.2: when a waiter has waited this long. It then waits until the waiter has it.
     Interval(Duration),
-    /// Before 3.2: after so many ticks, whether somebody waits or not; then the fastest takes it.
+    /// Before 3.2: after so many ticks, whether a thread waits or not; then the fastest takes it.
     Ticks(u32),
 }
 
@@ -61,7 +61,7 @@ struct State {
     switches: u64,
     /// How often a waiter had to ask.
     requests: u64,
-    /// How often a waiter woke up and found that somebody had been faster.
+    /// How often a waiter woke up and found that another thread had been faster.
     in_vain: u64,
 }
 
@@ -79,7 +79,7 @@ impl Gil {
     }
 
     /// Waits for the lock, and holds it until what it returns is dropped, by a panic as well:
-    /// otherwise all others would wait for ever.
+    /// otherwise all others would wait forever.
     ///
     /// # Panics
     /// If this thread holds it already: it would wait for itself.
@@ -97,7 +97,7 @@ impl Gil {
         while state.holder.is_some() {
             state = match self.policy {
                 Policy::Interval(interval) => self.ask_after(interval, state),
-                Policy::Ticks(_) => self.released.wait(state).expect("nobody panics inside"),
+                Policy::Ticks(_) => self.released.wait(state).expect("no holder panics"),
             };
             state.in_vain += u64::from(state.holder.is_some());
         }
@@ -110,7 +110,7 @@ impl Gil {
         self.switched.notify_all();
     }
 
-    /// Waits for an interval; if nobody got the lock in that time, asks for it.
+    /// Waits for an interval; if no thread got the lock in that time, asks for it.
     fn ask_after<'a>(
         &self,
         interval: Duration,
@@ -118,7 +118,7 @@ impl Gil {
     ) -> MutexGuard<'a, State> {
         let switches = state.switches;
         let waited = self.released.wait_timeout(state, interval);
-        let (mut state, timeout) = waited.expect("nobody panics inside");
+        let (mut state, timeout) = waited.expect("no holder panics");
         if timeout.timed_out() && state.holder.is_some() && state.switches == switches {
             state.requests += 1;
             self.drop_request.store(true, SeqCst);
@@ -134,7 +134,7 @@ impl Gil {
         // Forced switching: who was asked does not compete for what it has just let go.
         let me = Some(thread::current().id());
         while self.drop_request.load(SeqCst) && state.last_holder == me && state.waiting > 0 {
-            state = self.switched.wait(state).expect("nobody panics inside");
+            state = self.switched.wait(state).expect("no holder panics");
         }
     }
 
@@ -155,7 +155,7 @@ impl Gil {
     /// the lock back.
     pub fn allow_threads(&self, wait: impl FnOnce()) -> Duration {
         self.drop_gil();
-        // Whoever sees the panic of `wait` believes that it holds the lock.
+        // The thread in which `wait` panics believes that it holds the lock.
         let result = panic::catch_unwind(AssertUnwindSafe(wait));
         let ready = Instant::now();
         self.take_gil();
@@ -166,7 +166,7 @@ impl Gil {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nobody panics inside")
+        self.state.lock().expect("no holder panics")
     }
 }
 

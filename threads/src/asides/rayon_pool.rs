@@ -1,4 +1,4 @@
-//! rayon-pool: the pool one would use. Work stealing, and why nobody should block in it.
+//! rayon-pool: the pool one would use. Work stealing, and why no task should block in it.
 //! Each worker takes from its own queue; one that has nothing left steals from another.
 //! Run it: cargo run -p threads -- rayon-pool
 
@@ -106,10 +106,10 @@ fn lanes(counted: &[(usize, Counted)]) -> Vec<Span> {
     counted.iter().flat_map(of_worker).collect()
 }
 
-/// Each worker waits for a task of the same pool: nobody is left to run it. Whether it ran
+/// Each worker waits for a task of the same pool: no worker is left to run it. Whether it ran
 /// before they stopped waiting.
 fn blocked(pool: &ThreadPool) -> io::Result<bool> {
-    // Without a timeout the program would hang here for ever.
+    // Without a timeout the program would hang here forever.
     let timeout = Duration::from_millis(300);
     waiting_for_one_more(pool, timeout, |scope, wait| {
         scope.spawn(move |_| wait());
@@ -140,7 +140,7 @@ fn waiting_for_one_more(
             gates.push(open);
             let (blocking, gave_up) = (blocking.clone(), gave_up.clone());
             let wait = move || {
-                // After an error nobody listens to either.
+                // After an error no thread listens to either.
                 let _ = blocking.send(());
                 let waited = gate.recv_timeout(timeout);
                 let late = matches!(waited, Err(RecvTimeoutError::Timeout));

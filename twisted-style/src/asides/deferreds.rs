@@ -343,3 +343,35 @@ fn far(section: &mut Section) {
         .push(format!("  a callback {a_callback} ns, a queue {a_queue} ns; after 1 000 000"));
     section.shown.push(format!("  callbacks the stack had grown by {grew} bytes"));
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn the_verdict_follows_the_figures() {
+        let verdict = |change: Option<(&str, Value)>| {
+            let mut section = Section::default();
+            let good = [
+                ("ends", json!(["says 4", "says 0", "says 0"])),
+                ("links", json!(LINKS)),
+                ("stack_grew_by", json!(0)),
+            ];
+            for (name, value) in good.into_iter().chain(change) {
+                section.measure(name, value);
+            }
+            chains(&section).word()
+        };
+        assert_eq!(verdict(None), "holds");
+        let broken = [
+            ("ends", json!(["says 4", "says 0", "says 7"])),
+            ("links", json!(LINKS - 1)),
+            ("stack_grew_by", json!(48)),
+        ];
+        for change in broken {
+            assert_eq!(verdict(Some(change.clone())), "does not hold", "{change:?}");
+        }
+    }
+}

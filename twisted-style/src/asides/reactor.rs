@@ -405,3 +405,27 @@ impl Drop for Quiet {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn the_verdict_follows_the_figures() {
+        let verdict = |change: Option<(&str, Value)>| {
+            let mut section = Section::default();
+            let good = [("calls_before_run", json!(0)), ("calls_in_run", json!(1))];
+            for (name, value) in good.into_iter().chain(change) {
+                section.measure(name, value);
+            }
+            explicit_loop(&section).word()
+        };
+        assert_eq!(verdict(None), "holds");
+        let broken = [("calls_before_run", json!(1)), ("calls_in_run", json!(0))];
+        for change in broken {
+            assert_eq!(verdict(Some(change.clone())), "does not hold", "{change:?}");
+        }
+    }
+}

@@ -127,14 +127,14 @@ fn after_an_end(locked: fn(&DeferredLock, Work) -> Deferred<u32>) -> Result<(), 
         let right = if succeeds { Some(1) } else { None };
         should(first == Some(right), "the result of the work should be handed on")?;
         let sentence = format!(
-            "when the first one has {how}, the second should get the lock, not wait for ever"
+            "when the first one has {how}, the second should get the lock, not wait forever"
         );
         should(matches!(second.take(), Some(Ok(2))), sentence)?;
     }
     Ok(())
 }
 
-/// Who is cancelled in the queue leaves the lock to whoever has it.
+/// A waiter that is cancelled in the queue leaves the lock to its holder.
 fn after_a_cancel(locked: fn(&DeferredLock, Work) -> Deferred<u32>) -> Result<(), Sentence> {
     let lock = DeferredLock::new();
     let (done, work) = Deferred::new();

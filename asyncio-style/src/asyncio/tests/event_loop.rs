@@ -139,7 +139,7 @@ fn a_reader_that_another_one_removed_is_not_called() {
     to_a.write_all(b"1").unwrap();
     to_b.write_all(b"1").unwrap();
     turns(&event_loop, 1);
-    assert_eq!(*said.borrow(), ["called"], "whoever comes first removes the other");
+    assert_eq!(*said.borrow(), ["called"], "the first to come removes the other");
 }
 
 #[test]

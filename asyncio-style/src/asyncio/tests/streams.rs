@@ -116,7 +116,7 @@ fn a_second_read_at_the_same_time_is_an_error_and_the_first_goes_on() {
     assert!(matches!(refused.unwrap(), Err(Exception::Raised(_))));
     peer.write_all(b"four").unwrap();
     assert_eq!(event_loop.run_until_complete(&reading).unwrap().unwrap(), 4);
-    // Whoever was cancelled while reading is not in the way.
+    // A read that was cancelled is not in the way.
     let cancelled = third.clone();
     let reading = event_loop.create_task(async move { cancelled.read(&mut [0; 4]).await });
     turns(&event_loop, 1);

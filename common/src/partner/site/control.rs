@@ -56,7 +56,7 @@ impl Control {
         let mut buf = [0; BUFFER];
         let n = self.commands.read(&mut buf)?;
         self.input.extend_from_slice(&buf[..n]);
-        // No command is longer than this: whoever sends that is no partner of ours.
+        // No command is longer than this; what sends more is not our program.
         Ok(n > 0 && self.input.len() <= 2 * BUFFER)
     }
 

@@ -197,7 +197,7 @@ fn a_for_loop_cannot_handle_what_the_body_raises() {
 
 #[test]
 #[should_panic(expected = "on purpose")]
-fn a_panic_of_the_body_reaches_whoever_asked() {
+fn a_panic_of_the_body_reaches_its_caller() {
     let mut generator: Generator<(), u8, ()> = Generator::new(|_| panic!("on purpose"));
     generator.next();
 }

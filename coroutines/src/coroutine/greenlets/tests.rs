@@ -49,7 +49,7 @@ fn a_greenlet_starts_with_the_first_switch_and_not_before() -> Result<(), Raised
 }
 
 #[test]
-fn the_result_goes_to_the_parent_whoever_switched_last() -> Result<(), Raised> {
+fn the_result_goes_to_the_parent_and_not_to_the_last_to_switch() -> Result<(), Raised> {
     let log = Log::default();
     let main = Greenlet::main();
     let inner = log.clone();
@@ -170,7 +170,7 @@ fn a_switch_to_oneself_returns_at_once() -> Result<(), Raised> {
 }
 
 #[test]
-fn a_switch_to_nobody_is_an_error_of_whoever_switches() -> Result<(), Raised> {
+fn a_switch_to_an_unknown_name_is_an_error_of_the_caller() -> Result<(), Raised> {
     let main = Greenlet::main();
     main.greenlet("child", |me, _| match me.switch("nobody", 0) {
         Err(raised) if raised.is::<Misnamed>() => Ok(1),

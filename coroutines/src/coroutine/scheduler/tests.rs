@@ -145,7 +145,7 @@ fn a_closed_task_cannot_wait_while_it_unwinds() {
 }
 
 #[test]
-fn a_closed_task_wakes_whoever_waits_for_its_end() {
+fn a_closed_task_wakes_the_tasks_that_wait_for_its_end() {
     run(|| {
         let victim = Rc::new(spawn(|| sleep(Duration::from_hours(1))));
         let watched = victim.clone();

@@ -1,5 +1,5 @@
-//! `map` calls `f` on each item, in a greenlet each, and returns the results in order. Whoever is
-//! killed while it waits in `map` should take these greenlets with it.
+//! `map` calls `f` on each item, in a greenlet each, and returns the results in order. A greenlet
+//! that is killed while it waits in `map` should take these greenlets with it.
 //! What was wrong: a `Greenlet` that is dropped runs on, and so did all of them when the kill
 //! unwound from `join`.
 //! The bug: gevent's issue 1215, "Pool/Group map does not stop when killed".

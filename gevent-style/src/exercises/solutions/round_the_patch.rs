@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::gevent::queue::Queue;
 
-/// Whoever knows the answer calls this with it.
+/// The one that knows the answer calls this with it.
 pub type Answer = Arc<dyn Fn(u32) + Send + Sync>;
 
 pub fn ask(question: &dyn Fn(Answer)) -> u32 {

@@ -1,7 +1,7 @@
 //! `collect` waits for the workers of a pool. Each answers with one line, in the order of the
 //! workers. One that died before its line was whole should be an error that says how it ended.
 //! What was wrong: the end of a pipe, a read of no bytes, was taken for "nothing yet".
-//! The bug: `multiprocessing.Pool` waits for ever when a worker is killed (CPython issue 66587).
+//! The bug: `multiprocessing.Pool` waits forever when a worker is killed (CPython issue 66587).
 
 use std::io::{self, BufRead, BufReader};
 use std::process::{Child, ExitStatus};

@@ -187,7 +187,7 @@ fn print(record: &Record, format: Format, page: &std::path::Path) -> io::Result<
         Format::Json => writeln!(out, "{}", record.json())?,
         _ => write!(out, "{}", table::draw(record, format))?,
     }
-    // Whoever reads a document on stdout finds nothing else there.
+    // A program that reads a document on stdout finds nothing else there.
     if format == Format::Text {
         writeln!(out, "\n{}", page.display())
     } else {
@@ -235,7 +235,7 @@ fn show_code(left: &Style, right: &Style, workload: &str) -> Result<u8, Problem>
     let mut out = anstream::stdout().lock();
     for line in code::draw(&sides, &aligned, code::terminal_width()) {
         if writeln!(out, "{line}").is_err() {
-            break; // nobody reads any more
+            break; // the reader has closed it
         }
     }
     Ok(0)

@@ -119,8 +119,8 @@ fn measured(record: &Record, name: &str, run: &Run) -> Value {
 /// The talk's Python that stands beside a style, if there is a file, and what it took.
 fn beside(record: &Record, style: &Style, workload: &str, lines: &mut Lines) -> Option<Value> {
     let source = python_source::read(python::file(style, workload)?).ok()?;
-    let same_program = STYLES.iter().filter(|other| other.program == style.program);
-    let run = same_program.filter_map(|style| record.python_run(workload, style.name)).next();
+    let mut same_program = STYLES.iter().filter(|other| other.program == style.program);
+    let run = same_program.find_map(|style| record.python_run(workload, style.name));
     let all: Vec<usize> = source.lines.iter().map(|line| lines.place(line, &[])).collect();
     let parts: Vec<Value> =
         source.parts.iter().map(|(name, lines)| json!([name, lines.start, lines.end])).collect();

@@ -134,7 +134,7 @@ fn one(out: &mut String, record: &Record, workload: &str, format: Format) {
     let rows: Vec<[String; 9]> = runs.iter().map(|(name, run)| row(record, name, run)).collect();
     let ran = rows.iter().zip(&runs).filter(|(_, (_, run))| not_run(run).is_none());
     let figures: Vec<&[String; 9]> = ran.map(|(row, _)| row).collect();
-    // A column in which nobody has anything to say is left out.
+    // A column in which no row says anything is left out.
     let says = |column: &usize| {
         let all = figures.iter().map(|row| row[*column].as_str());
         *column == 0 || all.clone().any(|cell| cell != "–" && cell != "1 run")
@@ -335,7 +335,7 @@ fn remarks(out: &mut String, record: &Record) {
     }
 }
 
-/// What the figures say to somebody who has to choose, a sentence for each workload that has a
+/// What the figures say to a reader who has to choose, a sentence for each workload that has a
 /// limit and a timeline.
 pub fn conclusions(record: &Record) -> Vec<String> {
     let has_timeline = |workload: &&str| {
