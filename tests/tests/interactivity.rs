@@ -20,11 +20,11 @@ fn all_beats_and_the_count(style: &Style) {
 
 fn one_beat_and_hardly_a_count(style: &Style) {
     let output = run(style, &["interactivity", "--quiet", "--beats", "1", "--below", "1"]);
-    assert_eq!(output.answer(), "0 primes below 1, 1 beats\n");
+    assert_eq!(output.answer(), "0 primes below 1, 1 beat\n");
 }
 
 fn the_strips_fit(style: &Style) {
-    for beats in ["1", "30", "200"] {
+    for beats in ["1", "30", "90"] {
         let output = run(style, &["interactivity", "--beats", beats]);
         assert_eq!(output.code, 0);
         assert!(output.stderr.contains("careless  ♥"), "{}", output.stderr);
@@ -32,11 +32,11 @@ fn the_strips_fit(style: &Style) {
     }
 }
 
-/// A heart that would beat for two seconds, and a count of more than a tenth of one: who counts
-/// carelessly on the heart's own thread lets none of the beats come that are due meanwhile; who
-/// counts with care lets some come.
+/// A heart that would beat for a second, and a count of more than a tenth of one. A careless count
+/// on the heart's own thread lets none of the beats come that are due meanwhile; a careful one lets
+/// some come.
 fn a_long_count(style: &Style) {
-    let document = document(style, "interactivity", &["--beats", "200", "--below", "2000000"]);
+    let document = document(style, "interactivity", &["--beats", "100", "--below", "2000000"]);
     let measured = &document["workloads"]["interactivity"]["measured"];
     let [careless, careful] = ["careless", "careful"].map(|way| &measured[way]);
     for beats in [careless, careful] {

@@ -145,7 +145,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
 
 fn answer(beats: &Beats) -> Vec<String> {
     let Counted { primes, below, .. } = beats.counted;
-    vec![format!("{primes} primes below {below}, {} beats", beats.spans.len())]
+    vec![format!("{primes} primes below {below}, {}", plural(beats.spans.len(), "beat"))]
 }
 
 fn describe(section: &mut Section, [careless, careful]: [&Beats; 2], m: &Measured) {

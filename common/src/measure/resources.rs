@@ -390,7 +390,7 @@ struct Figure {
 
 const FIGURES: [Figure; 3] = [
     Figure {
-        title: "memory for each task, and in the kernel",
+        title: "memory per task, and in the kernel",
         of: |cost| &cost.bytes,
         unit: bytes,
         least: 1.0,

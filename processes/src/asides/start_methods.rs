@@ -101,7 +101,7 @@ fn show(section: &mut Section) -> Result<(), ProcessError> {
     section.shown.push(format!("  and once, the server itself: {:.2} ms", before * 1e3));
     section.shown.push("\n  a thread holds a lock, and the process forks:".into());
     section.shown.push("  main    ╶─────────fork─────────────────gets it╴".into());
-    section.shown.push("  thread  ╶holds it──────────────lets go╴".into());
+    section.shown.push("  thread  ╶holds it──────────releases it╴".into());
     section.shown.push("  child             ╶wants it─────────────────────────────────✗".into());
     section.shown.push(format!(
         "  killed after {WATCH_MS} ms: a thread that it has no copy of holds its lock"

@@ -72,7 +72,7 @@ fn show(section: &mut Section) -> io::Result<()> {
     section.shown.push("  one order:".into());
     section.shown.extend(done.picture());
     section.shown.push(format!(
-        "  The {} threads of the first act still wait: nobody can cancel them.",
+        "  The {} threads of the first act still wait: they cannot be cancelled.",
         stuck.waiting()
     ));
     section
@@ -185,7 +185,7 @@ fn watch(said: &Receiver<Said>) -> Watched {
             return Watched { table, log, end_us: now() };
         }
     }
-    let table = vec!["nobody waits for somebody who waits for him".into()];
+    let table = vec!["no thread waits for one that waits for it".into()];
     Watched { table, log, end_us: now() }
 }
 

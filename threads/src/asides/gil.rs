@@ -131,7 +131,7 @@ impl Gil {
         self.inside.fetch_sub(1, SeqCst);
         state.holder = None;
         self.released.notify_one();
-        // Forced switching: who was asked does not compete for what it has just let go.
+        // Forced switching: the thread that was asked does not compete for the lock that it has just released.
         let me = Some(thread::current().id());
         while self.drop_request.load(SeqCst) && state.last_holder == me && state.waiting > 0 {
             state = self.switched.wait(state).expect("no holder panics");
@@ -295,7 +295,7 @@ fn show(section: &mut Section) -> io::Result<()> {
         compute("1 under it", 1, Some(&new()))?,
         compute("3, no GIL", 3, None)?,
         compute("3 under it", 3, Some(&new()))?,
-        compute("3, till 3.1", 3, Some(&Gil::new(Policy::Ticks(TICKS))))?,
+        compute("3, before 3.2", 3, Some(&Gil::new(Policy::Ticks(TICKS))))?,
     ];
     let (slow, fast) = (INTERVAL, Duration::from_millis(1));
     let convoys = [(slow, convoy(slow, 31)?), (fast, convoy(fast, 31)?)];
@@ -303,7 +303,7 @@ fn show(section: &mut Section) -> io::Result<()> {
         let Act { name, primes, most_inside, .. } = act;
         let first = primes[0];
         let inside = match most_inside {
-            0 => "nobody asks for the lock".to_string(),
+            0 => "no thread asks for the lock".to_string(),
             n => format!("at most {n} ran at a time"),
         };
         let threads = primes.len();
@@ -345,7 +345,7 @@ fn draw(section: &mut Section, acts: &[Act; 5], convoys: [(Duration, Duration); 
         under.requests, under.switches
     ));
     section.shown.push(format!(
-        "  till 3.1, let go every {TICKS} ticks: {} hand-overs, {} wake-ups in vain",
+        "  before 3.2, released every {TICKS} ticks: {} hand-overs, {} wake-ups in vain",
         ticks.switches, ticks.in_vain
     ));
     for (interval, wait) in convoys {
@@ -392,7 +392,7 @@ pub fn one_loses_nothing(section: &Section) -> Verdict {
     let names = ["most_inside", "requests", "in_vain"].map(|name| ("1 under it", name));
     let Some([most, requests, in_vain]) = figures(section, names) else { return no_figures() };
     let said = format!(
-        "{under:.3} s of CPU under it, {plain:.3} s without; {requests} requests to let go, \
+        "{under:.3} s of CPU under it, {plain:.3} s without; {requests} requests to release it, \
          {in_vain} wake-ups in vain"
     );
     match () {
@@ -409,13 +409,13 @@ pub fn three_gain_nothing(section: &Section) -> Verdict {
         ("3 under it", "cores"),
         ("3, no GIL", "cores"),
         ("3 under it", "requests"),
-        ("3, till 3.1", "in_vain"),
+        ("3, before 3.2", "in_vain"),
     ];
     let Some([cores, free, requests, in_vain]) = figures(section, names) else {
         return no_figures();
     };
     let said = format!(
-        "{cores:.2} cores in use under it, {free:.2} without; {requests} requests to let go, and \
+        "{cores:.2} cores in use under it, {free:.2} without; {requests} requests to release it, and \
          {in_vain} wake-ups in vain in the lock of ticks"
     );
     match () {

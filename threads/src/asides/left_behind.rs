@@ -57,10 +57,10 @@ fn show(section: &mut Section) -> io::Result<()> {
     section.measure("thread_lived_ms", read_ms.into());
     section.spans = vec![waited, read];
     section.draw();
-    section.shown.push(format!("  0  who waits for the answer, for {waited_ms:.0} ms"));
+    section.shown.push(format!("  0  waits for the answer, for {waited_ms:.0} ms"));
     section
         .shown
-        .push(format!("  1  the thread that reads: {read_ms:.0} ms, till its peer closes"));
+        .push(format!("  1  the thread that reads: {read_ms:.0} ms, until its peer closes"));
     Ok(())
 }
 

@@ -60,7 +60,7 @@ fn show(section: &mut Section) -> io::Result<()> {
     ));
     section.shown = bars(&[
         Bar::new("in two halves", halves.median(), "the second is longer"),
-        Bar::new("by stealing", stealing.median(), "who is free takes on"),
+        Bar::new("by stealing", stealing.median(), "the idle worker takes more"),
     ]);
     section.shown.push("  in two halves".into());
     section.shown.extend(timeline::draw(&lanes(&by_hand)));

@@ -1,6 +1,6 @@
 use super::*;
 
-/// Two threads that only let go when they are asked, or by ticks, both get their turns.
+/// Two threads that release the lock only when asked, or by ticks, both get their turns.
 fn everybody_gets_a_turn(policy: Policy) {
     let gil = Gil::new(policy);
     let turns = [AtomicUsize::new(0), AtomicUsize::new(0)];
@@ -93,7 +93,7 @@ fn with(act: &str, name: &str, figure: f64) -> Section {
     let mut section = Section::default();
     let good = json!({"seconds": 1.0, "cores": 1.0, "switches": 9, "requests": 9, "in_vain": 9,
         "most_inside": 1});
-    for act in ["3 under it", "3, till 3.1"] {
+    for act in ["3 under it", "3, before 3.2"] {
         section.measure(act, good.clone());
     }
     section.measure("3, no GIL", json!({"cores": 2.0}));
