@@ -91,9 +91,17 @@ fn describe(args: &Args, section: &mut Section, m: &Measured) {
 }
 
 fn nothing_meanwhile(m: &Measured) -> Verdict {
-    let Paused { at_confirm, at_resume, .. } = m.paused;
-    let said = format!("{at_confirm} produced when the pause was confirmed, {at_resume} at resume");
-    if at_confirm == at_resume { Verdict::Holds(said) } else { Verdict::Fails(said) }
+    let Paused { before, at_confirm, at_resume, .. } = &m.paused;
+    let taken = before.len() as u32;
+    let said = format!(
+        "{taken} taken before the pause, {at_confirm} produced when it was confirmed, {at_resume} at \
+         resume"
+    );
+    if [*at_confirm, *at_resume] == [taken; 2] {
+        Verdict::Holds(said)
+    } else {
+        Verdict::Fails(said)
+    }
 }
 
 /// K8: the caller decides what runs next: it pauses, resumes, stops.
@@ -125,6 +133,8 @@ mod tests {
             ["holds", "does not hold"]
         );
         assert_eq!(verdict(went_on), "does not hold");
+        let ran_ahead = Paused { at_confirm: 6, at_resume: 6, ..right.clone() };
+        assert_eq!(meanwhile(ran_ahead), "does not hold", "the flag was not heeded at all");
         assert_eq!(verdict(Paused { at_end: 7, ..right.clone() }), "does not hold");
         assert_eq!(verdict(Paused { before: vec![1, 2], ..right.clone() }), "does not hold");
         assert_eq!(verdict(Paused { after: vec![5, 6], ..right.clone() }), "does not hold");
