@@ -1,4 +1,4 @@
-//! A style, as its program hands it in: what it is called, how it waits, its version of every
+//! A style, as its program hands it in: what it is called, how it waits, its function for every
 //! workload.
 
 use std::io;

@@ -1,4 +1,4 @@
-//! Step 3: timers. Who sleeps leaves the line until its time has come.
+//! Step 3: timers. A task that sleeps leaves the queue until its time has come.
 //! When no task is ready, the thread itself sleeps until the first of them: the waits overlap.
 //! Run it: cargo run -p coroutines --example step-3-sleep
 

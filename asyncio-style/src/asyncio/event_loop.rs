@@ -398,7 +398,7 @@ struct Mailbox {
 }
 
 impl Mailbox {
-    /// All that is there now: who goes on asking waits for the next turn.
+    /// All that is there now: a callback that asks for more waits for the next turn.
     fn take(&self, close: bool) -> Vec<ThreadCall> {
         let mut calls = self.calls.lock().expect("no holder panics");
         let empty = if close { None } else { Some(Vec::new()) };

@@ -8,7 +8,7 @@ use super::event_loop::EventLoop;
 use super::exceptions::{Exception, RuntimeError};
 use super::futures::Future;
 
-/// A queue that makes who puts wait when it is full, and who gets when it is empty
+/// A queue in which `put` waits while it is full, and `get` while it is empty
 /// (`asyncio.Queue(maxsize)`). A clone is the same queue.
 pub struct Queue<T>(Rc<State<T>>);
 
@@ -174,7 +174,7 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Wakes the first who waits; whether there was one.
+/// Wakes the first waiter; returns whether there was one.
 fn wake_next(waiters: &Waiters) -> bool {
     loop {
         let Some((_, waiting)) = waiters.borrow_mut().pop_first() else { return false };

@@ -111,7 +111,7 @@ impl Transport {
                 return self.lose(Some(error));
             }
         }
-        // Told in a turn of its own, as everything is: the protocol may be who writes here.
+        // Told in a turn of its own, as everything is: the protocol itself may be writing here.
         if self.get_write_buffer_size() > HIGH_WATER && !self.0.writing_paused.replace(true) {
             self.tell_soon(Protocol::pause_writing);
         }

@@ -120,9 +120,9 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
     let mut both = None;
     for _ in 0..context.repeat {
         let parts = || (Count::new(1, args.below), Heart::new(args.beats as usize));
-        let run = |version: fn(Count, Heart) -> Beats| {
+        let run = |way: fn(Count, Heart) -> Beats| {
             let (count, heart) = parts();
-            version(count, heart)
+            way(count, heart)
         };
         let careless = run(style.interactivity_careless);
         let careful = section.watch(|| walls.time(|| run(style.interactivity_careful)));

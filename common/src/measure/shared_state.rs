@@ -64,7 +64,7 @@ pub struct Measured {
     pub errors: Vec<Vec<i64>>,
     pub careless: Times,
     pub careful: Times,
-    /// Whether the accounts were left as they should be by careful and the other versions.
+    /// Whether the accounts were left as they should be by careful and the other functions.
     pub as_told: bool,
     /// Whether tasks that share nothing left the accounts as they were; none if not tried.
     pub untouched: Option<bool>,
@@ -196,7 +196,7 @@ fn careful_loses_nothing(m: &Measured) -> Verdict {
     if m.as_told {
         Verdict::Holds(format!("every balance is right after {} transfers", m.transfers))
     } else {
-        Verdict::Fails("careful, or a second version, left wrong balances".into())
+        Verdict::Fails("careful, or another function, left wrong balances".into())
     }
 }
 

@@ -13,7 +13,7 @@ use crate::http::conn::Conn;
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 /// Whether descriptors, memory, threads or processes are exhausted. Any other error of `accept`
-/// belongs to one client, who has already disconnected.
+/// belongs to one client, which has already disconnected.
 pub fn is_exhausted(error: &io::Error) -> bool {
     let exhausted = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EAGAIN];
     error.kind() == io::ErrorKind::OutOfMemory

@@ -22,7 +22,7 @@ pub fn writable(fd: &impl AsFd) -> Source<'_> {
     Source::Fd(fd.as_fd(), EpollFlags::EPOLLOUT)
 }
 
-/// Is not set, and then is: all who wait for it go on. (`gevent.event.Event`; the rest of it is in
+/// Is not set, and then is: all tasks that wait for it go on. (`gevent.event.Event`; the rest of it is in
 /// `sync.rs`)
 #[derive(Default)]
 pub struct Event {

@@ -46,7 +46,7 @@ impl Lock {
         Lock::default()
     }
 
-    /// Waits until nobody holds the lock and holds it until the guard is dropped.
+    /// Waits until the lock is free, and holds it until the guard is dropped.
     ///
     /// # Errors
     ///
@@ -85,7 +85,7 @@ pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
 
 struct Channel<T> {
     queue: RefCell<VecDeque<T>>,
-    /// Who waits for something to receive.
+    /// The tasks that wait for something to receive.
     waiting: RefCell<Vec<Rc<Fiber>>>,
     senders: Cell<usize>,
     /// There still is a receiver.

@@ -77,7 +77,7 @@ pub struct Trampoline {
     ready: RefCell<VecDeque<Rc<Fiber>>>,
     /// How many of them still run before the kernel is asked again.
     before_poll: Cell<usize>,
-    /// By source, then by who came first.
+    /// By source, then in order of arrival.
     waiting: RefCell<BTreeMap<(Key, u64, usize), Waiting>>,
     timers: RefCell<BTreeMap<(Instant, u64), Rc<Fiber>>>,
     /// Every task that has not ended, by number.
@@ -274,12 +274,12 @@ impl Trampoline {
         self.wake_all(&fiber.done);
     }
 
-    /// Wakes who waits for this event, whether it is set or not.
+    /// Wakes the tasks that wait for this event, whether it is set or not.
     pub fn wake_all(&self, event: &Event) {
         self.wake_waiting(event.key(), EpollFlags::all());
     }
 
-    /// Wakes who waits for this source, in the order they came.
+    /// Wakes the tasks that wait for this source, in order of arrival.
     fn wake_waiting(&self, key: Key, got: EpollFlags) {
         let mut waiting = self.waiting.borrow_mut();
         for ((.., index), one) in waiting.extract_if(all_of(key), |_, _| true) {

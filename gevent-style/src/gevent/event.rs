@@ -14,7 +14,7 @@ pub struct Event(Arc<Mutex<Flag>>);
 #[derive(Default)]
 struct Flag {
     set: bool,
-    /// How often it was set: who waited sees that it was, even when it is cleared at once.
+    /// How often it was set: a waiter sees that it was, even when it is cleared at once.
     times: u64,
     waiting: Waiters,
 }

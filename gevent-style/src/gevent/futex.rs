@@ -110,7 +110,7 @@ fn clock(flags: c_int) -> clockid_t {
 
 fn somebody_parked() -> bool {
     if fork::in_child() {
-        return false; // a copy of those who are parked in the parent
+        return false; // a copy of those that are parked in the parent
     }
     // Pairs with the fence in `enter`: who changes the word and then sees nobody parked is seen
     // by the greenlet that parks after that.
@@ -166,7 +166,7 @@ fn enter(word: &AtomicU32, expected: u32, waiter: &Arc<Waiter>) -> bool {
 fn leave(word: &AtomicU32, waiter: &Arc<Waiter>, woken: Wake) {
     PARKED.fetch_sub(1, Ordering::SeqCst);
     if woken == Wake::Ready {
-        return; // who woke us took us out
+        return; // the one that woke us took us out
     }
     let address = ptr::from_ref(word).addr();
     locked(&WAITING, |waiting| {

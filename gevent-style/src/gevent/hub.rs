@@ -434,7 +434,7 @@ impl AsRawFd for Polled {
     }
 }
 
-/// Tells epoll of a descriptor of somebody who waits for it, which may be one of C's.
+/// Tells epoll of a descriptor that a greenlet waits for, which may be one of C's.
 fn with_number(fd: RawFd, tell: impl Fn(BorrowedFd) -> nix::Result<()>) -> nix::Result<()> {
     #[expect(unsafe_code, reason = "a descriptor that nobody here owns")]
     // SAFETY: it is not -1. It is borrowed for one call of epoll, which fails on a closed one.

@@ -8,12 +8,12 @@ use std::time::Instant;
 use crate::gevent::timeout;
 use crate::gevent::waiter::{Waiter, locked};
 
-/// Those who wait for the same thing: first come, first served.
+/// The waiters for the same thing: first come, first served.
 #[derive(Default)]
 pub struct Waiters(VecDeque<Arc<Waiter>>);
 
 impl Waiters {
-    /// Wakes the first one who still waits.
+    /// Wakes the first one that still waits.
     pub fn wake_one(&mut self) {
         while let Some(waiter) = self.0.pop_front() {
             if waiter.wake() {

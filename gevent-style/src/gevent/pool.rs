@@ -21,7 +21,7 @@ struct Members {
     /// Each with what is needed to kill it, once it is spawned.
     living: BTreeMap<u64, Option<Arc<Life>>>,
     spawned: u64,
-    /// How many `kill`s are under way: who is spawned meanwhile does not start.
+    /// How many `kill`s are under way: a greenlet spawned meanwhile does not start.
     killing: usize,
     /// Wait for one to finish.
     waiting: Waiters,
@@ -74,7 +74,7 @@ impl Group {
         self.wait_for(|members| members.living.is_empty());
     }
 
-    /// Kills all that live, and who is spawned meanwhile, and waits for their end.
+    /// Kills all that live and all that are spawned meanwhile, and waits for their end.
     pub fn kill(&self) {
         let living = locked(&self.0, |members| {
             members.killing += 1;
@@ -119,7 +119,7 @@ impl Drop for Member {
 #[derive(Clone)]
 pub struct Pool {
     group: Group,
-    /// One item for each that may live: who spawns takes one out.
+    /// One item for each that may live: each spawn takes one out.
     room: Queue<()>,
 }
 

@@ -1,4 +1,4 @@
-//! `gevent.queue.Queue`: first in, first out; with a bound, who puts more has to wait.
+//! `gevent.queue.Queue`: first in, first out; with a bound, `put` waits while it is full.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};

@@ -220,7 +220,7 @@ impl Life {
         })
     }
 
-    /// As `told`, for one who has not waited: his time may be up all the same.
+    /// As `told`, for one that has not waited: its time may be up all the same.
     pub fn check(&self) -> Option<Wake> {
         locked(&self.0, |state| {
             if let Some(cap) = state.limit.filter(|cap| cap.until <= Instant::now()) {

@@ -1,6 +1,6 @@
 //! `collect` waits for the workers of a pool. Each answers with one line, in the order of the
 //! workers. One that died before its line was whole should be an error that says how it ended.
-//! Hint: what does `read_line` return when nobody is left who could write?
+//! Hint: what does `read_line` return when no process is left that could write?
 //! The bug: `multiprocessing.Pool` waits forever when a worker is killed (CPython issue 66587).
 //! Try it: `cargo test -p processes dead_worker -- --ignored`
 

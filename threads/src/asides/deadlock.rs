@@ -143,7 +143,7 @@ fn transfer(
     say(Says::Done);
 }
 
-/// What the watchdog has seen: a row for each who waits forever, and what it was told.
+/// What the watchdog has seen: a row for each thread that waits forever, and what it was told.
 struct Watched {
     table: Vec<String>,
     log: Vec<Said>,

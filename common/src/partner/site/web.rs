@@ -66,7 +66,7 @@ impl Web {
         Ok(web)
     }
 
-    /// The loop: wait for events, then let everybody who can go on do so.
+    /// The loop: wait for events, then continue each connection that can go on.
     pub fn run(&mut self) -> io::Result<()> {
         let mut events = Events::new();
         loop {

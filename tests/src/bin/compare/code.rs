@@ -24,7 +24,7 @@ const SIDES: [Style; 2] = [AnsiColor::Yellow.on_default(), AnsiColor::BrightBlue
 
 /// One side: what it is called, and its file.
 pub struct Side<'a> {
-    pub version: &'a styles::Style,
+    pub style: &'a styles::Style,
     pub source: &'a Source,
 }
 
@@ -42,8 +42,8 @@ pub fn draw(sides: &[Side; 2], aligned: &Aligned, width: usize) -> Vec<String> {
     }
     let half = (width - 3) / 2;
     let title = |side: usize| {
-        let Side { version, source } = &sides[side];
-        let text = cut(&format!("{}  {}", version.name, source.path.display()), half);
+        let Side { style, source } = &sides[side];
+        let text = cut(&format!("{}  {}", style.name, source.path.display()), half);
         format!("{0}{text}{0:#}{1}", SIDES[side].bold(), spaces(half, text.chars().count()))
     };
     lines.push(format!("{}   {}", title(0), title(1)).trim_end().to_string());
@@ -73,7 +73,7 @@ fn legend(aligned: &Aligned) -> String {
 fn stacked(
     lines: &mut Vec<String>,
     side: usize,
-    Side { version, source }: &Side,
+    Side { style, source }: &Side,
     part: Part,
     rows: &[Row],
     width: usize,
@@ -85,11 +85,11 @@ fn stacked(
     let name = match part {
         Part::Header => return,
         Part::Imports => {
-            let text = format!("{}: {}", version.name, source.imports_in_short());
+            let text = format!("{}: {}", style.name, source.imports_in_short());
             return lines.push(format!("{QUIET}{}{QUIET:#}", cut(&text, width)));
         }
-        Part::Function(name) => format!("{} · {name} ", version.name),
-        Part::Between => format!("{} ", version.name),
+        Part::Function(name) => format!("{} · {name} ", style.name),
+        Part::Between => format!("{} ", style.name),
     };
     let rule = width.saturating_sub(name.chars().count() + 3);
     let rule: String = repeat_n('─', rule).collect();

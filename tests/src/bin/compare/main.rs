@@ -145,7 +145,7 @@ fn compare(cli: &Cli, passed_on: &[String]) -> Result<u8, Problem> {
         }
     };
     if let [left, right] = &cli.code[..] {
-        return show_code(version(left)?, version(right)?, workloads[0]);
+        return show_code(style(left)?, style(right)?, workloads[0]);
     }
     for flag in passed_on {
         let name = flag.split('=').next().unwrap_or_default();
@@ -195,9 +195,9 @@ fn print(record: &Record, format: Format, page: &std::path::Path) -> io::Result<
     }
 }
 
-fn version(name: &str) -> Result<&'static Style, Problem> {
-    let known = STYLES.iter().find(|version| version.name == name);
-    let all = STYLES.map(|version| version.name).join(", ");
+fn style(name: &str) -> Result<&'static Style, Problem> {
+    let known = STYLES.iter().find(|style| style.name == name);
+    let all = STYLES.map(|style| style.name).join(", ");
     known.ok_or_else(|| Problem::Usage(format!("no style {name}; there are {all}")))
 }
 
@@ -208,7 +208,7 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Style>, Problem> {
     }
     let mut seen = BTreeSet::new();
     let new = names.iter().filter(|name| seen.insert(*name));
-    new.map(|name| version(name)).collect()
+    new.map(|name| style(name)).collect()
 }
 
 fn read(file: &std::path::Path, styles: &[String]) -> Result<Record, Problem> {
@@ -225,12 +225,11 @@ fn read(file: &std::path::Path, styles: &[String]) -> Result<Record, Problem> {
 }
 
 fn show_code(left: &Style, right: &Style, workload: &str) -> Result<u8, Problem> {
-    let read = |version: &Style| {
-        source::read(version, workload).map_err(|error| failed(version.name, error))
-    };
+    let read =
+        |style: &Style| source::read(style, workload).map_err(|error| failed(style.name, error));
     let (one, other) = (read(left)?, read(right)?);
     let sides =
-        [code::Side { version: left, source: &one }, code::Side { version: right, source: &other }];
+        [code::Side { style: left, source: &one }, code::Side { style: right, source: &other }];
     let aligned = alignment::align(&one, &other);
     let mut out = anstream::stdout().lock();
     for line in code::draw(&sides, &aligned, code::terminal_width()) {

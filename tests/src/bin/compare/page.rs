@@ -50,8 +50,8 @@ fn data(record: &Record) -> Value {
         WORKLOADS.iter().filter_map(|workload| one(record, workload, &mut lines)).collect();
     let of_python = python::claims(record);
     let claims = table::claims(record).into_iter().map(|(id, slide, says, verdicts)| {
-        let styles = STYLES.iter().map(|version| {
-            let run = record.styles().iter().position(|style| *style == version.name);
+        let styles = STYLES.iter().map(|style| {
+            let run = record.styles().iter().position(|name| *name == style.name);
             run.map_or_else(|| json!(["not run", ""]), |at| json!(verdicts[at]))
         });
         let mut verdicts: Vec<Value> = styles.collect();
@@ -74,7 +74,7 @@ fn data(record: &Record) -> Value {
             "cpu": text(&machine["cpu"]), "kernel": text(&machine["kernel"]),
             "date": text(&document["date"]), "commit": text(&document["commit"])})
     });
-    json!({"styles": STYLES.map(|version| version.name), "python": python, "workloads": workloads,
+    json!({"styles": STYLES.map(|style| style.name), "python": python, "workloads": workloads,
         "lines": lines.all, "claims": claims, "about": about, "columns": table::COLUMNS,
         "conclusions": table::conclusions(record), "flags": record.flags.join(" ")})
 }
@@ -83,7 +83,7 @@ fn data(record: &Record) -> Value {
 fn one(record: &Record, workload: &common::registry::Workload, lines: &mut Lines) -> Option<Value> {
     let name = workload.name;
     let sources: Vec<Source> =
-        STYLES.iter().map(|version| source::read(version, name)).collect::<Result<_, _>>().ok()?;
+        STYLES.iter().map(|style| source::read(style, name)).collect::<Result<_, _>>().ok()?;
     let mut pairs = serde_json::Map::new();
     for left in 0..sources.len() {
         for right in left + 1..sources.len() {
@@ -92,8 +92,7 @@ fn one(record: &Record, workload: &common::registry::Workload, lines: &mut Lines
             pairs.insert(format!("{left}-{right}"), pair);
         }
     }
-    let runs: Vec<Option<&Run>> =
-        STYLES.iter().map(|version| record.run(name, version.name)).collect();
+    let runs: Vec<Option<&Run>> = STYLES.iter().map(|style| record.run(name, style.name)).collect();
     let extents = runs.iter().flatten().filter_map(|run| picture::extent(run.section()?));
     let step = badges::step(extents.map(|(_, length)| length).max().unwrap_or(0));
     let mut pictures: Vec<Option<Value>> = Vec::new();

@@ -9,15 +9,15 @@ use crate::source::{self, Source};
 use crate::waits::Finder;
 
 fn source(style: &str, workload: &str) -> Source {
-    let version = STYLES.iter().find(|version| version.name == style);
-    source::read(version.expect("there is such a style"), workload).expect("it can be read")
+    let style = STYLES.iter().find(|known| known.name == style);
+    source::read(style.expect("there is such a style"), workload).expect("it can be read")
 }
 
 /// Looks at each pair of styles on each workload.
 fn every_pair(look: impl Fn(&str, &Source, &Source, &Aligned)) {
     for workload in &WORKLOADS {
         let read = |style: &&str| source(style, workload.name);
-        let names = STYLES.map(|version| version.name);
+        let names = STYLES.map(|style| style.name);
         let sources: Vec<Source> = names.iter().map(read).collect();
         for (left, one) in sources.iter().enumerate() {
             for (right, other) in sources.iter().enumerate().skip(left) {
@@ -120,18 +120,18 @@ fn async_alone_is_no_difference() {
 #[test]
 fn every_style_waits_in_its_io_bound_and_every_listed_call_is_there() {
     let mut unused = Vec::new();
-    for version in &STYLES {
-        let finder = Finder::of(version.name).expect("every style has a row");
+    for style in &STYLES {
+        let finder = Finder::of(style.name).expect("every style has a row");
         let mut seen = vec![false; finder.len()];
         for workload in &WORKLOADS {
-            let source = source(version.name, workload.name);
+            let source = source(style.name, workload.name);
             let lines = source.lines.iter();
             lines.for_each(|line| finder.mark_seen(&line.tokens, &mut seen));
             if workload.name == "io-bound" {
-                assert!(source.waiting_lines().count() >= 3, "{}", version.name);
+                assert!(source.waiting_lines().count() >= 3, "{}", style.name);
             }
         }
-        unused.extend(finder.unseen(&seen).map(|call| format!("{}: {call}", version.name)));
+        unused.extend(finder.unseen(&seen).map(|call| format!("{}: {call}", style.name)));
     }
     assert!(unused.is_empty(), "these calls are nowhere: {unused:#?}");
 }

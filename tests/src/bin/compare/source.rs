@@ -41,10 +41,10 @@ pub struct Source {
 }
 
 /// The workload's file in one style.
-pub fn read(version: &Style, workload: &str) -> io::Result<Source> {
-    let path = version.file(workload);
+pub fn read(style: &Style, workload: &str) -> io::Result<Source> {
+    let path = style.file(workload);
     let text = fs::read_to_string(workspace().join(&path))?;
-    let finder = Finder::of(version.name);
+    let finder = Finder::of(style.name);
     Ok(Source::new(path, &text, finder.as_ref()))
 }
 

@@ -2,7 +2,7 @@
 //! has fired, and fires with its result. Whatever that is, the next in the queue should get the
 //! lock then.
 //! What was wrong: an error passed by the callback that releases. The release belongs to the chain
-//! of the work, not to that of the lock: who is cancelled in the queue has nothing to release.
+//! of the work, not to that of the lock: a waiter that is cancelled in the queue has nothing to release.
 //! Claim W3, slide 33: Deferreds, callback and errback chains. `DeferredLock::run` does it right.
 
 use crate::twisted::defer::{Deferred, maybe_deferred};
