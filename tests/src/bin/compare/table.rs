@@ -271,8 +271,7 @@ fn csv(out: &mut String, record: &Record) {
     for (name, run) in rows {
         let figures = run.figures();
         let number = |n: Option<f64>| n.map_or(String::new(), |n| n.to_string());
-        let ran = not_run(run).is_none();
-        let count = |n: usize| if ran { n.to_string() } else { String::new() };
+        let counted = |n: usize| if n > 0 { n.to_string() } else { String::new() };
         let answer = match record.fault(run) {
             Some(why) => why,
             None => not_run(run).unwrap_or_else(|| "same".into()),
@@ -285,13 +284,13 @@ fn csv(out: &mut String, record: &Record) {
             number(figures.wall_s),
             number(figures.spread_s.map(|(low, _)| low)),
             number(figures.spread_s.map(|(_, high)| high)),
-            count(figures.runs),
+            counted(figures.runs),
             number(figures.times),
             number(figures.cpu_s),
             number(figures.peak_kib),
-            count(figures.tasks),
-            count(figures.threads),
-            count(figures.processes),
+            counted(figures.tasks),
+            counted(figures.threads),
+            counted(figures.processes),
             quoted(&answer),
             run.expectation().map_or(String::new(), |(word, _)| quoted(word)),
         ];
