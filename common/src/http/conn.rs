@@ -61,10 +61,13 @@ enum State {
     Idle,
     /// A request has begun.
     Asking,
-    /// A request is answered, from `ready` on.
-    Answering {
+    /// A request will be answered from `ready` on. What has been told to wait stays so until the
+    /// end of that step, whatever the clock says meanwhile.
+    Waiting {
         ready: Instant,
     },
+    /// A request is answered.
+    Answering,
     /// The last answer is out; the socket has yet to be shut down for writing.
     ShuttingDown,
     /// The peer has yet to close.
@@ -201,8 +204,8 @@ impl Conn {
         match self.state {
             State::Idle | State::Draining => Wants::Read,
             State::Asking if self.output().is_empty() => Wants::Read,
-            State::Answering { ready } if ready > now => Wants::Wait,
-            State::Asking | State::Answering { .. } => Wants::Write, // 100 Continue, or the answer
+            State::Waiting { .. } => Wants::Wait,
+            State::Asking | State::Answering => Wants::Write, // 100 Continue, or the answer
             State::ShuttingDown => Wants::ShutdownWrite,
             State::Closed => Wants::Close,
         }
@@ -210,7 +213,7 @@ impl Conn {
 
     fn time_left_at(&self, now: Instant) -> Duration {
         let until = match self.state {
-            State::Answering { ready } if ready > now => ready.min(self.deadline()),
+            State::Waiting { ready } => ready.min(self.deadline()),
             _ => self.deadline(),
         };
         until.saturating_duration_since(now).max(Duration::from_millis(1))
@@ -236,11 +239,13 @@ impl Conn {
                     self.advance(now);
                 }
             }
-            State::Answering { .. } if self.last => {}
-            State::Answering { .. } if self.requests.buffered() + bytes.len() > MAX_DRAIN => {
+            State::Waiting { .. } | State::Answering if self.last => {}
+            State::Waiting { .. } | State::Answering
+                if self.requests.buffered() + bytes.len() > MAX_DRAIN =>
+            {
                 self.last = true;
             }
-            State::Answering { .. } => self.requests.push(bytes),
+            State::Waiting { .. } | State::Answering => self.requests.push(bytes),
             State::ShuttingDown | State::Draining => {
                 self.drained += bytes.len();
                 if self.drained > MAX_DRAIN {
@@ -265,17 +270,24 @@ impl Conn {
         self.sent = 0;
         self.out.clear();
         match self.state {
-            State::Answering { .. } if self.page.left() > 0 => {
+            State::Answering if self.page.left() > 0 => {
                 self.page.fill(&mut self.out, PIECE);
                 self.deadline = now + self.limits.write;
             }
-            State::Answering { .. } => self.answered(now),
+            State::Answering => self.answered(now),
             State::Asking => self.advance(now), // 100 Continue is out
-            State::Idle | State::ShuttingDown | State::Draining | State::Closed => {}
+            State::Idle
+            | State::Waiting { .. }
+            | State::ShuttingDown
+            | State::Draining
+            | State::Closed => {}
         }
     }
 
     fn done_at(&mut self, result: io::Result<()>, now: Instant) {
+        if matches!(self.state, State::Waiting { ready } if ready <= now) {
+            self.state = State::Answering;
+        }
         match result.map_err(|error| error.kind()) {
             Ok(()) | Err(io::ErrorKind::Interrupted) => {}
             // A socket that has a timeout says WouldBlock; one that does not wait says so too soon.
@@ -355,7 +367,7 @@ impl Conn {
         }
         self.good = true;
         let ready = now + delay;
-        self.state = State::Answering { ready };
+        self.state = if delay.is_zero() { State::Answering } else { State::Waiting { ready } };
         self.deadline = ready + self.limits.write;
     }
 
@@ -363,7 +375,7 @@ impl Conn {
         refusal.write(&mut self.out);
         self.last = true;
         self.good = false;
-        self.state = State::Answering { ready: now };
+        self.state = State::Answering;
         self.deadline = now + self.limits.write;
     }
 

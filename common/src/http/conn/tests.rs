@@ -44,7 +44,7 @@ fn play(pieces: &[&[u8]], some: usize) -> (Vec<u8>, Conn) {
 }
 
 fn no_delay(conn: &mut Conn) {
-    conn.state = State::Answering { ready: Instant::now() };
+    conn.state = State::Answering;
 }
 
 fn text(input: &str) -> String {
@@ -112,6 +112,19 @@ fn head_has_no_body() {
     assert!(answer.ends_with("\r\n\r\n"));
     let answer = text("HEAD /nothing HTTP/1.1\r\nhost: h\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 404 ") && answer.ends_with("\r\n\r\n"));
+}
+
+/// The clock goes on between the two questions. If the page became ready meanwhile, the wait is
+/// over at once; it must not take the time that the write has.
+#[test]
+fn a_delay_that_ends_between_two_questions_is_not_waited_for_again() {
+    let now = Instant::now();
+    let mut conn = Conn::new_at(LIMITS, now);
+    conn.received_at(get("/page/1?delay=50", "").as_bytes(), now);
+    assert_eq!(conn.wants_at(now + 49 * MS), Wants::Wait);
+    assert_eq!(conn.time_left_at(now + 51 * MS), MS);
+    conn.done_at(Ok(()), now + 52 * MS);
+    assert_eq!(conn.wants_at(now + 52 * MS), Wants::Write);
 }
 
 #[test]
