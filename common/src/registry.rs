@@ -113,7 +113,7 @@ pub static WORKLOADS: [Workload; 10] = [
     Workload {
         name: "deadline",
         slides: "27",
-        about: "all pages, or what is there in time",
+        about: "all pages, or those that arrive in time",
         args: deadline::Args::augment_args,
         read: |flags, given| flags.deadline.read(given),
         title: |flags| flags.deadline.title(),

@@ -1,4 +1,4 @@
-//! deadline: all pages, or what is there in time.
+//! deadline: all pages, or those that arrive in time.
 //! One greenlet per page. A greenlet can be closed where it waits.
 //! Run it: cargo run -p coroutines -- deadline
 

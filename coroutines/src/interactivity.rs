@@ -7,7 +7,7 @@ use common::workload::interactivity::{Beats, Heart};
 
 use crate::coroutine::scheduler;
 
-/// Never offers the thread. The heart stands still.
+/// Never offers the thread. The heart does not beat.
 pub fn careless(count: Count, heart: Heart) -> Beats {
     let heart = scheduler::spawn(move || beat(heart));
     let count = scheduler::spawn(move || primes(count));

@@ -76,7 +76,7 @@ pub fn bounded(jobs: Vec<Job>, at_once: usize) -> Vec<Outcome> {
 fn work(queue: &RefCell<IntoIter<Job>>) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     loop {
-        // No lock: nothing else runs between two waits. But a borrow must end before one.
+        // No lock: nothing else runs between two waits. But a borrow must end before the next one.
         let job = queue.borrow_mut().next();
         match job {
             Some(job) => outcomes.push(fetch(job)),

@@ -1,5 +1,5 @@
 //! pause: one side produces; the other pauses it, resumes it, stops it.
-//! A generator is paused by itself: it runs no further until it is asked to.
+//! A generator pauses itself: it runs no further until it is asked to.
 //! Run it: cargo run -p coroutines -- pause
 
 use std::cell::Cell;
@@ -18,7 +18,7 @@ pub fn run(counter: Counter) -> Paused {
     for _ in 0..Counter::HALF {
         seen.before.extend(numbers.next());
     }
-    // It has yielded, and that is its pause: it runs no further until it is asked to.
+    // It has yielded, so it is paused: it runs no further until it is asked to.
     seen.at_confirm = made.get();
     sleep(hold);
     seen.at_resume = made.get();
@@ -30,7 +30,7 @@ pub fn run(counter: Counter) -> Paused {
     seen
 }
 
-/// A number each time it is asked for one.
+/// Yields a number each time it is asked for one.
 fn produce(mut counter: Counter, made: Rc<Cell<u32>>) -> Generator<(), u32, ()> {
     Generator::new(move |numbers| {
         loop {

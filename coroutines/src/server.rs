@@ -29,7 +29,7 @@ pub fn run(listener: TcpListener, stop: UnixStream, limits: Limits) -> io::Resul
         }
     }
     drop(listener);
-    // The connections close within the grace.
+    // The connections close within the grace period.
     shutdown.set();
     Ok(connections.join())
 }
@@ -72,7 +72,7 @@ fn exchange(mut socket: &TcpStream, conn: &mut Conn, shutdown: &Event) -> io::Re
     Ok(())
 }
 
-/// Waits for the socket. The shutdown ends the wait too, once, and the connection is told.
+/// Waits for the socket. The shutdown ends one wait too, and the connection is told.
 fn wait_for(socket: Option<Source>, conn: &mut Conn, shutdown: &Event) -> io::Result<()> {
     let end = (!conn.is_shutting_down()).then_some(Source::Event(shutdown));
     let sources: Vec<Source> = socket.into_iter().chain(end).collect();
@@ -103,7 +103,7 @@ impl Connections {
 
     fn join_finished(&mut self) {
         for task in self.tasks.extract_if(.., |task| task.is_finished()) {
-            // An error is a panic: it has been printed, and ended this connection only.
+            // An error is a panic: it has been printed, and it ended only this connection.
             self.stats.end(task.join().unwrap_or_default());
         }
     }

@@ -23,8 +23,8 @@ pub fn careful(bank: &Bank) -> Totals {
     run(bank, all_at_once)
 }
 
-/// Where there has to be a yield in between, the scheduler's own lock keeps the others out: one
-/// of std's would block the thread that is to release it.
+/// If there has to be a yield in between, the scheduler's own lock keeps the others out. A lock
+/// of std's would block the thread that has to release it.
 pub fn locked(bank: &Bank) -> Totals {
     run(bank, with_the_lock)
 }
@@ -52,7 +52,7 @@ fn all_at_once(accounts: &Accounts, transfer: Transfer) {
 }
 
 fn with_the_lock(accounts: &Accounts, transfer: Transfer) {
-    let _held = accounts.lock.acquire().expect("its holder goes on");
+    let _held = accounts.lock.acquire().expect("its holder releases it");
     read_think_write(accounts, transfer);
 }
 

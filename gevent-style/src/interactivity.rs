@@ -10,7 +10,7 @@ use common::workload::interactivity::{Beats, Heart};
 use crate::gevent::greenlet;
 use crate::gevent::helpers::offload;
 
-/// Never offers the thread. The heart stands still.
+/// Never offers the thread. The heart does not beat.
 pub fn careless(count: Count, heart: Heart) -> Beats {
     let heart = greenlet::spawn(move || beat(heart));
     let count = greenlet::spawn(move || primes(count));

@@ -31,8 +31,8 @@ mod shared_state;
 #[cfg(test)]
 mod tests;
 
-// `greenlet::run` makes the main program a greenlet as well, as it is in gevent: what it spawns
-// starts when it waits, and in order.
+// `greenlet::run` makes the main program a greenlet too, as in gevent. The greenlets that it spawns
+// start when it waits, in order.
 const GEVENT_STYLE: Style = Style {
     name: "gevent-style",
     program: "gevent-style",
@@ -96,7 +96,7 @@ const CLAIMS: &[Claim] = &[
 ];
 
 fn main() -> ExitCode {
-    // What some asides show in processes of their own, in which nothing is patched.
+    // Parts of some asides that run in processes of their own, in which nothing is patched.
     let parts: [apart::Part; 2] =
         [("before", monkey_patching::before), ("many-workers", many_workers::measure)];
     if let Some(code) = apart::main(&parts) {

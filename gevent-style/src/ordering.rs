@@ -1,5 +1,5 @@
 //! ordering: three tasks write what they do into one log.
-//! All on one thread: whose turn it is changes only where a greenlet waits or yields.
+//! All on one thread: another greenlet runs only where this one waits or yields.
 //! Run it: cargo run -p gevent-style -- ordering
 
 use std::sync::{Arc, Mutex};

@@ -27,11 +27,11 @@ pub fn run(counter: Counter) -> Paused {
         seen.before.extend(numbers.recv().expect("the producer is running"));
     }
     *switch.paused.lock().expect("no holder panics") = true;
-    // From here on it could produce more, but for the flag.
+    // From here on, only the flag keeps it from producing more.
     let more = [1; Counter::HALF as usize];
     permit.write_all(&more).expect("the producer is running");
     let confirmed = numbers.recv().expect("the producer is running");
-    assert_eq!(confirmed, None, "a number in spite of the flag");
+    assert_eq!(confirmed, None, "a number despite the flag");
     seen.at_confirm = switch.made.load(SeqCst);
     thread::sleep(hold);
     seen.at_resume = switch.made.load(SeqCst);
@@ -53,7 +53,7 @@ struct Switch {
     made: AtomicU32,
 }
 
-/// A number for each permit; nothing instead of one to say that it is paused.
+/// Sends a number for each permit, or `None` to confirm that it is paused.
 fn produce(
     mut counter: Counter,
     switch: &Switch,

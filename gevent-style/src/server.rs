@@ -24,7 +24,7 @@ pub fn run(listener: TcpListener, stop: UnixStream, limits: Limits) -> io::Resul
     while !stopping.ready() {
         connections.join_finished();
         if connections.tasks.len() >= limits.max_connections {
-            thread::sleep(ACCEPT_BACKOFF); // the next one waits in the listener
+            thread::sleep(ACCEPT_BACKOFF); // the next one waits in the backlog
             continue;
         }
         let accepted = listener.accept();
@@ -45,7 +45,7 @@ fn shut_down(mut stop: UnixStream, listener: TcpListener) {
 
 fn serve(connection: &Connection, limits: Limits) -> ConnectionStats {
     let mut conn = Conn::new(limits);
-    // Set once: the time of a write begins with the write. A read has what is left of its time.
+    // Set once: each write has the full time. A read has only what is left of its time.
     conn.done(connection.socket.set_write_timeout(Some(limits.write)));
     loop {
         if connection.is_shutting_down(conn.is_idle()) {
@@ -103,7 +103,7 @@ impl Connection {
         *shutdown
     }
 
-    /// A greenlet that waits for its socket is woken only by what happens to the socket.
+    /// Only an event on its socket wakes a greenlet that waits for the socket.
     fn shut_down(&self, late: bool) {
         let mut shutdown = self.shutdown.lock().expect("no holder panics");
         *shutdown = true;
@@ -114,7 +114,7 @@ impl Connection {
     }
 }
 
-/// The greenlets of the connections. Each owns its connection, and so closes it when it ends.
+/// The greenlets of the connections. Each owns its connection, and closes it when it ends.
 #[derive(Default)]
 struct Connections {
     tasks: Vec<(Weak<Connection>, Greenlet<ConnectionStats>)>,
@@ -134,12 +134,12 @@ impl Connections {
 
     fn join_finished(&mut self) {
         for (_, task) in self.tasks.extract_if(.., |(_, task)| task.ready()) {
-            // An error is a panic: it has been printed, and ended this connection only.
+            // An error is a panic: it has been printed, and it ended only this connection.
             self.stats.end(task.join().unwrap_or_default());
         }
     }
 
-    /// Idle connections close at once, the others when they have answered, all within the grace.
+    /// Idle connections close at once, the others after their answer, all within the grace period.
     fn shut_down(mut self, grace: Duration) -> ServerStats {
         let deadline = Instant::now() + grace;
         while !self.tasks.is_empty() {

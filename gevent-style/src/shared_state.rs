@@ -23,13 +23,13 @@ pub fn careful(bank: &Bank) -> Totals {
     run(bank, all_at_once)
 }
 
-/// Where there has to be a wait in between, a lock keeps the others out: std's own, patched. It
-/// parks the greenlet; unpatched it would block the thread that is to release it.
+/// If there has to be a wait in between, a lock keeps the others out: std's own, patched. It
+/// parks the greenlet. Unpatched, it would block the thread that has to release it.
 pub fn locked(bank: &Bank) -> Totals {
     run(bank, with_the_lock)
 }
 
-/// Writes a stale balance: the others ran during the wait. This one is the shortest there is;
+/// Writes a stale balance: the others ran during the wait. This wait is the shortest one:
 /// patched, it is `gevent.sleep(0)`.
 fn read_think_write(accounts: &Accounts, transfer: Transfer) {
     let Transfer { from, to, amount } = transfer;

@@ -1,5 +1,5 @@
 //! cpu-bound: count primes, every count at the same time.
-//! One process per count: the OS gives each core a process, and takes turns where there are more.
+//! One process per count: the OS runs one on each core, and takes turns if there are more.
 //! Run it: cargo run -p processes -- cpu-bound
 
 use common::workload::cpu_bound::{Count, Counted};

@@ -1,5 +1,5 @@
-//! deadline: all pages, or what is there in time.
-//! One process per page. Signals kill a process that knows nothing of it.
+//! deadline: all pages, or those that arrive in time.
+//! One process per page. A signal kills a process, without help from its code.
 //! Run it: cargo run -p processes -- deadline
 
 use std::os::fd::AsFd;
@@ -34,7 +34,7 @@ pub fn run(jobs: Vec<Job>, limit: Duration) -> Vec<Outcome> {
     outcomes
 }
 
-/// Waits for the end of a process, until the deadline at most.
+/// Whether the process ends before the deadline: waits until then.
 fn finished(task: &Process<Outcome>, deadline: Instant) -> bool {
     let left = deadline.saturating_duration_since(Instant::now());
     let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);

@@ -1,5 +1,5 @@
 //! early-results: take each page as it arrives, then cancel the rest.
-//! One process per page. A process can be killed, whatever it does: its sockets close with it.
+//! One process per page. A process can be killed at any point: its sockets close with it.
 //! Run it: cargo run -p processes -- early-results
 
 use std::os::fd::AsFd;

@@ -9,7 +9,7 @@ use common::workload::interactivity::{Beats, Heart};
 
 use crate::multiprocessing::process;
 
-/// Never offers the core. The heart beats all the same.
+/// Never offers the core. The heart still beats.
 pub fn careless(count: Count, heart: Heart) -> Beats {
     let heart = process::spawn(move || beat(heart));
     let count = process::spawn(move || primes(count));

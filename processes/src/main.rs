@@ -77,7 +77,8 @@ const CLAIMS: &[Claim] = &[
 ];
 
 fn main() -> ExitCode {
-    // Who started this program may ignore SIGCHLD, which is inherited: no child's end would be told.
+    // The program that started this one may ignore SIGCHLD, and this one inherits that. Then the
+    // kernel would not report the end of a child.
     set_handler(Signal::SIGCHLD, SigHandler::SigDfl);
     multiprocessing::start_methods::freeze_support(asides::start_methods::FUNCTIONS);
     program::main(&[PROCESSES], ASIDES, CLAIMS)

@@ -1,5 +1,5 @@
 //! ordering: three tasks write what they do into one log.
-//! One process per task: the OS takes turns between them whenever and wherever it likes.
+//! One process per task: the OS may switch from one to another at any time.
 //! Run it: cargo run -p processes -- ordering
 
 use std::io::{self, PipeWriter, Read, Write};
@@ -23,7 +23,7 @@ pub fn run(all: Vec<Steps>) -> String {
     for task in tasks {
         task.join().expect("a step does not panic");
     }
-    drop(writer); // or the log would never end
+    drop(writer); // otherwise the log would never end
     let mut written = String::new();
     log.read_to_string(&mut written).expect("the log is text");
     written
@@ -32,7 +32,7 @@ pub fn run(all: Vec<Steps>) -> String {
 fn walk(mut steps: Steps, mut log: &PipeWriter) {
     // No task has to yield here: the OS preempts.
     while let Some(step) = steps.step() {
-        // What is shorter than a page goes into a pipe in one piece.
+        // A write of less than a page goes into a pipe in one piece.
         log.write_all(step.as_bytes()).expect("the parent reads it");
     }
 }

@@ -1,5 +1,5 @@
 //! pause: one side produces; the other pauses it, resumes it, stops it.
-//! Signals stop, continue and kill a process that knows nothing of them.
+//! Signals stop, continue and kill a process, without help from its code.
 //! Run it: cargo run -p processes -- pause
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
@@ -43,7 +43,7 @@ pub fn run(counter: Counter) -> Paused {
     seen
 }
 
-/// A number for each permit.
+/// Sends a number for each permit.
 fn produce(
     mut counter: Counter,
     made: &AtomicU32,

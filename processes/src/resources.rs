@@ -1,5 +1,5 @@
 //! resources: what a task costs: memory, starting it, switching to it.
-//! One process per task: the OS copies the tables of all memory for each, and switches between them.
+//! One process per task: the OS copies the page tables for each, and switches between them.
 //! Run it: cargo run -p processes -- resources
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
@@ -26,7 +26,7 @@ pub fn idle(n: usize, meter: &mut Meter) {
         arrivals.read_exact(&mut [0]).expect("every task arrives");
     }
     meter.waiting();
-    // A byte for each task: closing would not do, as every task holds this end open.
+    // A byte for each task. Closing is not enough: every task has a copy of this end.
     opened.write_all(&vec![0; tasks.len()]).expect("they wait");
     let mut finished = 0;
     for task in tasks {

@@ -23,7 +23,7 @@ pub fn run(listener: TcpListener, stop: UnixStream, limits: Limits) -> io::Resul
     let mut connections = Connections::default();
     loop {
         connections.join_finished();
-        // When there are too many, the next one waits in the listener.
+        // When there are too many, the next one waits in the backlog.
         let full = connections.tasks.len() >= limits.max_connections;
         let arrives = if full { PollFlags::empty() } else { PollFlags::POLLIN };
         let mut sources = vec![PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
@@ -32,7 +32,7 @@ pub fn run(listener: TcpListener, stop: UnixStream, limits: Limits) -> io::Resul
         let ends =
             connections.tasks.iter().map(|task| PollFd::new(task.as_fd(), PollFlags::POLLIN));
         sources.extend(ends);
-        let _ = poll(&mut sources, PollTimeout::NONE); // an error: a signal came in between
+        let _ = poll(&mut sources, PollTimeout::NONE); // an error: a signal interrupted it
         if sources[0].any() == Some(true) {
             break;
         }
@@ -47,7 +47,7 @@ pub fn run(listener: TcpListener, stop: UnixStream, limits: Limits) -> io::Resul
     }
     // Dropping it is not enough: the connections' processes have copies of it.
     TcpStream::from(OwnedFd::from(listener)).shutdown(Shutdown::Both)?;
-    // The connections see the end of `stop` too, and close within the grace.
+    // The connections see the end of `stop` too, and close within the grace period.
     Ok(connections.shut_down(limits.grace))
 }
 
@@ -87,7 +87,7 @@ fn exchange(mut socket: &TcpStream, conn: &mut Conn, stop: &UnixStream) -> io::R
     Ok(())
 }
 
-/// Waits for the socket. The end of `stop` ends the wait too, once, and the connection is told.
+/// Waits for the socket. The end of `stop` ends one wait too, and the connection is told.
 fn wait_for(socket: Option<PollFd>, conn: &mut Conn, stop: &UnixStream) -> io::Result<()> {
     let awaited = socket.is_some();
     let end = (!conn.is_shutting_down()).then(|| PollFd::new(stop.as_fd(), PollFlags::POLLIN));
@@ -131,7 +131,7 @@ impl Connections {
 
     fn join_finished(&mut self) {
         for task in self.tasks.extract_if(.., |task| task.is_finished()) {
-            // An error is a panic: it has been printed, and ended this connection only.
+            // An error is a panic: it has been printed, and it ended only this connection.
             self.stats.end(task.join().unwrap_or_default());
         }
     }
@@ -141,7 +141,7 @@ impl Connections {
         for task in self.tasks {
             let mut end = [PollFd::new(task.as_fd(), PollFlags::POLLIN)];
             let left = deadline.saturating_duration_since(Instant::now());
-            // What has not ended by now is killed.
+            // A process that has not ended by now is killed.
             if poll(&mut end, timeout(left)) == Ok(0) {
                 let _ = task.kill(Signal::SIGKILL);
             }

@@ -1,5 +1,5 @@
 //! shared-state: four tasks move money between the same accounts.
-//! One process per task: nothing is shared unless asked for, and what is shared loses updates.
+//! One process per task: nothing is shared by default, and what is shared loses updates.
 //! Run it: cargo run -p processes -- shared-state
 
 use std::cell::Cell;
@@ -26,7 +26,7 @@ pub fn careful(bank: &Bank) -> Totals {
     run(bank, with_the_lock)
 }
 
-/// Writes a stale balance wherever the OS took the core away after the read.
+/// Writes a stale balance if the OS took the core away after the read.
 fn read_think_write(accounts: &Accounts, transfer: Transfer) {
     let Transfer { from, to, amount } = transfer;
     let payer = accounts.balances[from].load(Relaxed);
@@ -71,8 +71,8 @@ fn transfer_all(bank: &Bank, accounts: &Accounts, make: impl Fn(&Accounts, Trans
     accounts.balances.iter().map(|balance| balance.load(Relaxed)).collect()
 }
 
-/// Without shared memory each task writes to its own copy, and the copies are gone
-/// with the tasks. A plain `Cell` is good enough for that.
+/// Without shared memory each task writes to its own copy, and the copy is gone when
+/// the task ends. A plain `Cell` is enough for that.
 pub fn unshared(bank: &Bank) -> Totals {
     let balances: Vec<Cell<i64>> = bank.balances().into_iter().map(Cell::new).collect();
     let mut tasks = Vec::new();
@@ -94,8 +94,8 @@ pub fn unshared(bank: &Bank) -> Totals {
     balances.iter().map(Cell::get).collect()
 }
 
-/// The holder of the lock is killed between its two writes. The next one gets the lock, is told,
-/// and restores what the dead holder had noted.
+/// The holder of the lock is killed between its two writes. The next holder is told so, and
+/// restores the balance that the dead holder had noted.
 pub fn orphaned(bank: &Bank) -> Totals {
     let accounts = open(bank);
     let note = Shared::new([AtomicI64::new(0)]).expect("there is a page of memory left");

@@ -1,5 +1,5 @@
 //! cpu-bound: count primes, every count at the same time.
-//! One thread per count: the OS gives each core a thread, and takes turns where there are more.
+//! One thread per count: the OS runs one on each core, and takes turns if there are more.
 //! Run it: cargo run -p threads -- cpu-bound
 
 use std::thread;

@@ -1,5 +1,5 @@
-//! deadline: all pages, or what is there in time.
-//! One thread per page: each of its calls waits for what is left of the time only.
+//! deadline: all pages, or those that arrive in time.
+//! One thread per page: each of its calls waits only for the time that is left.
 //! Run it: cargo run -p threads -- deadline
 
 use std::thread;
@@ -13,7 +13,7 @@ pub fn run(jobs: Vec<Job>, limit: Duration) -> Vec<Outcome> {
     let deadline = Instant::now() + limit;
     let mut tasks = Vec::new();
     for job in jobs {
-        // A thread cannot be stopped: each of its calls waits only for what is left of the time.
+        // A thread cannot be stopped: each of its calls waits only for the time that is left.
         tasks.push(thread::spawn(move || fetch(job.until(deadline))));
     }
     let mut outcomes = Vec::new();

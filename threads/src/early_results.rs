@@ -56,7 +56,7 @@ fn exchange(get: &mut Get, handle: &CancelHandle) -> io::Result<()> {
     Ok(())
 }
 
-/// The socket that a thread waits for, within reach of the one that cancels its page.
+/// The socket that a thread waits for, shared with the thread that cancels its page.
 #[derive(Default)]
 struct CancelHandle {
     socket: OnceLock<TcpStream>,
@@ -66,7 +66,7 @@ struct CancelHandle {
 impl CancelHandle {
     fn keep(&self, socket: TcpStream) -> io::Result<&TcpStream> {
         let socket = self.socket.get_or_init(|| socket);
-        // Checked once the socket is within reach: `cancel` finds the socket, or is seen here.
+        // Checked after the socket is stored: either `cancel` finds it, or this finds the flag.
         if self.cancelled.load(SeqCst) {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
@@ -76,7 +76,7 @@ impl CancelHandle {
     fn cancel(&self) {
         self.cancelled.store(true, SeqCst);
         if let Some(socket) = self.socket.get() {
-            // The call that waits for it returns. An error: the peer has already disconnected.
+            // This ends the call that waits for it. An error: the peer has already disconnected.
             let _ = socket.shutdown(Shutdown::Both);
         }
     }

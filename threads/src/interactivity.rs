@@ -7,7 +7,7 @@ use std::thread;
 use common::workload::cpu_bound::{Count, Counted};
 use common::workload::interactivity::{Beats, Heart};
 
-/// Never offers the core. The heart beats all the same.
+/// Never offers the core. The heart still beats.
 pub fn careless(count: Count, heart: Heart) -> Beats {
     let heart = thread::spawn(move || beat(heart));
     let count = thread::spawn(move || primes(count));

@@ -63,7 +63,7 @@ const ASIDES: &[Aside] = &[
     Aside::new(
         "left-behind",
         "27",
-        "no longer waited for, a thread goes on",
+        "a thread that is no longer waited for goes on",
         asides::left_behind::careless,
     ),
 ];

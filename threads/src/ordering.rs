@@ -1,5 +1,5 @@
 //! ordering: three tasks write what they do into one log.
-//! One thread per task: the OS takes turns between them whenever and wherever it likes.
+//! One thread per task: the OS may switch from one to another at any time.
 //! Run it: cargo run -p threads -- ordering
 
 use std::sync::{Arc, Barrier, Mutex};

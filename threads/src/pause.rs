@@ -22,12 +22,12 @@ pub fn run(counter: Counter) -> Paused {
         seen.before.extend(numbers.recv().expect("the producer is running"));
     }
     switch.paused.store(true, SeqCst);
-    // From here on it could produce more, but for the flag.
+    // From here on, only the flag keeps it from producing more.
     for _ in 0..Counter::HALF {
         permit.send(()).expect("the producer is running");
     }
     let confirmed = numbers.recv().expect("the producer is running");
-    assert_eq!(confirmed, None, "a number in spite of the flag");
+    assert_eq!(confirmed, None, "a number despite the flag");
     seen.at_confirm = switch.made.load(SeqCst);
     thread::sleep(hold);
     seen.at_resume = switch.made.load(SeqCst);
@@ -36,7 +36,7 @@ pub fn run(counter: Counter) -> Paused {
     for _ in 0..Counter::HALF {
         seen.after.extend(numbers.recv().expect("the producer is running"));
     }
-    // It ends because there will be no more permits: a thread ends only if it agrees.
+    // It ends because there are no more permits: a thread cannot be stopped from outside.
     drop(permit);
     task.join().expect("counting does not panic");
     seen.at_end = switch.made.load(SeqCst);
@@ -49,7 +49,7 @@ struct Switch {
     made: AtomicU32,
 }
 
-/// A number for each permit; nothing instead of one to say that it is paused.
+/// Sends a number for each permit, or `None` to confirm that it is paused.
 fn produce(
     mut counter: Counter,
     switch: &Switch,

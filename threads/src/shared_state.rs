@@ -8,8 +8,8 @@ use std::thread;
 
 use common::workload::shared_state::{Bank, Totals, Transfer, think};
 
-/// Rust would have the lock own the balances, so that it cannot be forgotten. Here it stands
-/// beside them, as in Python. They are atomics: a plain `Cell` is not let into two threads.
+/// In Rust a lock usually owns what it guards, so that it cannot be forgotten. Here it stands
+/// beside the balances, as in Python. They are atomics: threads cannot share a plain `Cell`.
 struct Accounts {
     balances: Vec<AtomicI64>,
     lock: Mutex<()>,
@@ -23,7 +23,7 @@ pub fn careful(bank: &Bank) -> Totals {
     run(bank, with_the_lock)
 }
 
-/// Writes a stale balance wherever the OS took the core away after the read.
+/// Writes a stale balance if the OS took the core away after the read.
 fn read_think_write(accounts: &Accounts, transfer: Transfer) {
     let Transfer { from, to, amount } = transfer;
     let payer = accounts.balances[from].load(Relaxed);

@@ -1,4 +1,4 @@
-//! deadline: all pages, or what is there in time.
+//! deadline: all pages, or those that arrive in time.
 //! One Deferred per page, with a timeout that cancels it.
 //! Run it: cargo run -p twisted-style -- deadline
 

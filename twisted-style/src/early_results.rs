@@ -28,7 +28,7 @@ pub fn run(reactor: &Reactor, jobs: Vec<Job>, arrivals: &mut Arrivals) {
         tasks.push(task.add_callback(move |outcome| consumer.take(outcome)));
     }
     let all = gather_results(tasks).add_callback(|_| ());
-    // The one that fires first cancels the other: all pages that are still under way.
+    // The first to fire cancels the other: `had_enough` cancels the pages under way.
     let ended = race(vec![all, had_enough]);
     reactor.run_until(ended).expect("fetch catches its errors");
     *arrivals = consumer.arrivals.take();

@@ -107,7 +107,7 @@ fn work(reactor: &Reactor, queue: Queue, mut outcomes: Vec<Outcome>) -> Deferred
     let job = queue.borrow_mut().next();
     let Some(job) = job else { return succeed(outcomes) };
     let reactor = reactor.clone();
-    // The callback returns a Deferred, for which the chain waits: the loop is a chain.
+    // The callback returns a Deferred, and the chain waits for it: the loop is a chain.
     fetch(&reactor, job).add_callback(move |outcome| {
         outcomes.push(outcome);
         work(&reactor, queue, outcomes)

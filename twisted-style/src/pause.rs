@@ -16,7 +16,7 @@ pub fn run(reactor: &Reactor, counter: Counter) -> Paused {
     let numbers = Rc::new(RefCell::new(Vec::new()));
     let counting = produce(reactor, counter, numbers.clone());
     let clock = reactor.clone();
-    // `start` fires when the loop has stopped: the paused side itself confirms the pause.
+    // `start` fires when the loop has stopped: the producer itself confirms the pause.
     let seen = counting.start(BEAT).add_callback(move |()| {
         let before = numbers.borrow().clone();
         let held = clock.defer_later(hold);
@@ -33,10 +33,10 @@ pub fn run(reactor: &Reactor, counter: Counter) -> Paused {
     reactor.run_until(seen).expect("nothing fails")
 }
 
-/// Between two numbers.
+/// The time between two numbers.
 const BEAT: Duration = Duration::from_millis(1);
 
-/// A number per beat. The loop stops itself where it is to be paused, and where it is to end.
+/// Makes one number per beat. The loop stops itself for the pause and at the end.
 fn produce(reactor: &Reactor, mut counter: Counter, numbers: Rc<RefCell<Vec<u32>>>) -> LoopingCall {
     LoopingCall::new(reactor, move |counting| {
         let number = counter.count();

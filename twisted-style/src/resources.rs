@@ -62,7 +62,7 @@ fn pass(laps: usize, inbox: Queue, outbox: Queue) {
         return;
     }
     let received = inbox.get();
-    // A loop: each turn is a callback of the one before.
+    // A loop: each turn is a callback of the previous turn.
     drop(received.add_callback(move |token| {
         outbox.put(token + 1).expect("the queue has no limit");
         pass(laps - 1, inbox, outbox);

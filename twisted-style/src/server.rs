@@ -104,7 +104,7 @@ impl Protocol for HttpChannel {
 struct Connection {
     conn: RefCell<Conn>,
     socket: RefCell<Option<Transport>>,
-    /// How many bytes the socket has taken that it may not have sent yet.
+    /// How many bytes the socket was given that it may not have sent yet.
     written: Cell<usize>,
 }
 
@@ -131,7 +131,7 @@ fn exchange(connection: &Connection) {
         }
         Wants::Wait => socket.pause_producing(),
         Wants::Close if socket.buffered() == 0 => socket.lose_connection(),
-        Wants::Close => socket.abort_connection(), // the answer is not whole: an error says so
+        Wants::Close => socket.abort_connection(), // a reset says that the answer is not whole
     }
     socket.set_timeout(Some(conn.time_left()));
 }
@@ -165,7 +165,7 @@ impl Connections {
         }
     }
 
-    /// Idle connections close at once, the others when they have answered, all within the grace.
+    /// Idle connections close at once, the others after their answer, all within the grace period.
     fn shut_down(&self) -> Deferred<()> {
         if self.stats.borrow().open == 0 {
             return succeed(());

@@ -28,7 +28,7 @@ pub fn careful(reactor: &Reactor, bank: &Bank) -> Totals {
 }
 
 /// If the read and the write are two callbacks, a lock keeps the others out. A Deferred waits for
-/// it: a lock of `std` would block the one thread, which is also to release it.
+/// it: a lock of std's would block the only thread, which has to release it.
 pub fn locked(reactor: &Reactor, bank: &Bank) -> Totals {
     run(reactor, bank, with_the_lock)
 }
@@ -83,6 +83,6 @@ fn run(reactor: &Reactor, bank: &Bank, make: Make) -> Totals {
 fn transfer_all(accounts: Rc<Accounts>, mut transfers: Transfers, make: Make, done: Resolver<()>) {
     let Some(transfer) = transfers.next() else { return done.callback(()) };
     let made = make(accounts.clone(), transfer);
-    // `done` fires at the end: one chain for all transfers would grow with each of them.
+    // `done` fires at the end: one chain for all transfers would grow with each one.
     drop(made.add_callback(move |()| transfer_all(accounts, transfers, make, done)));
 }

@@ -1,5 +1,5 @@
-//! deadline: all pages, or what is there in time.
-//! One task per page. A task can be cancelled wherever it awaits.
+//! deadline: all pages, or those that arrive in time.
+//! One task per page. A task can be cancelled at any await.
 //! Run it: cargo run -p asyncio-style -- --loop async-std deadline
 
 use std::time::{Duration, Instant};

@@ -78,7 +78,7 @@ pub async fn bounded(jobs: Vec<Job>, at_once: usize) -> Vec<Outcome> {
 async fn work(queue: Rc<RefCell<IntoIter<Job>>>) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     loop {
-        // No lock: nothing else runs between two awaits. But a borrow must end before one.
+        // No lock: nothing else runs between two awaits. But a borrow must end before the next one.
         let job = queue.borrow_mut().next();
         match job {
             Some(job) => outcomes.push(fetch(job).await),

@@ -1,5 +1,5 @@
 //! ordering: three tasks write what they do into one log.
-//! All on one thread: whose turn it is changes only where a task awaits.
+//! All on one thread: another task runs only where this one awaits.
 //! Run it: cargo run -p asyncio-style -- --loop async-std ordering
 
 use std::cell::RefCell;

@@ -29,7 +29,7 @@ pub async fn run(
     let (shutdown, stopped) = bounded(1);
     let mut connections = Connections::new(limits, stopped);
     accept(&listener, &mut connections).race(async { drop(stop.read(&mut [0]).await) }).await;
-    drop((listener, shutdown)); // the connections are told, and close within the grace
+    drop((listener, shutdown)); // the connections close within the grace period
     Ok(connections.join().await)
 }
 
@@ -46,7 +46,7 @@ async fn accept(listener: &TcpListener, connections: &mut Connections) {
 async fn serve(mut socket: TcpStream, mut conn: Conn, stop: Receiver<()>) -> ConnectionStats {
     let stopped = async { stop.recv().await.unwrap_or_default() };
     answer(&mut socket, &mut conn).race(stopped).await;
-    // If that was the shutdown, what has been asked is still answered.
+    // After a shutdown, a request that has begun is still answered.
     conn.shutdown_requested();
     answer(&mut socket, &mut conn).await;
     ConnectionStats::of(&conn)

@@ -1,5 +1,5 @@
 //! early-results: take each page as it arrives, then cancel the rest.
-//! One task per page. A task can be cancelled wherever it awaits: its socket is dropped with it.
+//! One task per page. A task can be cancelled at any await: its socket is dropped with it.
 //! Run it: cargo run -p asyncio-style -- --loop smol early-results
 
 use smol::channel::{Sender, unbounded};

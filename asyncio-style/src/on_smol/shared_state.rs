@@ -24,8 +24,8 @@ pub async fn careful(bank: &Bank) -> Totals {
     run(bank, all_at_once).await
 }
 
-/// Where there has to be an await in between, the loop's own lock keeps the others out: one of
-/// std's would block the thread that is to release it.
+/// If there has to be an await in between, the loop's own lock keeps the others out. A lock of
+/// std's would block the thread that has to release it.
 pub async fn locked(bank: &Bank) -> Totals {
     run(bank, with_the_lock).await
 }

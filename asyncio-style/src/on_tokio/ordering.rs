@@ -1,5 +1,5 @@
 //! ordering: three tasks write what they do into one log.
-//! All on one thread: whose turn it is changes only where a task awaits.
+//! All on one thread: another task runs only where this one awaits.
 //! Run it: cargo run -p asyncio-style -- --loop tokio ordering
 
 use std::cell::RefCell;
@@ -25,7 +25,7 @@ pub async fn run(all: Vec<Steps>) -> String {
 async fn walk(mut steps: Steps, log: Rc<RefCell<String>>) {
     while let Some(step) = steps.step() {
         log.borrow_mut().push_str(&step);
-        // Predictable, but not in line: tokio wakes those who yielded last first.
+        // Predictable, but not in order: tokio first resumes the task that yielded last.
         task::yield_now().await;
     }
 }

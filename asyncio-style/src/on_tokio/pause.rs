@@ -24,12 +24,12 @@ pub async fn run(counter: Counter) -> Paused {
         seen.before.extend(numbers.recv().await.expect("the producer is running"));
     }
     switch.paused.set(true);
-    // From here on it could produce more, but for the flag.
+    // From here on, only the flag keeps it from producing more.
     for _ in 0..Counter::HALF {
         permit.send(()).expect("the producer is running");
     }
     let confirmed = numbers.recv().await;
-    assert_eq!(confirmed, Some(None), "a number in spite of the flag");
+    assert_eq!(confirmed, Some(None), "a number despite the flag");
     seen.at_confirm = switch.made.get();
     sleep(hold).await;
     seen.at_resume = switch.made.get();
@@ -50,7 +50,7 @@ struct Switch {
     made: Cell<u32>,
 }
 
-/// A number for each permit; nothing instead of one to say that it is paused.
+/// Sends a number for each permit, or `None` to confirm that it is paused.
 async fn produce(
     mut counter: Counter,
     switch: Rc<Switch>,

@@ -33,7 +33,7 @@ pub async fn run(
         () = accept(&listener, &mut connections) => {}
         _ = stop.readable() => {}
     }
-    drop((listener, shutdown)); // the connections are told, and close within the grace
+    drop((listener, shutdown)); // the connections close within the grace period
     Ok(connections.join().await)
 }
 
@@ -52,7 +52,7 @@ async fn serve(mut socket: TcpStream, mut conn: Conn, mut stop: Receiver<()>) ->
         () = answer(&mut socket, &mut conn) => {}
         _ = stop.changed() => {}
     }
-    // If that was the shutdown, what has been asked is still answered.
+    // After a shutdown, a request that has begun is still answered.
     conn.shutdown_requested();
     answer(&mut socket, &mut conn).await;
     ConnectionStats::of(&conn)
@@ -103,7 +103,7 @@ impl Connections {
 
     fn start(&mut self, socket: TcpStream) {
         while let Some(stats) = self.tasks.try_join_next() {
-            // An error is a panic: it has been printed, and ended this connection only.
+            // An error is a panic: it has been printed, and it ended only this connection.
             self.stats.end(stats.unwrap_or_default());
         }
         let full = self.stats.open >= self.limits.max_connections;
