@@ -312,28 +312,25 @@ mod tests {
     }
 
     #[test]
-    fn nothing_measured_is_no_panic() {
-        let section = Section::default();
-        assert!(matches!(callbacks_suffice(&section), Verdict::Fails(_)));
-        assert!(matches!(coroutines_are_callbacks(&section), Verdict::Fails(_)));
-    }
-
-    #[test]
     fn verdicts_follow_the_figures() {
-        let section = |most_open: u64, steps: u64, calls: u64| {
+        // Calls by the loop, steps of tasks, pages open at once: callbacks, and coroutines on them.
+        for (calls, steps, most_open, suffice, built_on_them) in [
+            (60, 0, 5, "holds", "does not hold"),
+            (60, 15, 5, "does not hold", "holds"),
+            (60, 60, 5, "does not hold", "does not hold"),
+            (60, 0, 1, "does not hold", "does not hold"),
+            (60, 15, 1, "does not hold", "does not hold"),
+        ] {
             let mut section = Section::default();
-            for half in ["callbacks", "coroutines"] {
-                section
-                    .measure(half, json!({"most_open": most_open, "steps": steps, "calls": calls}));
-            }
-            section
-        };
-        let s1 = |most_open, steps| callbacks_suffice(&section(most_open, steps, 90)).word();
-        assert_eq!([s1(5, 0), s1(1, 0), s1(5, 1)], ["holds", "does not hold", "does not hold"]);
-        let s2 = |open, steps, calls| coroutines_are_callbacks(&section(open, steps, calls)).word();
-        assert_eq!(s2(5, 40, 90), "holds");
-        assert_eq!(s2(1, 40, 90), "does not hold", "one page at a time");
-        assert_eq!(s2(5, 0, 90), "does not hold", "no task was stepped");
-        assert_eq!(s2(5, 90, 90), "does not hold", "no callback but the steps");
+            let figures = json!({"calls": calls, "steps": steps, "most_open": most_open});
+            section.measure("callbacks", figures.clone());
+            section.measure("coroutines", figures.clone());
+            let words =
+                (callbacks_suffice(&section).word(), coroutines_are_callbacks(&section).word());
+            assert_eq!(words, (suffice, built_on_them), "{figures}");
+        }
+        let nothing = Section::default();
+        assert!(matches!(callbacks_suffice(&nothing), Verdict::Fails(_)));
+        assert!(matches!(coroutines_are_callbacks(&nothing), Verdict::Fails(_)));
     }
 }

@@ -252,12 +252,14 @@ pub fn more_under_way_than_cores(io: &io_bound::Measured, cpu: &Measured) -> Ver
         return Verdict::NotMeasurable("too few pages, or none of the built-in site".into());
     };
     let said = format!(
-        "{} under way at once on {}, {:.2} cores at work in cpu-bound",
+        "{} under way at once on {}; {:.2} of {} at work in cpu-bound",
         plural(open, "page"),
         plural(io.threads, "thread"),
-        cpu.at_work
+        cpu.at_work,
+        plural(cpu.cores, "core")
     );
-    if open > cpu.cores { Verdict::Holds(said) } else { Verdict::Fails(said) }
+    let more = open > cpu.cores && open as f64 > cpu.at_work;
+    if more { Verdict::Holds(said) } else { Verdict::Fails(said) }
 }
 
 /// C2: one after the other, waiting costs the sum of the waits, computing that of the work.
@@ -328,33 +330,43 @@ mod tests {
         assert_eq!(as_fast_as_the_cores(&succession).word(), "does not hold");
         assert_eq!(side_by_side(&succession).word(), "does not hold");
         assert_eq!(side_by_side(&turns).word(), "holds");
+        let alone = Measured { tasks: 1, ..measured(1.9, 1, 2) };
+        for judge in
+            [side_by_side, no_faster_for_a_lock, as_fast_as_the_cores, no_faster_on_one_thread]
+        {
+            assert_eq!(judge(&alone).word(), "not measurable here");
+        }
+        assert_eq!(no_faster_for_a_lock(&turns).word(), "holds");
         let busy = measured(1.0, 6, 2);
         assert_eq!(no_faster_for_a_lock(&busy).word(), "not measurable here");
     }
 
     #[test]
-    fn the_two_baselines_are_judged_by_both_workloads() {
-        let io = |most_open, at_once, in_turn| io_bound::Measured {
-            pages: 20,
-            at_once,
-            cores: 2,
-            walls: Times::default(),
-            most_open,
-            threads: 1,
-            in_turn,
-        };
-        let cpu = measured(1.9, 6, 2);
-        let c1 = |io: &io_bound::Measured| more_under_way_than_cores(io, &cpu).word();
-        assert_eq!(c1(&io(Some(20), 20, None)), "holds");
-        assert_eq!(c1(&io(Some(2), 20, None)), "does not hold");
-        assert_eq!(c1(&io(Some(2), 2, None)), "not measurable here");
-        assert_eq!(c1(&io(None, 20, None)), "not measurable here");
-        let c2 =
-            |in_turn, cpu: &Measured| baselines_are_sums(&io(Some(20), 20, in_turn), cpu).word();
-        assert_eq!(c2(Some((0.21, 0.2)), &cpu), "holds");
-        assert_eq!(c2(Some((0.1, 0.2)), &cpu), "does not hold", "the waits have overlapped");
-        let overlapped = Measured { in_turn_s: 1.0, ..measured(1.9, 6, 2) };
-        assert_eq!(c2(Some((0.21, 0.2)), &overlapped), "does not hold", "so has the work");
-        assert_eq!(c2(None, &cpu), "not measurable here");
+    fn concurrency_is_judged_by_pages_and_cores() {
+        for (most_open, at_once, at_work, word) in [
+            (Some(20), 20, 1.9, "holds"),
+            (Some(2), 20, 1.9, "does not hold"),
+            (Some(20), 20, 20.0, "does not hold"),
+            (Some(2), 2, 1.9, "not measurable here"),
+            (None, 20, 1.9, "not measurable here"),
+        ] {
+            let io = io_bound::tests::measured(most_open, at_once, 1);
+            let verdict = more_under_way_than_cores(&io, &measured(at_work, 6, 2));
+            assert_eq!(verdict.word(), word, "{most_open:?} {at_once} {at_work}");
+        }
+    }
+
+    #[test]
+    fn sums_are_judged_by_what_one_by_one_took() {
+        for (in_turn, in_turn_s, word) in [
+            (Some((0.21, 0.2)), 2.0, "holds"),
+            (Some((0.19, 0.2)), 2.0, "does not hold"),
+            (Some((0.21, 0.2)), 1.0, "does not hold"),
+            (None, 2.0, "not measurable here"),
+        ] {
+            let io = io_bound::Measured { in_turn, ..io_bound::tests::measured(Some(20), 20, 1) };
+            let cpu = Measured { in_turn_s, ..measured(1.0, 1, 2) };
+            assert_eq!(baselines_are_sums(&io, &cpu).word(), word, "{in_turn:?} {in_turn_s}");
+        }
     }
 }

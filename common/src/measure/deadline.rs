@@ -267,19 +267,20 @@ mod tests {
         let before = Holdings { threads: 1, children: 1, descriptors: 7 };
         assert_eq!(before.left_behind(before), 0);
         assert_eq!(Holdings { threads: 2, ..before }.left_behind(before), 1);
+        assert_eq!(Holdings { children: 3, ..before }.left_behind(before), 2);
+        assert_eq!(Holdings { descriptors: 8, ..before }.left_behind(before), 1);
         assert_eq!(Holdings { descriptors: 5, ..before }.left_behind(before), 0);
         let now = Holdings::now();
         assert!(now.threads > 0 && now.descriptors > 0);
     }
 
     #[test]
-    fn the_verdict_follows_what_was_cut_and_what_is_left() {
-        let verdict = |cut, left_behind| {
-            let measured = Measured { cut, pages: 8, left_behind, walls: Times::default() };
-            nothing_left_behind(&measured).word()
-        };
-        assert_eq!(verdict(3, 0), "holds");
-        assert_eq!(verdict(3, 1), "does not hold");
-        assert_eq!(verdict(0, 0), "does not hold", "no page met the deadline");
+    fn verdicts_follow_the_figures() {
+        for (cut, left_behind, word) in
+            [(1, 0, "holds"), (1, 1, "does not hold"), (0, 0, "does not hold")]
+        {
+            let m = Measured { cut, pages: 6, left_behind, walls: Times::default() };
+            assert_eq!(nothing_left_behind(&m).word(), word, "{cut} cut, {left_behind} left");
+        }
     }
 }

@@ -241,7 +241,11 @@ fn nothing_stays_open(m: &Measured) -> Verdict {
         "{} of {} pages were not answered at the stop, {} still open 0.1 s later",
         m.spared, m.pages, m.left_open
     );
-    if m.left_open == 0 { Verdict::Holds(said) } else { Verdict::Fails(said) }
+    match (m.left_open, m.spared) {
+        (0, 0) => Verdict::NotMeasurable("every page was answered before the stop".into()),
+        (0, _) => Verdict::Holds(said),
+        _ => Verdict::Fails(said),
+    }
 }
 
 /// K7: the first result comes long before the last.
@@ -280,27 +284,25 @@ mod tests {
         }
     }
 
-    fn measured(before_the_last: bool, spared: usize, take: usize) -> Measured {
-        let (first, last) = (Times { seconds: vec![0.1] }, Times { seconds: vec![1.0] });
-        Measured { pages: 12, take, first, last, before_the_last, spared, left_open: 0 }
-    }
-
     #[test]
-    fn early_is_judged_by_what_was_still_missing() {
-        let verdict = |m| long_before_the_last(&m).word();
-        assert_eq!(verdict(measured(true, 7, 5)), "holds");
-        assert_eq!(verdict(measured(false, 0, 5)), "does not hold");
-        assert_eq!(verdict(measured(true, 0, 5)), "not measurable here");
-        assert_eq!(verdict(measured(true, 7, 12)), "not measurable here");
-    }
-
-    #[test]
-    fn what_stays_open_turns_the_verdict() {
-        let closed = measured(true, 7, 5);
-        assert_eq!(nothing_stays_open(&closed).word(), "holds");
-        assert_eq!(
-            nothing_stays_open(&Measured { left_open: 1, ..closed }).word(),
-            "does not hold"
-        );
+    fn verdicts_follow_the_figures() {
+        let (yes, no, unknown) = ("holds", "does not hold", "not measurable here");
+        // Pages, taken, before the last, spared, left open: early, and nothing stays open.
+        for (pages, take, before_the_last, spared, left_open, early, cancelled) in [
+            (12, 5, true, 7, 0, yes, yes),
+            (12, 5, false, 7, 0, unknown, yes),
+            (12, 5, true, 0, 0, unknown, unknown),
+            (12, 5, false, 0, 0, no, unknown),
+            (12, 5, true, 7, 1, yes, no),
+            (12, 5, true, 0, 1, unknown, no),
+            (12, 12, true, 7, 0, unknown, yes),
+            (1, 0, true, 1, 0, unknown, yes),
+        ] {
+            let (first, last) = (Times { seconds: vec![0.1] }, Times { seconds: vec![1.0] });
+            let m = Measured { pages, take, first, last, before_the_last, spared, left_open };
+            let words = (long_before_the_last(&m).word(), nothing_stays_open(&m).word());
+            let figures = (pages, take, before_the_last, spared, left_open);
+            assert_eq!(words, (early, cancelled), "{figures:?}");
+        }
     }
 }

@@ -206,7 +206,7 @@ fn in_words(pulse: &Pulse) -> String {
     )
 }
 
-/// Too little was pulse to tell anything.
+/// Too few beats were due to tell anything.
 fn too_short(pulse: &Pulse) -> Option<Verdict> {
     let why = format!("only {} beats were due during the count", pulse.due);
     (pulse.due < ENOUGH).then_some(Verdict::NotMeasurable(why))
@@ -236,9 +236,20 @@ fn stands_still(pulse: &Pulse) -> Verdict {
     }
 }
 
+/// Whether the heart went on beating because the count ran in another thread.
+fn beats_on_apart(pulse: &Pulse) -> Verdict {
+    match beats_on(pulse) {
+        Verdict::Holds(_) if !pulse.apart => {
+            Verdict::Fails("the count ran in the heart's own thread".into())
+        }
+        Verdict::Holds(said) => Verdict::Holds(format!("{said}, in another thread")),
+        other => other,
+    }
+}
+
 /// T10: others stay responsive while a thread computes, whether it yields or not.
 pub fn others_go_on(m: &Measured) -> Verdict {
-    beats_on(&m.careless)
+    beats_on_apart(&m.careless)
 }
 
 /// K2: nothing runs until the running one yields.
@@ -253,13 +264,7 @@ pub fn one_stalls_everybody(m: &Measured) -> Verdict {
 
 /// W4: what blocks is deferred to a thread.
 pub fn deferred_to_a_thread(m: &Measured) -> Verdict {
-    match beats_on(&m.careful) {
-        Verdict::Holds(_) if !m.careful.apart => {
-            Verdict::Fails("the count ran in the heart's own thread".into())
-        }
-        Verdict::Holds(said) => Verdict::Holds(format!("in a thread of the pool: {said}")),
-        other => other,
-    }
+    beats_on_apart(&m.careful)
 }
 
 #[cfg(test)]
@@ -294,9 +299,6 @@ mod tests {
         let pulse = frozen.pulse();
         assert_eq!((pulse.due, pulse.came, pulse.late), (4, 0, 3), "{pulse:?}");
         assert_eq!((pulse.longest_gap, pulse.count), (41_000, 40_000));
-        let m = Measured { careless: pulse, careful: pulse };
-        assert_eq!(one_stalls_everybody(&m).word(), "holds");
-        assert_eq!(others_go_on(&m).word(), "does not hold");
         let [heart, count] = strips("careless", &frozen, INTERVAL / 2);
         let heart = anstream::adapter::strip_str(&heart).to_string();
         assert_eq!(heart, "  careless  ♥ · · · ♥ ♥");
@@ -307,20 +309,44 @@ mod tests {
     fn a_heart_that_goes_on_is_seen() {
         let pulse = beats(&[0, 10, 20, 30, 40, 50], (1, 41), 2).pulse();
         assert_eq!((pulse.due, pulse.came, pulse.late), (4, 4, 0), "{pulse:?}");
-        let m = Measured { careless: pulse, careful: pulse };
-        assert_eq!(others_go_on(&m).word(), "holds");
-        assert_eq!(nothing_runs_until_one_yields(&m).word(), "does not hold");
-        assert_eq!(deferred_to_a_thread(&m).word(), "holds");
-        let m = Measured { careful: Pulse { apart: false, ..pulse }, ..m };
-        assert_eq!(deferred_to_a_thread(&m).word(), "does not hold");
+        assert!(pulse.apart);
+        assert!(!beats(&[0, 10, 20], (1, 41), 1).pulse().apart);
+    }
+
+    type Judge = fn(&Measured) -> Verdict;
+
+    #[test]
+    fn verdicts_follow_the_figures() {
+        let (yes, no, unknown) = ("holds", "does not hold", "not measurable here");
+        let expectation: Judge = |m| beats_on(&m.careful);
+        let beat_on: [Judge; 2] = [others_go_on, deferred_to_a_thread];
+        let stand_still: [Judge; 2] = [nothing_runs_until_one_yields, one_stalls_everybody];
+        // Beats due and come, threads apart: it beats on, in another thread; it stands still.
+        for (due, came, apart, beats, elsewhere, stops) in [
+            (9, 9, true, yes, yes, no),
+            (9, 9, false, yes, no, no),
+            (9, 2, true, unknown, unknown, no),
+            (9, 0, true, no, no, yes),
+            (9, 0, false, no, no, yes),
+            (2, 2, true, unknown, unknown, unknown),
+            (2, 0, false, unknown, unknown, unknown),
+        ] {
+            let pulse = Pulse { due, came, apart, ..Pulse::default() };
+            let m = Measured { careless: pulse, careful: pulse };
+            assert_eq!(expectation(&m).word(), beats, "{pulse:?}");
+            assert_eq!(beat_on.map(|judge| judge(&m).word()), [elsewhere; 2], "{pulse:?}");
+            assert_eq!(stand_still.map(|judge| judge(&m).word()), [stops; 2], "{pulse:?}");
+        }
     }
 
     #[test]
-    fn what_cannot_be_told_is_not_judged() {
-        let busy = Pulse { due: 9, came: 2, ..Pulse::default() };
-        assert_eq!(beats_on(&busy).word(), "not measurable here");
-        let short = Pulse { due: 2, came: 0, ..Pulse::default() };
-        assert_eq!(beats_on(&short).word(), "not measurable here");
-        assert_eq!(stands_still(&short).word(), "not measurable here");
+    fn each_claim_looks_at_its_own_version() {
+        let beats = Pulse { due: 9, came: 9, apart: true, ..Pulse::default() };
+        let stands = Pulse { due: 9, came: 0, ..Pulse::default() };
+        let m = Measured { careless: stands, careful: beats };
+        let all: [Judge; 3] =
+            [nothing_runs_until_one_yields, one_stalls_everybody, deferred_to_a_thread];
+        assert_eq!(all.map(|judge| judge(&m).word()), ["holds"; 3]);
+        assert_eq!(others_go_on(&m).word(), "does not hold");
     }
 }

@@ -351,23 +351,28 @@ pub fn waits_overlap(m: &Measured) -> Verdict {
 
 /// A2: one thread serves many connections by events.
 pub fn one_thread_many_connections(m: &Measured) -> Verdict {
-    match waits_overlap(m) {
-        Verdict::Holds(_) if m.threads > 1 => {
-            Verdict::Fails(format!("the tasks ran on {} threads", m.threads))
-        }
-        Verdict::Holds(_) => {
+    match (waits_overlap(m), m.threads) {
+        (Verdict::Holds(_), 1) => {
             let open = m.most_open.unwrap_or(0);
             Verdict::Holds(format!("one thread had {open} connections open at once"))
         }
-        other => other,
+        (Verdict::Holds(_), threads) => {
+            Verdict::Fails(format!("the tasks ran on {threads} threads"))
+        }
+        (other, _) => other,
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn measured(most_open: Option<usize>, at_once: usize, threads: usize) -> Measured {
+    /// What other judges need of this workload: 20 pages on two cores.
+    pub(in crate::measure) fn measured(
+        most_open: Option<usize>,
+        at_once: usize,
+        threads: usize,
+    ) -> Measured {
         Measured {
             pages: 20,
             at_once,
@@ -380,19 +385,22 @@ mod tests {
     }
 
     #[test]
-    fn overlap_is_judged_by_the_sites_count() {
-        let verdict = |m| waits_overlap(&m).word();
-        assert_eq!(verdict(measured(Some(20), 20, 1)), "holds");
-        assert_eq!(verdict(measured(Some(1), 20, 1)), "does not hold");
-        assert_eq!(verdict(measured(Some(1), 1, 1)), "not measurable here");
-        assert_eq!(verdict(measured(None, 20, 1)), "not measurable here");
-    }
-
-    #[test]
-    fn one_thread_is_judged_by_the_spans() {
-        let verdict = |m| one_thread_many_connections(&m).word();
-        assert_eq!(verdict(measured(Some(20), 20, 1)), "holds");
-        assert_eq!(verdict(measured(Some(20), 20, 20)), "does not hold");
+    fn verdicts_follow_the_figures() {
+        // Open at the site, at once, threads: waits overlap, one thread has many connections.
+        let (yes, no, unknown) = ("holds", "does not hold", "not measurable here");
+        for (most_open, at_once, threads, overlap, one_thread) in [
+            (Some(20), 20, 1, yes, yes),
+            (Some(1), 20, 1, no, no),
+            (Some(0), 20, 1, no, no),
+            (Some(20), 20, 20, yes, no),
+            (Some(20), 20, 0, yes, no),
+            (Some(1), 1, 1, unknown, unknown),
+            (None, 20, 1, unknown, unknown),
+        ] {
+            let m = measured(most_open, at_once, threads);
+            let words = (waits_overlap(&m).word(), one_thread_many_connections(&m).word());
+            assert_eq!(words, (overlap, one_thread), "{most_open:?} {at_once} {threads}");
+        }
     }
 
     #[test]

@@ -94,14 +94,11 @@ fn nothing_meanwhile(m: &Measured) -> Verdict {
     let Paused { before, at_confirm, at_resume, .. } = &m.paused;
     let taken = before.len() as u32;
     let said = format!(
-        "{taken} taken before the pause, {at_confirm} produced when it was confirmed, {at_resume} at \
-         resume"
+        "{taken} taken before the pause, {at_confirm} produced when it was confirmed, {at_resume} \
+         at resume"
     );
-    if [*at_confirm, *at_resume] == [taken; 2] {
-        Verdict::Holds(said)
-    } else {
-        Verdict::Fails(said)
-    }
+    let none = taken > 0 && [*at_confirm, *at_resume] == [taken; 2];
+    if none { Verdict::Holds(said) } else { Verdict::Fails(said) }
 }
 
 /// K8: the caller decides what runs next: it pauses, resumes, stops.
@@ -115,29 +112,32 @@ pub fn the_caller_decides(m: &Measured) -> Verdict {
 mod tests {
     use super::*;
 
-    fn verdict(paused: Paused) -> &'static str {
-        the_caller_decides(&Measured { paused, walls: Times::default() }).word()
+    #[test]
+    fn a_pause_that_is_none_shows() {
+        let right = Paused::expected();
+        assert_eq!(line(&right), "1 2 3 | paused: 0 | 4 5 6");
+        let went_on = Paused { at_resume: 4, ..right };
+        assert_eq!(line(&went_on), "1 2 3 | paused: 1 | 4 5 6");
     }
 
     #[test]
-    fn a_pause_that_is_none_is_wrong() {
-        let right = Paused::expected();
-        assert_eq!(line(&right), "1 2 3 | paused: 0 | 4 5 6");
-        assert_eq!(verdict(right.clone()), "holds");
-        let went_on = Paused { at_resume: 4, ..right.clone() };
-        assert_eq!(line(&went_on), "1 2 3 | paused: 1 | 4 5 6");
-        let meanwhile =
-            |paused| nothing_meanwhile(&Measured { paused, walls: Times::default() }).word();
-        assert_eq!(
-            [meanwhile(right.clone()), meanwhile(went_on.clone())],
-            ["holds", "does not hold"]
-        );
-        assert_eq!(verdict(went_on), "does not hold");
-        let ran_ahead = Paused { at_confirm: 6, at_resume: 6, ..right.clone() };
-        assert_eq!(meanwhile(ran_ahead), "does not hold", "the flag was not heeded at all");
-        assert_eq!(verdict(Paused { at_end: 7, ..right.clone() }), "does not hold");
-        assert_eq!(verdict(Paused { before: vec![1, 2], ..right.clone() }), "does not hold");
-        assert_eq!(verdict(Paused { after: vec![5, 6], ..right.clone() }), "does not hold");
-        assert_eq!(verdict(Paused { at_confirm: 2, ..right }), "does not hold");
+    fn verdicts_follow_the_figures() {
+        let (yes, no) = ("holds", "does not hold");
+        let right = Paused::expected;
+        for (paused, meanwhile, decides) in [
+            (right(), yes, yes),
+            (Paused { before: vec![1, 2], ..right() }, no, no),
+            (Paused { before: vec![1, 2, 4], ..right() }, yes, no),
+            (Paused { at_confirm: 2, ..right() }, no, no),
+            (Paused { at_resume: 4, ..right() }, no, no),
+            (Paused { after: vec![4, 5, 7], ..right() }, yes, no),
+            (Paused { at_end: 7, ..right() }, yes, no),
+            (Paused { at_confirm: 4, at_resume: 4, ..right() }, no, no),
+            (Paused::default(), no, no),
+        ] {
+            let m = Measured { paused, walls: Times::default() };
+            let words = (nothing_meanwhile(&m).word(), the_caller_decides(&m).word());
+            assert_eq!(words, (meanwhile, decides), "{:?}", m.paused);
+        }
     }
 }

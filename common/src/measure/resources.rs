@@ -187,6 +187,8 @@ fn plain_ring(n: usize, laps: usize) -> usize {
 pub struct Cost {
     pub name: String,
     pub tasks: usize,
+    /// Each is a thread or a process, which the kernel counts too.
+    pub counted: bool,
     /// Bytes of memory for each task that waits.
     pub bytes: Times,
     /// Bytes that the kernel keeps for it besides: its stack in the kernel, tables of pages.
@@ -200,6 +202,7 @@ pub struct Cost {
 }
 
 /// What one or several runs showed.
+#[derive(Debug)]
 pub struct Measured {
     pub cost: Cost,
     /// A thread as it comes.
@@ -218,9 +221,10 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
     let tasks = args.tasks.unwrap_or(style.idle_tasks) as usize;
     let own = style.label();
     let mut section = Section::default();
-    let mut cost = Cost { name: own.into(), tasks, ..Cost::default() };
-    let plain = tasks.min(PLAIN);
-    let mut thread = Cost { name: "a plain thread".into(), tasks: plain, ..Cost::default() };
+    let counted = matches!(style.task, Task::Thread | Task::Process);
+    let mut cost = Cost { name: own.into(), tasks, counted, ..Cost::default() };
+    let (plain, name) = (tasks.min(PLAIN), "a plain thread".into());
+    let mut thread = Cost { name, tasks: plain, counted: true, ..Cost::default() };
     let others = context.styles.iter().map(Style::label).filter(|name| *name != own);
     let other = |name: &str| Cost { name: name.into(), tasks, ..Cost::default() };
     let mut other_loops: Vec<Cost> = others.map(other).collect();
@@ -268,7 +272,7 @@ fn measure(
     cost.bytes.seconds.push(reading.bytes as f64 / tasks as f64);
     cost.kernel.seconds.push(reading.kernel as f64 / tasks as f64);
     cost.start.seconds.push(reading.start_s / tasks as f64);
-    cost.waited += usize::from(reading.finished == tasks);
+    cost.waited += usize::from(all_there(cost, &reading));
     let ring = args.ring as usize;
     let rounds: Rounds = in_child(what.1, ring, args.laps.unwrap_or(0) as usize, on)?;
     let hops = ring * rounds.laps;
@@ -369,6 +373,12 @@ fn limits(context: &Context, cost: &Cost) -> Vec<(f64, &'static str)> {
     limits
 }
 
+/// Whether all tasks finished, and were there at the same time where the kernel counts them.
+fn all_there(cost: &Cost, reading: &Reading) -> bool {
+    let Cost { tasks, counted, .. } = *cost;
+    reading.finished == tasks && (!counted || reading.threads >= tasks as u64)
+}
+
 fn all_waited(m: &Measured) -> Verdict {
     let Cost { tasks, waited, start, .. } = &m.cost;
     let runs = start.seconds.len();
@@ -376,7 +386,8 @@ fn all_waited(m: &Measured) -> Verdict {
         "{} waited at the same time and finished, in {waited} of {runs} runs",
         plural(*tasks, "task")
     );
-    if *waited == runs { Verdict::Holds(said) } else { Verdict::Fails(said) }
+    let all = runs > 0 && *waited == runs;
+    if all { Verdict::Holds(said) } else { Verdict::Fails(said) }
 }
 
 /// What is measured of every kind of task, and how it is shown.
@@ -482,31 +493,57 @@ mod tests {
         assert!(rows.iter().all(|row| row.chars().count() <= 80), "{rows:?}");
     }
 
-    fn cost(bytes: f64, start: f64) -> Cost {
+    fn cost([bytes, kernel, start]: [f64; 3]) -> Cost {
         let times = |x| Times { seconds: vec![x] };
-        Cost { bytes: times(bytes), start: times(start), switch: times(1e-6), ..Cost::default() }
+        let (bytes, kernel, start) = (times(bytes), times(kernel), times(start));
+        Cost { bytes, kernel, start, ..Cost::default() }
     }
 
     #[test]
-    fn a_process_is_compared_with_a_thread() {
-        let thread = cost(1e4, 1e-5);
-        let verdict = |cost| {
-            let thread = thread.clone();
-            let measured = Measured { cost, thread, other_loops: Vec::new() };
-            more_than_a_thread(&measured).word()
-        };
-        assert_eq!(verdict(cost(1e5, 1e-3)), "holds");
-        assert_eq!(verdict(cost(1e3, 1e-3)), "does not hold");
-        assert_eq!(verdict(cost(1e5, 1e-6)), "not measurable here");
+    fn verdicts_follow_the_figures() {
+        let (yes, no, unknown) = ("holds", "does not hold", "not measurable here");
+        let (one, other) = ([1e5, 1e5, 1e-3], [1e4, 1e4, 1e-5]);
+        // Bytes, bytes in the kernel, seconds to start one: of a process, of a thread.
+        for (process, thread, word) in [
+            (one, other, yes),
+            ([1e3, 1e3, 1e-3], other, no),
+            (one, [1e6, 1e4, 1e-5], no),
+            (one, [1e4, 1e6, 1e-5], no),
+            ([1e4, 1e3, 1e-3], other, no),
+            ([1e5, 1e5, 1e-6], other, unknown),
+            (one, [1e4, 1e4, 1e-2], unknown),
+            ([0.0, 1e5, 1e-3], other, unknown),
+            (one, [0.0, 1e4, 1e-5], unknown),
+        ] {
+            let (cost, thread) = (cost(process), cost(thread));
+            let m = Measured { cost, thread, other_loops: Vec::new() };
+            assert_eq!(more_than_a_thread(&m).word(), word, "{m:?}");
+        }
     }
 
     #[test]
-    fn tasks_that_did_not_wait_turn_the_verdict() {
-        let verdict = |waited| {
-            let cost = Cost { tasks: 100, waited, ..cost(1e4, 1e-5) };
+    fn the_expectation_follows_who_was_there() {
+        let tasks = 3;
+        for (counted, finished, threads, there) in [
+            (true, 3, 3, true),
+            (true, 3, 2, false),
+            (true, 2, 3, false),
+            (false, 3, 0, true),
+            (false, 2, 0, false),
+        ] {
+            let cost = Cost { tasks, counted, ..Cost::default() };
+            let reading = Reading { threads, finished, ..Reading::default() };
+            assert_eq!(all_there(&cost, &reading), there, "{counted}, {reading:?}");
+        }
+        for (waited, start, word) in [
+            (2, vec![0.1, 0.1], "holds"),
+            (1, vec![0.1, 0.1], "does not hold"),
+            (0, vec![], "does not hold"),
+        ] {
+            let cost = Cost { tasks, waited, start: Times { seconds: start }, ..Cost::default() };
             let thread = Cost::default();
-            all_waited(&Measured { cost, thread, other_loops: Vec::new() }).word()
-        };
-        assert_eq!([verdict(1), verdict(0)], ["holds", "does not hold"]);
+            let m = Measured { cost, thread, other_loops: Vec::new() };
+            assert_eq!(all_waited(&m).word(), word, "{m:?}");
+        }
     }
 }

@@ -250,15 +250,15 @@ pub fn one_thread_many_connections(io: &io_bound::Measured, m: &Measured) -> Ver
 }
 
 fn one_thread_many_clients(m: &Measured) -> Verdict {
-    match many_at_once(m) {
-        Verdict::Holds(_) if m.server.several_threads => {
-            Verdict::Fails("several threads served the connections".into())
-        }
-        Verdict::Holds(_) => {
+    match (many_at_once(m), m.server.several_threads) {
+        (Verdict::Holds(_), false) => {
             let ServerStats { most_open, pages, .. } = m.server;
             Verdict::Holds(format!("one thread served {most_open} clients at once, {pages} pages"))
         }
-        other => other,
+        (Verdict::Holds(_), true) => {
+            Verdict::Fails("several threads served the connections".into())
+        }
+        (other, _) => other,
     }
 }
 
@@ -267,9 +267,13 @@ fn one_thread_many_clients(m: &Measured) -> Verdict {
 fn many_at_once(m: &Measured) -> Verdict {
     let ServerStats { most_open, pages, .. } = m.server;
     let could_be = m.connections.min(m.max_connections);
-    let said = format!("{most_open} of {} connections, {pages} pages", m.connections);
+    let said = format!(
+        "{most_open} of {} connections open at once, {pages} of {} pages sent",
+        m.connections, m.pages
+    );
     match most_open {
         _ if could_be < 2 => Verdict::NotMeasurable("one client alone (--connections)".into()),
+        _ if pages != m.pages as u64 => Verdict::Fails(said),
         n if n < 2 || n * 8 < could_be => Verdict::Fails(said),
         n if n * 2 < could_be => Verdict::NotMeasurable(format!("{said}: a busy machine")),
         _ => Verdict::Holds(said),
@@ -369,50 +373,51 @@ fn on_signal(signal: i32, until: Arc<UnixStream>) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn measured(most_open: usize, several_threads: bool, right: usize) -> Measured {
-        Measured {
-            pages: 6400,
-            connections: 64,
-            max_connections: 1000,
-            server: ServerStats { most_open, several_threads, ..ServerStats::default() },
-            loaded: LoadReport { right, ..LoadReport::default() },
+    #[test]
+    fn verdicts_follow_the_figures() {
+        let (yes, no, unknown) = ("holds", "does not hold", "not measurable here");
+        // Connections, open at once, pages sent, several threads: many at once, on one thread.
+        for (connections, most_open, pages, several_threads, many, one_thread) in [
+            (64, 64, 6400, false, yes, yes),
+            (64, 64, 6400, true, yes, no),
+            (64, 64, 6399, false, no, no),
+            (64, 20, 6400, false, unknown, unknown),
+            (64, 2, 6400, false, no, no),
+            (64, 1, 6400, false, no, no),
+            (2000, 1000, 6400, false, yes, yes),
+            (64, 0, 6400, false, no, no),
+            (1, 1, 6400, false, unknown, unknown),
+        ] {
+            let server =
+                ServerStats { most_open, pages, several_threads, ..ServerStats::default() };
+            let loaded = LoadReport::default();
+            let m = Measured { pages: 6400, connections, max_connections: 1000, server, loaded };
+            let words = (many_at_once(&m).word(), one_thread_many_clients(&m).word());
+            assert_eq!(words, (many, one_thread), "{connections} {:?}", m.server);
         }
     }
 
     #[test]
-    fn events_are_judged_by_the_servers_own_counts() {
-        let verdict = |most_open, several| {
-            one_thread_many_clients(&measured(most_open, several, 6400)).word()
+    fn one_thread_has_to_fetch_and_to_serve() {
+        let server = |several_threads| Measured {
+            pages: 4,
+            connections: 2,
+            max_connections: 1000,
+            server: ServerStats {
+                most_open: 2,
+                pages: 4,
+                several_threads,
+                ..ServerStats::default()
+            },
+            loaded: LoadReport::default(),
         };
-        assert_eq!(verdict(64, false), "holds");
-        assert_eq!(verdict(64, true), "does not hold");
-        assert_eq!(verdict(1, false), "does not hold");
-        let alone = Measured { connections: 1, ..measured(1, false, 6400) };
-        assert_eq!(one_thread_many_clients(&alone).word(), "not measurable here");
-        assert_eq!(many_at_once(&measured(64, true, 6400)).word(), "holds");
-        assert_eq!(many_at_once(&measured(1, true, 6400)).word(), "does not hold");
-        assert_eq!(many_at_once(&measured(2, true, 6400)).word(), "does not hold");
-        assert_eq!(many_at_once(&measured(20, true, 6400)).word(), "not measurable here");
-        let few_at_most = Measured { max_connections: 20, ..measured(20, true, 6400) };
-        assert_eq!(many_at_once(&few_at_most).word(), "holds");
-        assert_eq!(many_at_once(&alone).word(), "not measurable here");
-    }
-
-    #[test]
-    fn events_are_judged_for_the_client_and_for_the_server() {
-        let io = |most_open| io_bound::Measured {
-            pages: 20,
-            at_once: 20,
-            cores: 2,
-            walls: Times::default(),
-            most_open: Some(most_open),
-            threads: 1,
-            in_turn: None,
+        let verdict = |threads, several| {
+            let client = io_bound::tests::measured(Some(20), 20, threads);
+            one_thread_many_connections(&client, &server(several)).word()
         };
-        let verdict = |io: &io_bound::Measured, m| one_thread_many_connections(io, &m).word();
-        assert_eq!(verdict(&io(20), measured(64, false, 6400)), "holds");
-        assert_eq!(verdict(&io(1), measured(64, false, 6400)), "does not hold");
-        assert_eq!(verdict(&io(20), measured(64, true, 6400)), "does not hold");
+        assert_eq!(verdict(1, false), "holds");
+        assert_eq!(verdict(2, false), "does not hold");
+        assert_eq!(verdict(1, true), "does not hold");
     }
 
     #[test]

@@ -258,6 +258,11 @@ mod tests {
         let wrong = measured(&[&[5, -6]], false, Some(true));
         assert_eq!(careful_loses_nothing(&wrong).word(), "does not hold");
         assert_eq!(updates_get_lost(&wrong).word(), "does not hold");
+        assert_eq!(careful_loses_nothing(&wrong).word(), "does not hold");
+        assert_eq!(careful_loses_nothing(&lost).word(), "holds");
+        let many = Measured { transfers: ENOUGH, ..nothing };
+        assert_eq!(updates_get_lost(&many).word(), "does not hold");
+        assert_eq!(only_what_is_shared_gets_lost(&many).word(), "does not hold");
     }
 
     fn plain(name: &str, errors: &[i64]) -> String {

@@ -23,6 +23,8 @@ pub(crate) struct Reading {
     pub(crate) bytes: u64,
     /// Bytes that the kernel itself keeps for them: stacks of threads, tables of pages.
     pub(crate) kernel: u64,
+    /// Threads more than before while the tasks waited, in this process and in its children.
+    pub(crate) threads: u64,
     pub(crate) finished: usize,
     pub(crate) refused: Option<String>,
 }
@@ -47,6 +49,7 @@ impl Meter {
         let memory = Memory::now();
         self.reading.bytes = memory.more_than(before);
         self.reading.kernel = memory.kernel.saturating_sub(before.kernel);
+        self.reading.threads = memory.threads.saturating_sub(before.threads);
     }
 
     /// So many tasks have come through the gate, and have ended.
@@ -55,7 +58,7 @@ impl Meter {
     }
 }
 
-/// Memory in bytes, by the kernel's figures.
+/// Memory in bytes, and threads, by the kernel's figures.
 #[derive(Clone, Copy)]
 struct Memory {
     /// Pages of this process that are in memory.
@@ -64,6 +67,8 @@ struct Memory {
     children: u64,
     /// What the kernel keeps for this process and its children.
     kernel: u64,
+    /// Of this process and its children.
+    threads: u64,
 }
 
 impl Memory {
@@ -72,10 +77,12 @@ impl Memory {
             let rollup = format!("/proc/{pid}/smaps_rollup");
             field(&rollup, "Private_Clean:") + field(&rollup, "Private_Dirty:")
         };
+        let (kernel, threads) = kernel();
         Memory {
             resident: field("/proc/self/smaps_rollup", "Rss:"),
             children: children().into_iter().map(private).sum(),
-            kernel: kernel(),
+            kernel,
+            threads,
         }
     }
 
@@ -85,15 +92,22 @@ impl Memory {
     }
 }
 
-/// Page tables, and a stack in the kernel for each thread, of this process and its children.
-fn kernel() -> u64 {
+/// Page tables, and a stack in the kernel for each thread, of this process and its children; and
+/// how many threads that are.
+fn kernel() -> (u64, u64) {
     let mut processes = vec!["self".to_string()];
     processes.extend(children().iter().map(u32::to_string));
-    let tables = processes.iter().map(|pid| field(&format!("/proc/{pid}/status"), "VmPTE:"));
-    let threads = processes.iter().map(|pid| {
-        std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count) as u64
-    });
-    tables.sum::<u64>() + threads.sum::<u64>() * kernel_stack()
+    let (mut tables, mut threads) = (0, 0);
+    for pid in processes {
+        let table = field(&format!("/proc/{pid}/status"), "VmPTE:");
+        // A process that has ended, but was not joined yet, has no memory.
+        if table > 0 {
+            tables += table;
+            let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+            threads += tasks.map_or(0, Iterator::count) as u64;
+        }
+    }
+    (tables + threads * kernel_stack(), threads)
 }
 
 /// Bytes of a thread's stack in the kernel: those of all threads, by their number, since the

@@ -78,7 +78,8 @@ fn row(way: &str, caller: &str, waiter: &str) -> String {
 pub fn all_passes_through(section: &Section) -> Verdict {
     let [ways, same, levels] = ["ways", "same", "levels"].map(|name| &section.measured[name]);
     let seen = format!("{same} of {ways} conversations go the same through {levels} levels");
-    if ways == same { Verdict::Holds(seen) } else { Verdict::Fails(seen) }
+    let delegated = *ways != 0 && *levels != 0;
+    if ways == same && delegated { Verdict::Holds(seen) } else { Verdict::Fails(seen) }
 }
 
 /// What the caller gets and what the waiter notices.
@@ -171,15 +172,17 @@ mod tests {
 
     #[test]
     fn the_verdict_follows_the_conversations() {
-        let judge = |same: usize| {
+        let judge = |ways: usize, same: usize, levels: usize| {
             let mut section = Section::default();
-            for (name, figure) in [("ways", 6), ("same", same), ("levels", 3)] {
+            for (name, figure) in [("ways", ways), ("same", same), ("levels", levels)] {
                 section.measure(name, json!(figure));
             }
             all_passes_through(&section)
         };
-        assert!(matches!(judge(6), Verdict::Holds(_)));
-        let Verdict::Fails(seen) = judge(5) else { panic!("one conversation differs") };
+        assert!(matches!(judge(6, 6, 3), Verdict::Holds(_)));
+        let Verdict::Fails(seen) = judge(6, 5, 3) else { panic!("one conversation differs") };
         assert_eq!(seen, "5 of 6 conversations go the same through 3 levels");
+        assert!(matches!(judge(0, 0, 3), Verdict::Fails(_)));
+        assert!(matches!(judge(6, 6, 0), Verdict::Fails(_)));
     }
 }
