@@ -42,7 +42,7 @@ pub const ALL: [Text; 44] = [
     text("K6", "24-26", "CPU-bound greenlets are no faster"),
     text("K7", "27", "the first result comes long before the last"),
     text("K8", "27", "the caller decides what runs next"),
-    text("A1", "28", "one blocking call stalls everybody"),
+    text("A1", "28", "one blocking call stalls all others"),
     text("A2", "28", "one thread serves many connections by events"),
     text("A3", "29", "callbacks, coroutines, both: the same task"),
     text("G1", "30", "implicit: it reads as blocking code"),

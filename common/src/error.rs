@@ -6,7 +6,8 @@ use std::{fmt, io};
 pub enum Error {
     /// What was asked for cannot be done: exit 2.
     Usage(String),
-    /// A partner failed, an address given could not be fetched, a file not written: exit 1.
+    /// A partner failed, a given address could not be fetched, or a file could not be written: exit
+    /// 1.
     Failed(String),
 }
 

@@ -1,7 +1,7 @@
-//! What the checks of all exercises say, and how they end when the code they try does not.
+//! What the checks of all exercises print, and how they end if the code they check does not end.
 //!
-//! An exercise is a small broken file in `PROGRAM/src/exercises/`; its test is red, with one
-//! sentence that says what should be, until the file is mended.
+//! An exercise is a small broken file in `PROGRAM/src/exercises/`. Until the file is fixed, its
+//! test fails with one sentence that says what should be true.
 
 use std::any::Any;
 use std::fmt::{Debug, Formatter, Result as Formatted};
@@ -10,7 +10,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-/// For how long the code of an exercise may go on: all of them have milliseconds of work.
+/// How long the code of an exercise may run: all of them have milliseconds of work.
 pub const LIMIT: Duration = Duration::from_secs(2);
 
 /// What should be, and what was found. A test that returns it as its error prints it, and
@@ -35,14 +35,14 @@ impl From<String> for Sentence {
     }
 }
 
-/// An error with this sentence, unless it holds.
+/// An error with this sentence, unless `holds`.
 pub fn should(holds: bool, sentence: impl Into<Sentence>) -> Result<(), Sentence> {
     if holds { Ok(()) } else { Err(sentence.into()) }
 }
 
-/// Runs `f` in a thread, for at most `limit`; an error with the sentence `what` if it has not
-/// returned by then, and with its own words if it panics. A thread that does not end is left
-/// behind; it ends with the test program. What is not `Send` is built inside `f`.
+/// Runs `f` in a thread, for at most `limit`. Returns an error with the sentence `what` if it has
+/// not returned by then, or with the message of its panic. A thread that does not end is left
+/// behind; it ends with the test program. A value that is not `Send` is built inside `f`.
 pub fn within<T: Send + 'static>(
     limit: Duration,
     what: &str,
@@ -51,7 +51,7 @@ pub fn within<T: Send + 'static>(
     let (sender, receiver) = sync_channel(1);
     thread::spawn(move || {
         let returned = catch_unwind(AssertUnwindSafe(f));
-        let _ = sender.send(returned); // nobody listens any more when the limit is over
+        let _ = sender.send(returned); // an error: the limit is over
     });
     match receiver.recv_timeout(limit) {
         Ok(Ok(value)) => Ok(value),
@@ -61,7 +61,7 @@ pub fn within<T: Send + 'static>(
     }
 }
 
-/// The words of a panic.
+/// The message of a panic.
 fn words(panic: &(dyn Any + Send)) -> &str {
     let string = panic.downcast_ref::<String>().map(String::as_str);
     string.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without words")
@@ -84,12 +84,12 @@ mod tests {
     }
 
     #[test]
-    fn what_returns_is_passed_on() {
+    fn a_returned_value_is_passed_on() {
         assert!(matches!(within(Duration::MAX, "it should return", || 7), Ok(7)));
     }
 
     #[test]
-    fn what_hangs_ends_with_the_sentence() {
+    fn a_function_that_hangs_ends_with_the_sentence() {
         let (_kept, never) = channel::<()>();
         let result = within(Duration::ZERO, "it should return", move || never.recv());
         assert_eq!(said(result), "it should return");

@@ -1,15 +1,14 @@
 //! What all styles share: `common` computes, parses, formats and records; the style waits.
 //!
 //! Nothing in here spawns, joins, sleeps, locks, sends on a channel, reads or writes a socket,
-//! times out, cancels or accepts *for a style*. If two styles shared waiting code, the very
-//! thing this project shows would be hidden. A [`partner`] does wait, but in a
-//! process of its own.
+//! times out, cancels or accepts *for a style*. If two styles shared waiting code, exactly what
+//! this project shows would be hidden. A [`partner`] does wait, but in a process of its own.
 //!
-//! Each of these uses only what stands before it:
+//! Each module uses only the modules above it:
 //!
 //! | module | what lives there |
 //! |---|---|
-//! | [`error`], [`limits`], [`units`], [`machine`], [`span`] | why a program ends, sizes, times as people write them, what the machine gives, who did what when |
+//! | [`error`], [`limits`], [`units`], [`machine`], [`span`] | why a program ends, sizes, times as people write them, what the machine has, what each task did when |
 //! | [`claims`] | what the talk claims |
 //! | [`http`] | one GET, and one server connection, without IO |
 //! | [`workload`] | what a style imports, one file for each workload |

@@ -1,4 +1,4 @@
-//! How much, how many and how long: what clients and servers of all styles keep to.
+//! Sizes, counts and times: the limits of the clients and servers of all styles.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ pub const BUFFER: usize = 4096;
 /// How many connections may wait to be accepted, at the site and at every style's server.
 pub const BACKLOG: i32 = 4096;
 
-/// How many connections a style's server holds at once. The next one waits until it is accepted,
-/// where that costs a thread or a process, and is told so (503) where it costs next to nothing.
+/// How many connections a style's server holds at once. Where a connection costs a thread or a
+/// process, the next one waits until it is accepted. Where it costs little, it is answered 503.
 pub mod max_connections {
     /// One thread each.
     pub const THREADS: usize = 1_000;
@@ -24,7 +24,7 @@ pub mod max_connections {
 pub struct Limits {
     /// How many connections are open at once.
     pub max_connections: usize,
-    /// How long a connection is kept on which nothing is asked.
+    /// How long a connection is kept without a request.
     pub idle: Duration,
     /// How long a request may take from its first byte to its last.
     pub request: Duration,
@@ -36,7 +36,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What every style allows, and so many connections.
+    /// The limits of every style, with so many connections.
     pub const fn new(max_connections: usize) -> Limits {
         Limits {
             max_connections,

@@ -1,4 +1,4 @@
-//! What this machine gives: cores, descriptors, CPU time; and the build it runs.
+//! What this machine has: cores, descriptors, CPU time; and the profile of this build.
 
 use std::fs;
 
@@ -29,16 +29,16 @@ impl Machine {
         Machine { cores, all_cores: cores, descriptors: if raised { hard } else { soft } }
     }
 
-    /// How many descriptors are left for connections, beside those that everything else needs.
+    /// How many descriptors are left for connections, besides those that the program itself needs.
     pub fn free_descriptors(&self) -> usize {
         self.descriptors.saturating_sub(32) as usize
     }
 
-    /// Keeps this program, and what it starts from now on, to the first `n` of its cores.
+    /// Limits this program, and everything it starts from now on, to the first `n` of its cores.
     ///
     /// # Errors
     ///
-    /// The kernel refuses.
+    /// The kernel refuses it.
     pub fn use_cores(&mut self, n: usize) -> Result<(), Error> {
         let failed = |error| Error::Failed(format!("cannot choose cores: {error}"));
         let allowed = sched_getaffinity(Pid::from_raw(0)).map_err(failed)?;
@@ -62,27 +62,27 @@ pub fn profile() -> &'static str {
     if cfg!(debug_assertions) { "debug" } else { "release" }
 }
 
-/// How often the kernel took a core away from this process, its threads or its reaped children,
-/// without a wait (`man 2 getrusage`, `ru_nivcsw`).
+/// How often the kernel took a core away from this process, its threads or its reaped children
+/// while they could run (`man 2 getrusage`, `ru_nivcsw`).
 pub fn preemptions() -> u64 {
     let both = [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN];
     let usages = both.into_iter().filter_map(|who| getrusage(who).ok());
     usages.map(|u| u.involuntary_context_switches() as u64).sum()
 }
 
-/// What a piece of work has used, by the kernel's figures.
+/// What a piece of work used, as the kernel counts it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Usage {
-    /// Seconds of CPU, of all threads and of all children that have ended meanwhile.
+    /// Seconds of CPU, of all threads and of all children that have ended in the meantime.
     pub cpu_s: f64,
-    /// The most memory that was resident at once, in KiB; `None` where children did some of the
-    /// work, whose memory is not counted here.
+    /// The most memory that was resident at once, in KiB. `None` if children did some of the work:
+    /// their memory is not counted here.
     pub peak_kib: Option<u64>,
 }
 
-/// Does `work` and says what it used.
+/// Does `work` and returns what it used.
 pub fn usage<R>(work: impl FnOnce() -> R) -> (R, Usage) {
-    // From here on the kernel keeps a new peak (`man 5 proc_pid_clear_refs`).
+    // From here on the kernel records a new peak (`man 5 proc_pid_clear_refs`).
     let reset = fs::write("/proc/self/clear_refs", "5").is_ok();
     let (cpu, children) = (cpu_seconds(), cpu_of(UsageWho::RUSAGE_CHILDREN));
     let result = work();
@@ -91,7 +91,7 @@ pub fn usage<R>(work: impl FnOnce() -> R) -> (R, Usage) {
     (result, Usage { cpu_s: cpu_seconds() - cpu, peak_kib: peak })
 }
 
-/// A line of a file of the kernel's, such as `Rss:    1234 kB`, in bytes.
+/// A line of one of the kernel's files, such as `Rss:    1234 kB`, in bytes.
 pub fn field(file: &str, name: &str) -> u64 {
     let text = fs::read_to_string(file).unwrap_or_default();
     let mut lines = text.lines().filter_map(|line| line.strip_prefix(name));
@@ -99,7 +99,7 @@ pub fn field(file: &str, name: &str) -> u64 {
     number.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
-/// The number in a file of the kernel's that holds nothing else.
+/// The number in one of the kernel's files that contains nothing else.
 pub fn setting(file: &str) -> Option<u64> {
     fs::read_to_string(file).ok()?.split_whitespace().next()?.parse().ok()
 }
@@ -124,7 +124,7 @@ fn cpu_of(who: UsageWho) -> f64 {
     times.map_or(0.0, |times| times.into_iter().map(seconds).sum())
 }
 
-/// The children of this process, by the kernel's count, zombies included.
+/// The children of this process, as the kernel counts them, zombies included.
 pub fn children() -> Vec<u32> {
     let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());

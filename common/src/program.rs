@@ -22,8 +22,8 @@ use crate::report::verdict::{Judged, Verdict};
 use crate::span::Span;
 use crate::style::Style;
 
-/// Runs the program: `styles` is one, or one for each event loop; its own asides, and the claims
-/// of the talk that it judges beside those of every style.
+/// Runs the program: `styles` is one, or one for each event loop. `asides` are its own. It judges
+/// `claims` besides those of every style.
 pub fn main(styles: &[Style], asides: &'static [Aside], claims: &'static [Claim]) -> ExitCode {
     let machine = Machine::look();
     let run = || {
@@ -36,7 +36,7 @@ pub fn main(styles: &[Style], asides: &'static [Aside], claims: &'static [Claim]
 
 struct Program<'a> {
     styles: &'a [Style],
-    /// The one that was chosen.
+    /// The selected style.
     style: &'a Style,
     asides: &'static [Aside],
     claims: &'static [Claim],
@@ -75,7 +75,7 @@ impl Program<'_> {
         let wide = |column: fn(&(&str, &str, &str)) -> usize| rows.iter().map(column).max();
         let (name, about) = (wide(|row| row.0.len()), wide(|row| row.1.len()));
         let slides = wide(|row| row.2.len()).unwrap_or(0);
-        // Where a line would be longer than 80 columns, its slides move to the right.
+        // If a line would be longer than 80 columns, its slides move to the right.
         let name = name.unwrap_or(0);
         let about = about.unwrap_or(0).min(80_usize.saturating_sub(name + slides + 4));
         let mut out = io::stdout().lock();
@@ -159,7 +159,7 @@ impl Program<'_> {
         if wrong.is_empty() { printed } else { Err(Error::Failed(wrong.join("\n"))) }
     }
 
-    /// All claims, or only those that what was run decides.
+    /// All claims, or only those that this run decides.
     fn judge(&self, measured: &Measurements, all: bool) -> Vec<Judged> {
         let judge = |Claim(number, judge): &Claim| {
             let verdict = match judge(measured) {
@@ -176,7 +176,7 @@ impl Program<'_> {
     }
 }
 
-/// Opens a file to be written, before anything is run.
+/// Opens a file for writing, before anything is run.
 fn open(path: &Path) -> Result<(File, &Path), Error> {
     let file = File::create(path).map_err(|error| cannot_write(path, &error))?;
     Ok((file, path))
@@ -197,7 +197,7 @@ fn quietly(printed: io::Result<()>) -> Result<ExitCode, Error> {
 }
 
 fn complain(error: &Error) -> ExitCode {
-    // Where stderr is closed, the message cannot be shown.
+    // If stderr is closed, the message cannot be shown.
     let _ = writeln!(anstream::stderr(), "error: {error}");
     error.exit_code()
 }

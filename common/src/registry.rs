@@ -275,7 +275,7 @@ fn keep<M>(place: &mut Option<M>, ran: Result<(Section, M), Error>) -> Result<Se
     Ok(section)
 }
 
-/// A claim of the talk, by its number, and its judge: `None` where what decides it was not run.
+/// A claim of the talk, by its number, and its judge: `None` if what decides it was not run.
 pub struct Claim(pub &'static str, pub fn(&Measurements) -> Option<Verdict>);
 
 /// What every style decides.
@@ -300,7 +300,7 @@ pub struct Aside {
     pub slides: &'static str,
     pub about: &'static str,
     pub run: fn(&Flags) -> Section,
-    /// Whether it takes a port to listen on, for people to talk to.
+    /// Whether it takes a port to listen on, so that people can connect.
     pub listens: bool,
 }
 
@@ -314,7 +314,7 @@ impl Aside {
         Aside { name, slides, about, run, listens: false }
     }
 
-    /// The same, with a port for people.
+    /// The same, with a port that people can connect to.
     #[must_use]
     pub const fn with_port(self) -> Aside {
         Aside { listens: true, ..self }

@@ -15,12 +15,12 @@ pub enum Kind {
     Waiting,
     /// It ran.
     Running,
-    /// It could have run, but the operating system had taken the core away.
+    /// It could have run, but the operating system ran something else on the core.
     Preempted,
 }
 
-/// A piece of one task's time, in microseconds of the system's monotonic clock, which is one
-/// and the same for all processes.
+/// A part of one task's time, in microseconds of the system's monotonic clock, which is the same
+/// for all processes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
     pub task: usize,
@@ -31,8 +31,8 @@ pub struct Span {
     pub pid: i32,
     /// The kernel's number of the thread it ended in.
     pub thread: i32,
-    /// The source file, from the workspace's folder, and the line after which a waiting task
-    /// waits. Owned once it comes from another process.
+    /// The source file, relative to the workspace, and the line after which a waiting task waits.
+    /// Owned if it comes from another process.
     pub file: Option<Cow<'static, str>>,
     pub line: Option<u32>,
 }
@@ -58,7 +58,7 @@ impl Span {
         Span { file: Some(place.file().into()), line: Some(place.line()), ..self }
     }
 
-    /// Whether this is the same work on the same thread going on, without a gap to speak of.
+    /// Whether this is the same work on the same thread, with almost no gap.
     pub fn continues(&self, last: &Span) -> bool {
         let same = (self.task, self.kind, self.pid, self.thread);
         same == (last.task, last.kind, last.pid, last.thread) && self.from_us - last.to_us < 50
@@ -88,8 +88,8 @@ pub fn threads(spans: &[Span]) -> usize {
     seen.len()
 }
 
-/// How many tasks ran between the first and the last moment of another one: all of them where
-/// they take turns or run at once, none where each runs to its end before the next begins.
+/// How many tasks ran between the beginning and the end of another task: all of them if they take
+/// turns or run at once, none if each runs to its end before the next begins.
 pub fn interleaved(spans: &[Span]) -> usize {
     let mut times: HashMap<usize, (u64, u64)> = HashMap::new();
     for span in spans.iter().filter(|span| span.kind != Kind::Waiting) {
@@ -102,7 +102,7 @@ pub fn interleaved(spans: &[Span]) -> usize {
     times.iter().filter(|&(task, &(from, to))| beside(task, from, to)).count()
 }
 
-/// How often another task ran than the one before, in the order of time.
+/// How often a task ran after a different task, in the order of time.
 pub fn turns(spans: &[Span]) -> usize {
     let mut ran: Vec<_> = spans.iter().filter(|span| span.kind == Kind::Running).collect();
     ran.sort_by_key(|span| span.from_us);

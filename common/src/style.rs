@@ -1,5 +1,4 @@
-//! A style, as its program hands it in: what it is called, how it waits, its function for every
-//! workload.
+//! A style, as its program defines it: its name, how it waits, its version of every workload.
 
 use std::io;
 use std::net::TcpListener;
@@ -24,14 +23,14 @@ pub type Fetch = fn(Vec<Job>) -> Vec<Outcome>;
 /// Counts primes.
 pub type CountPrimes = fn(Vec<Count>) -> Vec<Counted>;
 
-/// What a task is made of.
+/// What a task consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
     /// A thread of the kernel's, with a stack.
     Thread,
     /// A process.
     Process,
-    /// A stack of its own, and no more.
+    /// A stack of its own, and nothing else.
     Stack,
     /// A value in memory.
     Value,
@@ -44,12 +43,12 @@ pub struct Style {
     pub name: &'static str,
     /// The program that it belongs to.
     pub program: &'static str,
-    /// Where one program comes on several event loops, this one's name.
+    /// The name of the event loop, if the program has several.
     pub event_loop: Option<&'static str>,
     pub slides: &'static str,
-    /// Who schedules, and how a task waits.
+    /// What schedules, and how a task waits.
     pub waits: &'static str,
-    /// What a task is made of, and so what limits their number.
+    /// What a task consists of, and so what limits their number.
     pub task: Task,
     /// How many tasks this program starts at once, at most.
     pub at_most: usize,
@@ -64,11 +63,11 @@ pub struct Style {
     pub early_results: fn(Vec<Job>, &mut Arrivals),
     pub deadline: fn(Vec<Job>, Duration) -> Vec<Outcome>,
     pub pause: fn(Counter) -> Paused,
-    /// How many tasks `resources` starts, unless it is told.
+    /// How many tasks `resources` starts by default.
     pub idle_tasks: u64,
     pub resources_idle: fn(usize, &mut Meter),
     pub resources_ring: fn(usize, usize) -> usize,
-    /// Serves until the second argument is at its end.
+    /// Serves until the second argument reaches its end.
     pub server: fn(TcpListener, UnixStream, Limits) -> io::Result<ServerStats>,
     /// How many connections the server holds at once.
     pub max_connections: usize,
@@ -90,16 +89,16 @@ impl Style {
         self.event_loop.unwrap_or(self.name)
     }
 
-    /// How many tasks that wait for a socket each so many descriptors are enough for.
+    /// How many tasks this many descriptors are enough for, if each waits for a socket.
     pub fn tasks_for(&self, descriptors: usize) -> usize {
         match self.task {
-            // Its result comes through a pipe, and its end is told by a pidfd.
+            // It needs a pipe for its result and a pidfd for its end.
             Task::Process => descriptors / 2,
             _ => descriptors,
         }
     }
 
-    /// The second function that `find` takes, if it has this name.
+    /// The second function of this name, of those that `find` finds.
     ///
     /// # Errors
     ///
@@ -120,7 +119,7 @@ impl Style {
 
     /// # Errors
     ///
-    /// So many tasks at once are more than this style can hold.
+    /// This style cannot hold so many tasks at once.
     pub fn holds(&self, tasks: u64, things: &str) -> Result<(), Error> {
         let Style { program, at_most, .. } = self;
         if tasks as usize <= *at_most {

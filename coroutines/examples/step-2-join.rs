@@ -1,4 +1,4 @@
-//! Step 2: requests. What a task yields says what it wants; what it is sent is the answer.
+//! Step 2: requests. A task yields what it wants, and is sent the answer.
 //! So tasks can start others and wait for their ends: system calls, one switch each.
 //! Run it: cargo run -p coroutines --example step-2-join
 

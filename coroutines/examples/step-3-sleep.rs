@@ -1,5 +1,5 @@
 //! Step 3: timers. A task that sleeps leaves the queue until its time has come.
-//! When no task is ready, the thread itself sleeps until the first of them: the waits overlap.
+//! When the queue is empty, the thread itself sleeps until the first of them: the waits overlap.
 //! Run it: cargo run -p coroutines --example step-3-sleep
 
 use std::cell::RefCell;
@@ -25,7 +25,7 @@ fn schedule(mut line: VecDeque<Task>) {
             match task.resume(()) {
                 CoroutineResult::Yield(Request::Turn) => line.push_back(task),
                 CoroutineResult::Yield(Request::Sleep(time)) => {
-                    slept += 1; // who began to sleep first wakes first
+                    slept += 1; // the first to fall asleep wakes first
                     timers.insert((Instant::now() + time, slept), task);
                 }
                 CoroutineResult::Return(()) => {}

@@ -1,5 +1,5 @@
-//! Step 4: sockets. Who wants to read leaves the line until the kernel says that there is data.
-//! One `poll` for all: it sleeps until the first of them has some. (A server would add writing.)
+//! Step 4: sockets. A task that reads leaves the queue until the kernel says that there is data.
+//! One `poll` for all: it sleeps until the first socket has some. (A server would add writing.)
 //! Run it: cargo run -p coroutines --example step-4-poll
 
 use std::cell::RefCell;
@@ -46,7 +46,7 @@ fn schedule(mut line: VecDeque<Task>) -> io::Result<()> {
     }
 }
 
-/// Reads as if it blocked, but it is the task that waits.
+/// Looks like a blocking read, but only the task waits.
 fn read(yielder: &Yielder<(), Request>, socket: &Rc<UnixStream>) -> io::Result<String> {
     yielder.suspend(Request::Readable(socket.clone()));
     let mut buf = [0; 64];
@@ -72,7 +72,7 @@ pub fn show() -> io::Result<String> {
         loop {
             let question = read(yielder, &theirs)?;
             if question.is_empty() {
-                return Ok(()); // the client is done
+                return Ok(()); // the client has finished
             }
             answered.borrow_mut().push(question.clone());
             (&*theirs).write_all(question.replace("ping", "pong").as_bytes())?;

@@ -1,5 +1,5 @@
-//! Step 5: one request for all waiting. It names sources and a deadline, and the first one wins.
-//! To sleep is to wait for no source at all. (The last step is src/coroutine/scheduler.rs.)
+//! Step 5: one request for every wait. It names sources and a deadline, and the first one wins.
+//! To sleep is to wait for no source. (The last step is src/coroutine/scheduler.rs.)
 //! Run it: cargo run -p coroutines --example step-5-deadline
 
 use std::cell::RefCell;
@@ -82,7 +82,7 @@ pub fn show() -> io::Result<String> {
     let talker = Task::new(move |yielder, _| {
         sleep(yielder, Duration::from_millis(5));
         (&theirs).write_all(b"hello")?;
-        sleep(yielder, Duration::from_millis(50)); // and then nothing for too long
+        sleep(yielder, Duration::from_millis(50)); // and then sends nothing until after the deadline
         Ok(())
     });
     schedule(vec![listener, talker])?;

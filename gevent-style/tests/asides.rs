@@ -1,4 +1,4 @@
-//! The asides as programs: those that need processes of their own, which a unit test has not.
+//! The asides as programs: those that need processes of their own, which a unit test does not have.
 
 use std::process::Command;
 

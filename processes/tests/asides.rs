@@ -1,8 +1,8 @@
-//! What only the processes have, run as a visitor does.
+//! The asides of the processes, run as a user runs them.
 
 use std::process::Command;
 
-/// Runs the program, which must have nothing to complain about, and returns its answer.
+/// Runs the program, which must not print an error, and returns its answer.
 fn answer(arguments: &[&str]) -> String {
     let program = env!("CARGO_BIN_EXE_processes");
     let output = Command::new(program).args(arguments).output().expect("the program is built");

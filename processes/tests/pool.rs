@@ -1,4 +1,4 @@
-//! The pool among workers that die.
+//! A pool whose workers die.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -134,7 +134,7 @@ fn a_panic_fails_its_job_and_spares_its_worker() {
     assert_eq!(pool.deaths(), 0);
 }
 
-/// A panic that the hook does not print among the tests' own words.
+/// A panic that the hook does not print into the output of the tests.
 fn assert_without_a_word(condition: bool) {
     if !condition {
         std::panic::resume_unwind(Box::new("not this one"));
@@ -150,7 +150,7 @@ fn close_lets_finish_and_leaves_nobody() {
 
 fn close_does_not_wait_for_a_stranger() {
     let pool = Pool::new(2, RETRY, |n: u64| n).unwrap();
-    // It has copies of the ends through which the workers are told what to do.
+    // It has copies of the ends through which the workers get their jobs.
     let stranger = process::spawn(pause);
     pool.close();
     assert!(!stranger.is_finished());
@@ -181,12 +181,12 @@ fn a_dropped_iterator_calls_off_its_jobs() {
     let mut results = pool.imap_unordered(0..8);
     assert_eq!(results.next_within(Duration::ZERO).map(drop), Err(TimedOut));
     drop(results);
-    // Neither the workers nor the results of then are in the way now.
+    // Neither those workers nor their results are in the way now.
     let results: Vec<u64> = pool.map(2..8).into_iter().map(Result::unwrap).collect();
     assert_eq!(results, [2, 3, 4, 5, 6, 7]);
 }
 
-/// Work that ends with its worker, for one job, as long as `deaths` lasts.
+/// Work that kills its worker, for one job, as long as `deaths` is not 0.
 fn deadly(deaths: &Shared<AtomicU64>) -> impl Fn(u64) -> u64 {
     move |n| {
         if n == 3 && deaths[0].load(SeqCst) > 0 {
@@ -241,7 +241,7 @@ fn a_torn_result_is_no_result() {
     let mut pool = Pool::new(1, RETRY, work).unwrap();
     let mut results = pool.imap_unordered([()]);
     assert_eq!(results.next_within(Duration::ZERO).map(drop), Err(TimedOut));
-    // The pipe is full of the first part of the result; nobody has read any of it.
+    // The pipe is full of the first part of the result, and none of it has been read.
     let pid = results.pids()[0];
     let writes = format!("{} ", libc::SYS_write);
     while !fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap().starts_with(&writes) {
@@ -261,7 +261,7 @@ fn a_whole_result_of_a_dead_worker_counts() {
     let mut results = pool.imap_unordered([()]);
     assert_eq!(results.next_within(Duration::ZERO).map(drop), Err(TimedOut));
     let pid = results.pids()[0];
-    // It waits for its next job, so it has sent this one's result.
+    // It waits for its next job, so it has sent the result of this one.
     let reads = format!("{} ", libc::SYS_read);
     while runs[0].load(SeqCst) == 0
         || !fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap().starts_with(&reads)
@@ -303,17 +303,17 @@ fn hang_never_answers() {
     let mut seen: Vec<usize> = results.by_ref().take(7).map(|(job, _)| job).collect();
     seen.sort_unstable();
     assert_eq!(seen, [0, 1, 2, 4, 5, 6, 7]);
-    // The seven may be there before the pool has seen who died of the eighth.
+    // All seven may be there before the pool has noticed the death of the worker.
     while results.under_way() > 0 {
         assert_eq!(results.next_within(Duration::from_millis(1)).map(drop), Err(TimedOut));
     }
-    // Nobody has the job any more, so no time will bring it.
+    // No worker has the job any more, so its result will never come.
     assert_eq!(results.next_within(Duration::from_millis(20)).map(drop), Err(TimedOut));
 }
 
 fn nothing_is_lost_or_doubled_over_a_thousand_kills() {
     const JOBS: usize = 200;
-    // Results up to several times of what a pipe holds, so that many are torn.
+    // Results up to several times as long as a pipe can hold, so that many are torn.
     let size = |n: usize| n * 7_919 % 250_000;
     let mut pool = Pool::new(4, FOREVER, |n: usize| "x".repeat(size(n))).unwrap();
     let mut random: u64 = 0x2545_F491_4F6C_DD1D;
@@ -348,7 +348,7 @@ fn nothing_is_lost_or_doubled_over_a_thousand_kills() {
 }
 
 fn a_job_that_was_not_read_is_done_by_another() {
-    // More than the pipe holds, and less: one is on its way, the other lies unread.
+    // More than the pipe holds, and less: one is partly sent, the other is not read yet.
     for length in [1_000_000, 10] {
         for on_death in [OnDeath::Report, OnDeath::Hang, OnDeath::Retry { times: 1 }] {
             let mut pool = Pool::new(1, on_death, |text: String| text.len()).unwrap();
@@ -389,7 +389,7 @@ fn a_job_that_nobody_lives_to_read_is_lost() {
     }
 }
 
-/// Runs `f` where SIGUSR1 does nothing but interrupt system calls.
+/// Runs `f` with a handler for SIGUSR1 that only interrupts system calls.
 #[expect(unsafe_code, reason = "a signal handler is installed")]
 fn interrupted(f: impl FnOnce()) {
     extern "C" fn nothing(_: i32) {}
@@ -423,7 +423,7 @@ fn signals_do_not_delay_a_timeout() {
             pause();
         })
         .unwrap();
-        // More often than the timeout is long, and forever.
+        // More often than the timeout, and forever.
         let storm = process::spawn(|| {
             while kill(getppid(), Signal::SIGUSR1).is_ok() {
                 thread::sleep(Duration::from_millis(1));
@@ -511,7 +511,7 @@ fn there_may_be_no_end_of_jobs() {
     let jobs = (0_u64..).inspect(|_| taken.set(taken.get() + 1));
     let mut pool = Pool::new(2, RETRY, |n: u64| n).unwrap();
     assert_eq!(pool.imap_unordered(jobs).take(50).count(), 50);
-    // Of each of the two workers: a job under way, and before it a result not yet asked for. One
+    // For each of the two workers: a job under way, and before it a result not requested yet. One
     // of those results was the fiftieth.
     assert!(taken.get() < 50 + 2 * 2, "{} jobs were taken in advance", taken.get() - 50);
     assert!(pool.map(0..4).iter().all(Result::is_ok));
@@ -580,7 +580,7 @@ fn a_timeout_may_be_as_long_as_it_can() {
 
 fn limits_are_named() {
     let error = Pool::new(0, RETRY, |n: u64| n).map(drop).unwrap_err();
-    assert_eq!(error.to_string(), "a pool needs one worker at least");
+    assert_eq!(error.to_string(), "a pool needs at least one worker");
 
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     let mut pool = Pool::new(4, RETRY, |n: u64| n).unwrap();
@@ -600,7 +600,7 @@ fn limits_are_named() {
 
 #[expect(unsafe_code, reason = "a signal is ignored")]
 fn results_arrive_though_nobody_tells_of_an_end() {
-    // SAFETY: neither to ignore a signal nor its default action runs any code of ours.
+    // SAFETY: neither ignoring a signal nor its default action runs any code of ours.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn).unwrap() };
     let deaths = shared(2);
     let mut pool = Pool::new(2, RETRY, deadly(&deaths)).unwrap();

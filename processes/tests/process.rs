@@ -1,4 +1,4 @@
-//! What `process::spawn` promises, tried from a `main` of one thread.
+//! What `process::spawn` promises, tested in a `main` with one thread.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -121,7 +121,7 @@ fn a_kill_is_the_error_of_its_task() {
     let error = task.join().unwrap_err();
     assert_eq!(error.to_string(), "the process was killed by SIGKILL");
 
-    // SIGTERM ends a child even if its parent has made other arrangements for itself.
+    // SIGTERM ends a child even if its parent handles SIGTERM.
     let task = process::spawn(pause);
     task.kill(Signal::SIGTERM).unwrap();
     let error = task.join().unwrap_err();
@@ -190,7 +190,7 @@ fn results_larger_than_a_pipe_are_joined_in_order() {
 }
 
 fn a_result_does_not_wait_for_a_grandchild() {
-    // The grandchild holds a copy of the pipe's writing end, and outlives the result.
+    // The grandchild holds a copy of the writing end of the pipe, and outlives the result.
     let task = process::spawn(|| {
         let grandchild = process::spawn(pause);
         let pid = grandchild.pid().as_raw();
@@ -204,7 +204,7 @@ fn a_result_does_not_wait_for_a_grandchild() {
 fn a_death_does_not_wait_for_a_grandchild() {
     let (gate, mut opens) = io::pipe().unwrap();
     let task = process::spawn(|| {
-        // Not tied to its parent's life, and the holder of a copy of the pipe's writing end.
+        // It outlives its parent, and holds a copy of the writing end of the pipe.
         let grandchild = Child::fork(|| {
             nix::sys::prctl::set_pdeathsig(None).unwrap();
             (&gate).read_exact(&mut [0]).unwrap();
@@ -318,7 +318,8 @@ fn a_copy_of_a_handle_kills_nobody() {
 
 fn no_descriptor_left_is_a_sentence() {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    // With the first 3, 4, … numbers only, whatever of a start needs a descriptor fails in turn.
+    // With only the first 3, 4, … numbers, each step of a start that needs a descriptor fails in
+    // turn.
     let mut refused = Vec::new();
     loop {
         let limit = 3 + refused.len() as u64;
@@ -437,7 +438,7 @@ fn a_result_arrives_though_nobody_tells_of_its_end() {
         task.kill(Signal::SIGKILL).unwrap();
         let error = task.join().unwrap_err();
         assert!(matches!(error, ProcessError::Ended(End::Unknown)), "{error}");
-        // Its own children are told of: it does not inherit this.
+        // Its own children can be waited for: it does not inherit this.
         let nested = || process::spawn(|| -> u8 { std::process::exit(3) }).join();
         let error = process::spawn(|| nested().map_err(|error| error.to_string())).join().unwrap();
         assert!(error.unwrap_err().contains("exited with code 3"));
@@ -448,7 +449,7 @@ fn a_result_arrives_though_nobody_tells_of_its_end() {
 
 #[expect(unsafe_code, reason = "a signal is ignored")]
 fn ignoring_sigchld(f: impl FnOnce()) {
-    // SAFETY: neither to ignore a signal nor its default action runs any code of ours.
+    // SAFETY: neither ignoring a signal nor its default action runs any code of ours.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn).unwrap() };
     f();
     // SAFETY: as above.
@@ -521,7 +522,7 @@ fn a_handle_belongs_to_its_process() {
     assert!(said.join().unwrap().contains("it belongs to process"));
     assert_eq!(task.unwrap().join().unwrap(), 5);
 
-    // Nor does it take away what has not ended yet.
+    // Nor does it end what still runs.
     let mut task = Some(process::spawn(pause));
     let error = process::spawn(|| task.take().unwrap().join().unwrap_err().to_string());
     assert!(error.join().unwrap().contains("it belongs to process"));
@@ -532,7 +533,7 @@ fn a_handle_belongs_to_its_process() {
 fn a_torn_answer_is_no_answer() {
     let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
     let task = process::spawn(move || {
-        // The kernel kills who writes beyond this.
+        // The kernel kills a process that writes beyond this.
         setrlimit(Resource::RLIMIT_FSIZE, 500_000, hard).unwrap();
         "x".repeat(1_000_000)
     });
@@ -556,7 +557,7 @@ fn a_panic_never_leaves_its_process() {
     assert_eq!(Pid::this(), parent);
 }
 
-/// A process whose panic is not printed among the tests' own words.
+/// A process whose panic is not printed into the output of the tests.
 fn quietly(f: fn()) -> Process<()> {
     process::spawn(move || {
         std::panic::set_hook(Box::new(|_| ()));

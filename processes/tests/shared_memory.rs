@@ -147,7 +147,7 @@ fn wait_until_blocked<T>(task: &Process<T>) {
 fn the_lock_is_not_inherited_by_a_child() {
     let lock = SharedLock::new().unwrap();
     let mut guard = Some(lock.lock());
-    // Its copy of the guard releases nothing, nor does its end.
+    // Neither its copy of the guard nor its end releases the lock.
     process::spawn(|| drop(guard.take())).join().unwrap();
     let task = process::spawn(|| lock.lock().holder_died());
     wait_until_blocked(&task);
@@ -177,8 +177,8 @@ fn to_lock_twice_panics() {
     drop(lock.lock());
 }
 
-/// Money goes from account to account while the movers are killed one after the other, wherever
-/// they are. Who finds the lock of a dead holder puts back what that one had begun.
+/// Money goes from account to account, while the movers are killed one after the other at any
+/// point. A mover that gets the lock of a dead holder undoes what that holder had begun.
 fn nothing_is_lost_over_two_hundred_kills() {
     const ACCOUNTS: usize = 8;
     let balances = words([1_000; ACCOUNTS]);
@@ -218,7 +218,7 @@ fn nothing_is_lost_over_two_hundred_kills() {
 
     let mut movers: Vec<Process<()>> = (0..3).map(|n| process::spawn(|| mover(n))).collect();
     for n in 0..200 {
-        // Each round something has been moved, so no death has stopped the others.
+        // In each round something was moved, so no death has stopped the others.
         let before = moves[0].load(SeqCst);
         while moves[0].load(SeqCst) < before + 20 {
             std::thread::yield_now();

@@ -182,7 +182,7 @@ fn all_are_gone_with_their_parent() {
     }
 }
 
-/// A server, its child, one that was spawned, and one that is stopped.
+/// A server, its child, a spawned process, and a stopped process.
 fn parent_of_four() -> ExitCode {
     let start = || {
         let spawned = [Spawned::start(&wait()).unwrap(), Spawned::start(&wait()).unwrap()];
@@ -193,7 +193,7 @@ fn parent_of_four() -> ExitCode {
         _ => start(),
     };
     let served = server.spawn(&wait()).unwrap();
-    // One more process has copies of all ends, for as long as its parent lives.
+    // Another process has copies of all ends, for as long as its parent runs.
     let _sibling = process::spawn(pause);
     wait_until_waiting(spawned[0].pid());
     wait_until_waiting(spawned[1].pid());
@@ -225,7 +225,7 @@ fn several_threads_use_one_server() {
                 }
             });
         }
-        // One that takes its time keeps nobody waiting.
+        // A slow call does not delay the others.
         scope.spawn(|| {
             let served = server.spawn(&wait()).unwrap();
             kill(served.pid(), Signal::SIGKILL).unwrap();
@@ -311,7 +311,7 @@ fn a_servers_limit_is_named() {
 
 #[expect(unsafe_code, reason = "a signal is ignored")]
 fn results_come_back_though_nobody_tells_of_an_end() {
-    // SAFETY: neither to ignore a signal nor its default action runs any code of ours.
+    // SAFETY: neither ignoring a signal nor its default action runs any code of ours.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn).unwrap() };
     results_come_back();
     let server = ForkServer::start().unwrap();
@@ -330,7 +330,7 @@ fn standard_input_is_empty() {
     assert_eq!(server.spawn(&read).unwrap().join().unwrap(), 0);
 }
 
-/// A zombie does not live. Who reaps the children of the dead is none of our business.
+/// A zombie does not run. How the children of the dead process are reaped does not matter.
 fn lives(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))

@@ -1,5 +1,5 @@
-//! How far each style is from the floor: a hand-written epoll loop over the same client, with
-//! nothing in it but what the pages need. Prints figures, asserts answers.
+//! How far each style is from the floor: a hand-written epoll loop over the same client that does
+//! only what the pages need. Prints figures, asserts answers.
 //! Run it: cargo bench -p tests
 //! Fewer or more rounds than seven: cargo bench -p tests -- 3
 
@@ -32,13 +32,13 @@ fn main() {
     let address = site.url.trim_start_matches("http://").parse().expect("an address");
 
     let mut floor = Vec::new();
-    // Nobody wants a thousand processes.
+    // A thousand processes would be too many.
     let fits = |style: &&Style| style.pages as u64 >= PAGES;
     let mut seen: Vec<(&Style, Vec<f64>)> =
         STYLES.iter().filter(fits).map(|style| (style, Vec::new())).collect();
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
-        // Turn by turn, so that what else the machine does meets them all.
+        // In turns: a busy machine then slows all of them.
         floor.push(once(address, &expected));
         for (style, runs) in &mut seen {
             let section = section(style, &[&IO_BOUND[..], &["--format", "json"]].concat());
@@ -85,7 +85,7 @@ fn spread(of: &[f64]) -> String {
 
 // ---- the programs --------------------------------------------------------------------------
 
-/// As many pages, and as far away, as for the floor.
+/// The same pages and the same delay as for the floor.
 const IO_BOUND: [&str; 5] = ["io-bound", "--pages", "1000", "--latency", "100ms"];
 
 /// The factor that each style should keep within.
@@ -99,10 +99,10 @@ const AIMS: [(&str, f64); 7] = [
     ("on_smol", 1.20),
 ];
 
-/// The microseconds of CPU time that the whole program takes per page, the median of so many
-/// runs, and the MiB that it needs at most.
+/// The CPU time of the whole program per page in microseconds, as the median of `rounds` runs, and
+/// its maximum memory in MiB.
 fn used(style: &Style, rounds: usize) -> (f64, f64) {
-    // Without the JSON: its spans would take some of it.
+    // Without the JSON, because its spans would take some of both.
     let args = [&IO_BOUND[..], &["--quiet"]].concat();
     let (mut cpu, mut most) = (Vec::new(), 0.0);
     for _ in 0..rounds {
@@ -123,7 +123,7 @@ fn cpu_bound(style: &Style) -> f64 {
     time("limit_s") / time("wall_s")
 }
 
-/// Runs a workload, whose answer must be right: what was measured.
+/// Runs a workload and checks its answer. Returns what was measured.
 fn section(style: &Style, args: &[&str]) -> Value {
     let json = run(style, args).answer();
     let mut json: Value = serde_json::from_str(&json).expect("JSON");
@@ -157,15 +157,15 @@ fn once(address: SocketAddr, expected: &[Page]) -> f64 {
     took
 }
 
-/// A page on its way.
+/// A page under way.
 struct Fetch {
     socket: TcpStream,
     get: Get,
     asked: bool,
 }
 
-/// One thread, one epoll, edge-triggered: a socket is added once and never changed. No task, no
-/// timer but the one deadline that all pages share.
+/// One thread, one epoll, edge-triggered: a socket is added once and never changed. No task, and no
+/// timer but the one deadline of all pages.
 fn floor(jobs: Vec<Job>) -> io::Result<Vec<Outcome>> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let both = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
@@ -200,7 +200,7 @@ fn floor(jobs: Vec<Job>) -> io::Result<Vec<Outcome>> {
     Ok(outcomes.into_iter().flatten().collect())
 }
 
-/// Goes on with a page until it would block, is whole, or has failed.
+/// Goes on with a page until it would block, is complete, or has failed.
 fn advance(fetch: &mut Fetch) -> io::Result<()> {
     if !fetch.asked {
         fetch.socket.write_all(fetch.get.request())?; // a few bytes: all of them, or none yet
@@ -214,7 +214,7 @@ fn advance(fetch: &mut Fetch) -> io::Result<()> {
     Ok(())
 }
 
-/// Begins to connect; the socket becomes writable when it has.
+/// Begins to connect. The socket becomes writable when it is connected.
 fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let SocketAddr::V4(address) = address else {
         return Err(io::ErrorKind::Unsupported.into());

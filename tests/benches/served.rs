@@ -1,4 +1,4 @@
-//! How many pages a second each style's server sends on kept connections, beside a minimal hyper
+//! How many pages per second each style's server sends on kept connections, beside a minimal hyper
 //! server on one thread in the same run. Prints figures, asserts that every page was right.
 //! Run it: cargo bench -p tests --features hyper --bench served
 //! Fewer or more rounds than five: cargo bench -p tests --features hyper --bench served -- 3
@@ -24,7 +24,7 @@ use tests::styles::STYLES;
 use tests::traces::usage;
 
 const CONNECTIONS: usize = 64;
-/// Of each connection.
+/// Requests on each connection.
 const REQUESTS: usize = 1000;
 
 fn main() {
@@ -38,7 +38,7 @@ fn main() {
     let mut seen: Vec<(Vec<f64>, Vec<f64>)> = STYLES.map(|_| <_>::default()).into();
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
-        // Turn by turn, so that what else the machine does meets them all.
+        // In turns: a busy machine then slows all of them.
         let (mut server, address) = beside();
         floor.push(per_second(address));
         server.kill().expect("it has not been waited for");
@@ -101,7 +101,7 @@ fn listens(server: &mut Running) -> SocketAddr {
     address.unwrap_or_else(|| panic!("no address: {line}"))
 }
 
-/// What the clients count, once every page was right.
+/// The rate that the clients report, after a check that every page was right.
 fn per_second(server: SocketAddr) -> f64 {
     let (connections, requests) = (CONNECTIONS, REQUESTS);
     let load = Load { connections, requests, pages: 1, from: 1, ..Load::new(server) };
@@ -112,7 +112,7 @@ fn per_second(server: SocketAddr) -> f64 {
 
 // ---- hyper ---------------------------------------------------------------------------------
 
-/// This program once more, as the server to compare with.
+/// This program again, as the server to compare with.
 fn beside() -> (Child, SocketAddr) {
     let mut child =
         child::command().arg("hyper").stdout(Stdio::piped()).spawn().expect("a process");

@@ -1,5 +1,5 @@
-//! What a task costs in every style, as the table of the README: medians of several runs, turn by
-//! turn, with the switch that the bare library makes beside our own.
+//! What a task costs in every style, as the table of the README: medians of several runs, in turns,
+//! with a switch of the bare library beside our own.
 //! Run it: cargo run --release -p tests --example costs
 
 use std::collections::VecDeque;
@@ -20,7 +20,7 @@ const ROUNDS: usize = 5;
 /// Tasks in the ring, as in the programs.
 const RING: usize = 10;
 
-/// How often the token goes round: in the faster libraries, in those that ask the kernel.
+/// How many laps the token makes: in the faster libraries, and in those that use the kernel.
 const LAPS: usize = 100_000;
 const SLOW_LAPS: usize = 2_000;
 
@@ -50,11 +50,11 @@ fn main() {
 struct Run {
     tasks: u64,
     bytes: f64,
-    /// What the kernel keeps for a task besides.
+    /// What the kernel keeps for a task as well.
     kernel_bytes: f64,
     start_s: f64,
     switch_s: f64,
-    /// Seconds a switch of the bare library, measured right after.
+    /// Seconds per switch of the bare library, measured right after.
     floor_s: Option<f64>,
 }
 
@@ -124,12 +124,12 @@ fn floor(style: &Style) -> Option<f64> {
     }
 }
 
-/// Seconds a switch.
+/// Seconds per switch.
 fn timed(laps: usize, ring: fn(usize) -> usize) -> f64 {
     let start = Instant::now();
     let token = ring(laps);
     let took = start.elapsed().as_secs_f64();
-    assert_eq!(token, RING * laps, "the token came home");
+    assert_eq!(token, RING * laps, "every task passed the token on");
     took / token as f64
 }
 
@@ -161,10 +161,10 @@ fn on_may(laps: usize) -> usize {
             inbox.recv().expect("the ring is unbroken")
         })
     };
-    may::go!(ring).join().expect("no holder panics")
+    may::go!(ring).join().expect("passing it on does not panic")
 }
 
-/// The first in line is resumed: the least that greenlets can do.
+/// The first in the queue is resumed: the least that greenlets can do.
 fn on_corosensei(laps: usize) -> usize {
     let mut line: VecDeque<Coroutine<usize, usize, ()>> = VecDeque::new();
     for _ in 0..RING {

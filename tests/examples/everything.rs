@@ -1,6 +1,5 @@
-//! Everything in every style, as it is meant to be measured:
-//! `cargo run --release -p tests --example everything`. A wrong answer ends it, and so does a
-//! claim that does not hold.
+//! Everything in every style, at full speed: `cargo run --release -p tests --example everything`.
+//! It ends at a wrong answer, and at a claim that does not hold.
 
 use std::process::{ExitCode, Stdio};
 

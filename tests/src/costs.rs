@@ -1,4 +1,4 @@
-//! The table "what a task costs": its shape, which the README has to have too.
+//! The table "what a task costs": its shape, which must also be that of the README.
 
 /// The command that prints it.
 pub const COMMAND: &str = "cargo run --release -p tests --example costs";

@@ -1,5 +1,5 @@
-//! A web server that shares no line with the programs that fetch from it: bytes written by
-//! hand, as servers out there write them.
+//! A web server that shares no code with the programs that fetch from it: its bytes are written by
+//! hand, as real servers write them.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -19,7 +19,7 @@ pub fn server() -> io::Result<SocketAddr> {
     Ok(address)
 }
 
-/// Paths whose page arrives, and its body.
+/// Paths with a page that arrives, and its body.
 pub fn good() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("/length", text(3000)),
@@ -37,7 +37,7 @@ pub fn good() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Paths that have no page, and what has to be said of each.
+/// Paths without a page, and the expected error of each.
 pub const BROKEN: [(&str, &str); 9] = [
     ("/nothing", "closed before the end"),
     ("/half-a-head", "closed before the end"),
@@ -61,7 +61,7 @@ fn serve(mut client: TcpStream) -> io::Result<()> {
     let mut byte = [0];
     while !request.ends_with(b"\r\n\r\n") {
         if request == b"GET /reset " {
-            // Closed with the rest unread, a socket resets the connection.
+            // If it is closed with the rest unread, a socket resets the connection.
             return Ok(());
         }
         client.read_exact(&mut byte)?;
@@ -128,10 +128,10 @@ fn serve(mut client: TcpStream) -> io::Result<()> {
             client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")?;
             loop {
                 client.write_all(b".")?;
-                thread::sleep(Duration::from_millis(20)); // the drip itself; nobody waits for it
+                thread::sleep(Duration::from_millis(20)); // this is the slow sending itself, not a wait
             }
         }
-        // Until the client has enough of it.
+        // Until the client closes.
         "/never" => client.read(&mut byte).map(drop),
         _ => client.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
     }
@@ -141,13 +141,13 @@ fn chunk(piece: &[u8], extension: &str) -> Vec<u8> {
     [format!("{:X}{extension}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat()
 }
 
-/// A packet a byte, as far as the kernel lets one see to it.
+/// One packet per byte, as far as the kernel allows that.
 fn bytes(client: &mut TcpStream, all: &[u8]) -> io::Result<()> {
     all.iter().try_for_each(|&byte| client.write_all(&[byte]))
 }
 
-/// CRC-32 as zip and PNG have it, by a table of what each byte makes of it: found another way
-/// than the programs do.
+/// CRC-32 as in zip and PNG, by a table of the effect of each byte: computed in another way than in
+/// the programs.
 pub fn crc32(bytes: &[u8]) -> u32 {
     static TABLE: LazyLock<[u32; 256]> = LazyLock::new(|| {
         let bit = |crc: u32| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 };

@@ -24,11 +24,11 @@ pub mod sites;
 pub mod styles;
 pub mod traces;
 
-/// The safety timeout of all tests: how long they wait for what must come. None of them gets
-/// near it, on a busy machine neither.
+/// The safety timeout of all tests: how long they wait for an event that must come. No test comes
+/// near it, not even on a busy machine.
 pub const SAFETY: Duration = Duration::from_mins(5);
 
-/// When a test that begins to wait now has waited for too long.
+/// When a test that begins to wait now has waited too long.
 pub fn deadline() -> Instant {
     Instant::now() + SAFETY
 }

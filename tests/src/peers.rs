@@ -1,5 +1,5 @@
-//! The peers of a server, well-behaved and not: each plays its part against an address and says
-//! what it saw that should not be. The answers are read by hand, not by the code that wrote them.
+//! The peers of a server, well-behaved and not. Each plays its part against an address and reports
+//! what was wrong. The answers are parsed by hand, not by the code that wrote them.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -14,7 +14,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::SAFETY;
 
-/// Nothing, or what was seen that should not be.
+/// Nothing, or what was wrong.
 pub type Seen = Result<(), String>;
 
 /// A peer, by name.
@@ -27,7 +27,7 @@ const fn peer(name: &'static str, play: fn(SocketAddr) -> Seen) -> Peer {
     Peer { name, play }
 }
 
-/// Peers that keep to HTTP, in its less usual ways too.
+/// Peers that keep to HTTP, including its less usual features.
 pub const GOOD: &[Peer] = &[
     peer("keeps alive", keeps_alive),
     peer("pipelines", pipelines),
@@ -44,8 +44,8 @@ pub const GOOD: &[Peer] = &[
     peer("reads slowly", reads_slowly),
 ];
 
-/// Peers that break off, or send what is no request: each must end its own connection only, and
-/// must see the answer that it got.
+/// Peers that break off, or send what is not a request. Each must end only its own connection, and
+/// must see the answer to it.
 pub const BAD: &[Peer] = &[
     peer("comes and goes", comes_and_goes),
     peer("resets before it asks", |a| resets(a, "")),
@@ -73,7 +73,7 @@ pub const BAD: &[Peer] = &[
     peer("pours in garbage", pours_garbage),
 ];
 
-/// A peer that a server must not wait for: how it plays, and for how long at most.
+/// A peer that a server must not wait for: what it does, and how long at most.
 pub struct SlowPeer {
     pub name: &'static str,
     pub play: fn(SocketAddr, Duration) -> Seen,
@@ -83,7 +83,7 @@ const fn slow_peer(name: &'static str, play: fn(SocketAddr, Duration) -> Seen) -
     SlowPeer { name, play }
 }
 
-/// Peers that use up the time limits of a server; they take as long as those are.
+/// Peers that use up the time limits of a server, and take as long as those.
 pub const SLOW: &[SlowPeer] = &[
     slow_peer("sends half a request", |address, most| {
         waits_for_408(address, most, "GET /page/1 HTTP/1.1\r\nhost: h\r\n")
@@ -97,9 +97,9 @@ pub const SLOW: &[SlowPeer] = &[
     slow_peer("never reads", never_reads),
 ];
 
-/// Lets every peer play that does not use up a time limit; after each of them a well-behaved
-/// client must be served and `alive` must have nothing to say. `room` is how many connections the
-/// server holds. Returns what went wrong.
+/// Plays every peer that does not use up a time limit. After each of them a well-behaved client
+/// must be served, and `alive` must report no error. `room` is how many connections the server
+/// holds. Returns what went wrong.
 pub fn quick(address: SocketAddr, room: usize, alive: &dyn Fn() -> Seen) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut check = |name, seen| wrong.extend(after(name, seen, address, alive).err());
@@ -112,7 +112,7 @@ pub fn quick(address: SocketAddr, room: usize, alive: &dyn Fn() -> Seen) -> Vec<
     wrong
 }
 
-/// Lets the slow peers play together, so that they take no longer than one of them.
+/// Plays the slow peers at the same time, so that they take no longer than one of them.
 pub fn slow(address: SocketAddr, alive: &dyn Fn() -> Seen) -> Vec<String> {
     let play = |peer: &'static SlowPeer| thread::spawn(move || (peer.play)(address, SAFETY));
     let players: Vec<_> = SLOW.iter().map(play).collect();
@@ -129,8 +129,7 @@ fn after(name: &str, seen: Seen, address: SocketAddr, alive: &dyn Fn() -> Seen) 
     result.map_err(|error| format!("{name}: {error}"))
 }
 
-/// Lets the peer of this name play, for so long at most if it is a slow one, then a well-behaved
-/// client.
+/// Plays the peer of this name, for at most `most` if it is a slow one, then a well-behaved client.
 pub fn play(name: &str, address: SocketAddr, most: Duration) -> Seen {
     let slow = SLOW.iter().find(|peer| peer.name == name);
     let quick = GOOD.iter().chain(BAD).find(|peer| peer.name == name);
@@ -143,7 +142,7 @@ pub fn play(name: &str, address: SocketAddr, most: Duration) -> Seen {
 }
 
 fn recovered(address: SocketAddr) -> Seen {
-    well_behaved(address).map_err(|error| format!("nobody is served after it: {error}"))
+    well_behaved(address).map_err(|error| format!("no client is served after it: {error}"))
 }
 
 /// A GET over HTTP/1.1.
@@ -187,7 +186,7 @@ impl Wire {
         Ok(Wire { socket, input: Vec::new() })
     }
 
-    /// Waits for so long at most from now on.
+    /// Waits for at most this long from now on.
     fn waits_at_most(&self, most: Duration) -> Seen {
         self.socket.set_read_timeout(Some(most)).map_err(words("a socket option"))
     }
@@ -212,7 +211,7 @@ impl Wire {
         Ok(answer)
     }
 
-    /// The head of the next answer; whatever follows it is left.
+    /// The head of the next answer. The bytes after it are not read.
     pub fn head(&mut self) -> Result<Answer, String> {
         let end = loop {
             if let Some(end) = self.input.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -230,7 +229,7 @@ impl Wire {
         Ok(Answer { status, head: head.to_lowercase(), body: Vec::new() })
     }
 
-    /// Asks for page `n` and looks whether it is that.
+    /// Requests page `n` and checks it.
     pub fn page(&mut self, n: u64) -> Seen {
         self.send(get(&format!("/page/{n}")))?;
         self.is_page(n)
@@ -247,14 +246,14 @@ impl Wire {
         Ok(())
     }
 
-    /// Nothing has come, no end either.
+    /// Whether nothing has arrived, not even the end.
     pub fn is_quiet(&mut self) -> bool {
         let quiet = self.socket.set_nonblocking(true).and_then(|()| self.socket.peek(&mut [0]));
         let _ = self.socket.set_nonblocking(false);
         self.input.is_empty() && quiet.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
-    /// The server closes, in good order, and has nothing more to say.
+    /// Checks that the server closes cleanly and sends nothing more.
     pub fn ends(&mut self) -> Seen {
         match self.more() {
             Ok(0) if self.input.is_empty() => Ok(()),
@@ -464,8 +463,8 @@ fn closes_in_a_request(address: SocketAddr) -> Seen {
     Ok(())
 }
 
-/// Sends `input`, which must be refused with `status`; and that has to arrive, whatever else of
-/// the input is still under way.
+/// Sends `input`, which must be refused with `status`. The refusal must arrive even if more of the
+/// input is still being sent.
 fn refused(address: SocketAddr, input: &[u8], status: u16) -> Seen {
     for _ in 0..5 {
         let mut wire = Wire::connect(address)?;
@@ -543,7 +542,7 @@ fn bad_delays(address: SocketAddr) -> Seen {
     Ok(())
 }
 
-/// More than a server drains: that it is cut off is right, that it hears why is luck.
+/// More than a server drains. It must be cut off; it may or may not see the reason.
 fn pours_garbage(address: SocketAddr) -> Seen {
     let mut wire = Wire::connect(address)?;
     let garbage = vec![0x17; 64 * 1024];
@@ -557,7 +556,7 @@ fn pours_garbage(address: SocketAddr) -> Seen {
 
 // ---- the many ------------------------------------------------------------------------------
 
-/// Many connections on which nothing is asked: a client beside them is served.
+/// Many idle connections: a client beside them is served.
 pub fn idle_crowd(address: SocketAddr, many: usize) -> Seen {
     let wires: Result<Vec<_>, _> = (0..many).map(|_| Wire::connect(address)).collect();
     let wires = wires?;
@@ -566,8 +565,8 @@ pub fn idle_crowd(address: SocketAddr, many: usize) -> Seen {
     Ok(())
 }
 
-/// Many pages that come after a delay: a client beside them is served, and by then none of them
-/// has come, so all of them were waited for at the same time.
+/// Many pages that come after a delay: a client beside them is served. None of them has come by
+/// then, so the server waits for all of them at the same time.
 pub fn waiting_crowd(address: SocketAddr, many: usize, delay: Duration) -> Seen {
     let mut wires = Vec::new();
     for _ in 0..many {
@@ -589,18 +588,18 @@ pub fn waiting_crowd(address: SocketAddr, many: usize, delay: Duration) -> Seen 
 /// What a server does with one connection too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
-    /// It is told so: 503.
+    /// It is answered 503.
     Told,
-    /// It waits, unanswered, until another leaves.
+    /// It waits, unanswered, until another disconnects.
     Waits,
 }
 
-/// Fills all the room that the server has, then comes once more.
+/// Opens as many connections as the server holds, then one more.
 pub fn one_too_many(address: SocketAddr, room: usize) -> Result<Full, String> {
     let mut wires = Vec::new();
     for _ in 0..room {
         let mut wire = Wire::connect(address)?;
-        wire.page(1)?; // it is in, not only in the queue
+        wire.page(1)?; // it is accepted, not only in the backlog
         wires.push(wire);
     }
     let mut late = Wire::connect(address)?;
@@ -634,7 +633,7 @@ fn waits_for_408(address: SocketAddr, most: Duration, half: &str) -> Seen {
     wire.ends()
 }
 
-/// One byte after another, for longer than a request may take: each byte must not buy more time.
+/// One byte after another, for longer than a request may take: a byte must not extend the time.
 fn drips(address: SocketAddr, most: Duration) -> Seen {
     let mut wire = Wire::connect(address)?;
     wire.send("GET /page/1 HTTP/1.1\r\nx: ")?;
@@ -650,7 +649,7 @@ fn drips(address: SocketAddr, most: Duration) -> Seen {
             Err(error) => return Err(format!("dripping: {error}")),
         }
     }
-    Err("may drip forever".into())
+    Err("may send byte by byte forever".into())
 }
 
 fn is_idle(address: SocketAddr, most: Duration, after_a_page: bool) -> Seen {
@@ -662,7 +661,7 @@ fn is_idle(address: SocketAddr, most: Duration, after_a_page: bool) -> Seen {
     wire.ends()
 }
 
-/// Asks for page after page and reads none: in the end the server must neither take more requests
+/// Requests page after page and reads none. In the end the server must neither take more requests
 /// nor keep the connection.
 fn never_reads(address: SocketAddr, most: Duration) -> Seen {
     let mut wire = Wire::connect(address)?;

@@ -22,7 +22,7 @@ use crate::{deadline, red, traces};
 
 // ---- building ------------------------------------------------------------------------------
 
-/// An executable, held open: a new build does not touch the one that tests run.
+/// An executable, held open: if it is built again, the one that tests run is not changed.
 struct Executable {
     /// As cargo knows it: `package/name`.
     key: String,
@@ -31,7 +31,7 @@ struct Executable {
 }
 
 impl Executable {
-    /// What runs it, for as long as this program lives.
+    /// The path that runs it, as long as this program exists.
     fn command(&self) -> String {
         format!("/proc/{}/fd/{}", process::id(), self.file.as_raw_fd())
     }
@@ -46,7 +46,7 @@ fn programs() -> &'static [Executable] {
         let (target, profile) = where_we_are();
         let folder = target.join("tmp");
         fs::create_dir_all(&folder).expect("the target folder can be written to");
-        // Nobody builds while another test program opens what it has built.
+        // Only one test program builds at a time, until it has opened what it has built.
         let lock = File::create(folder.join("programs.lock")).expect("it can be written to");
         lock.lock().expect("the file system has locks");
         let note = folder.join(format!("programs-{profile}.txt"));
@@ -103,7 +103,7 @@ pub fn target() -> PathBuf {
     where_we_are().0
 }
 
-/// Takes from a command that runs cargo what cargo has said to this program alone.
+/// Removes from a command that runs cargo the variables that cargo set for this program.
 pub fn without_cargos_words(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
@@ -113,7 +113,7 @@ pub fn without_cargos_words(command: &mut Command) {
     }
 }
 
-/// Has cargo build the programs, and hears from it where they are.
+/// Lets cargo build the programs, and returns where they are.
 fn build(target: &Path, profile: &str) -> Vec<(String, PathBuf)> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -135,8 +135,8 @@ fn build(target: &Path, profile: &str) -> Vec<(String, PathBuf)> {
     messages.filter_map(executable).collect()
 }
 
-/// A folder with a `cargo` whose `cargo run` starts what is built already; all else it leaves to
-/// the real one. It works for as long as this program lives.
+/// A folder with a `cargo`. Its `cargo run` starts what is already built; it passes everything else
+/// to the real cargo. It works as long as this program exists.
 pub fn folder_with_cargo() -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let make = || {
@@ -161,7 +161,7 @@ pub fn folder_with_cargo() -> PathBuf {
     FOLDER.get_or_init(make).clone()
 }
 
-/// What it does not know to the letter is none of its business.
+/// It handles only the exact forms that it knows.
 const SCRIPT: &str = r#"#!/usr/bin/env bash
 set -euo pipefail
 all=("$@") package= name=
@@ -185,17 +185,17 @@ exec CARGO "${all[@]}"
 
 // ---- running -------------------------------------------------------------------------------
 
-/// What a program has said, and how it ended.
+/// What a program has printed, and how it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
     pub stdout: String,
     pub stderr: String,
-    /// As a shell has it: 128 and the signal's number, where a signal ended the program.
+    /// As in a shell: 128 plus the number of the signal, if a signal ended the program.
     pub code: i32,
 }
 
 impl Output {
-    /// Nothing that the program said is wider than a terminal of 80 columns.
+    /// Checks that no line of the program is wider than a terminal of 80 columns.
     #[track_caller]
     pub fn fits(&self) {
         for line in self.stdout.lines().chain(self.stderr.lines()) {
@@ -204,7 +204,7 @@ impl Output {
         }
     }
 
-    /// What the program said on stdout; it must have succeeded.
+    /// What the program printed on stdout. It must have succeeded.
     #[track_caller]
     pub fn answer(self) -> String {
         assert_eq!(self.code, 0, "{}{}", self.stdout, self.stderr);
@@ -224,7 +224,7 @@ fn executable(style: &Style) -> &'static Executable {
     executable.unwrap_or_else(|| panic!("{key} is not there"))
 }
 
-/// The command that starts a style on its loop; built before, if it was not yet.
+/// The command that starts a style on its loop. Builds it first, if necessary.
 pub fn command(style: &Style) -> Command {
     let executable = executable(style);
     let mut command = Command::new(executable.command());
@@ -246,7 +246,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Nothing of this program's environment reaches the other but the search path.
+    /// Of the environment of this program, only the search path is passed on.
     pub fn new(style: &Style, args: &[impl AsRef<str>]) -> Setup {
         Setup::wrapped(&[], style, args)
     }
@@ -274,8 +274,8 @@ impl Setup {
         Setup { command, mark }
     }
 
-    /// The program as a shell command starts it, which finds it as `$0` and its arguments
-    /// as `$@`.
+    /// The program as a shell command starts it: in the shell it is `$0`, and its arguments are
+    /// `$@`.
     pub fn in_shell(shell: &str, style: &Style, args: &[impl AsRef<str>]) -> Setup {
         Setup::wrapped(&["bash", "-c", shell], style, args)
     }
@@ -301,8 +301,8 @@ impl Setup {
         self.start().finish()
     }
 
-    /// Runs the program on a terminal of so many columns and rows: all that is seen on it, and
-    /// the exit code.
+    /// Runs the program on a terminal of so many columns and rows. Returns all that the terminal
+    /// showed, and the exit code.
     pub fn run_on_terminal(self, (ws_col, ws_row): (u16, u16)) -> (String, i32) {
         let size = Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
         let OpenptyResult { master, slave } = openpty(&size, None).expect("there is a terminal");
@@ -324,7 +324,7 @@ impl Setup {
     }
 }
 
-/// A program at work. It and all that it has started end when this is dropped.
+/// A running program. It and all its processes end when this is dropped.
 pub struct Running {
     child: Child,
     mark: String,
@@ -337,7 +337,7 @@ impl Running {
         Pid::from_raw(self.child.id() as i32)
     }
 
-    /// What finds this program's processes, even those whose parent is gone.
+    /// The mark of all processes of this program, even if their parent has ended.
     pub fn mark(&self) -> &str {
         &self.mark
     }
@@ -346,12 +346,12 @@ impl Running {
         kill(self.pid(), signal).expect("it has not been waited for");
     }
 
-    /// The program's input; its end is the end of what this returns.
+    /// The input of the program. It ends when the returned value is dropped.
     pub fn input(&mut self) -> ChildStdin {
         self.child.stdin.take().expect("it is a pipe, and taken once")
     }
 
-    /// The program's output, to be read elsewhere.
+    /// The output of the program, to be read by the caller.
     pub fn output(&mut self) -> ChildStdout {
         self.child.stdout.take().expect("it is a pipe, and taken once")
     }
@@ -365,23 +365,23 @@ impl Running {
         line
     }
 
-    /// Closes the reading end of the program's output, as `head` does when it has seen enough.
+    /// Closes the reading end of the program's output, as `head` does.
     pub fn close_output(&mut self) {
         self.child.stdout = None;
     }
 
-    /// Reads all that the program says, and waits for its end.
+    /// Reads all output of the program, and waits for its end.
     pub fn finish(self) -> Output {
         self.finish_and(|_| ()).0
     }
 
-    /// The same, and what `look` has to say of the process when it has said all it had to say,
-    /// but has not been waited for.
+    /// The same, and the result of `look` about the process, after its last output and before it is
+    /// reaped.
     pub fn finish_and<T>(mut self, look: impl FnOnce(Pid) -> T) -> (Output, T) {
         drop(self.child.stdin.take());
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let (mut out, mut err) = (self.child.stdout.take(), self.child.stderr.take());
-        // The end of both also says that nobody else holds them open: no child lives on.
+        // The end of both also shows that no child still holds them open.
         while out.is_some() || err.is_some() {
             let open = out.iter().map(AsFd::as_fd).chain(err.iter().map(AsFd::as_fd));
             readable(&open.collect::<Vec<_>>(), self.deadline);
@@ -394,7 +394,7 @@ impl Running {
         (Output { stdout: text(stdout), stderr: text(stderr), code }, seen)
     }
 
-    /// Waits for the program's end, not for that of what it has started.
+    /// Waits for the end of the program, but not of its children.
     pub fn wait(&mut self) -> ExitStatus {
         assert!(traces::ended(self.pid(), self.deadline), "the program does not end");
         self.child.wait().expect("it is our child")
@@ -422,7 +422,7 @@ fn readable(sources: &[impl AsFd], deadline: Instant) {
     let left = deadline.saturating_duration_since(Instant::now());
     let timeout = PollTimeout::try_from(left).expect("the safety timeout is short enough");
     let ready = poll(&mut fds, timeout).expect("no signal is caught here");
-    assert!(ready > 0, "the program neither speaks nor ends");
+    assert!(ready > 0, "the program neither prints nor ends");
 }
 
 /// Reads what is there; at its end the source is dropped.
@@ -436,7 +436,7 @@ fn read_some<R: Read + AsFd>(source: &mut Option<R>, into: &mut Vec<u8>) {
     }
     let mut buf = [0; 16 * 1024];
     match reader.read(&mut buf) {
-        // That is how a terminal says that nobody uses it any more.
+        // A terminal reports in this way that no process uses it any more.
         Err(error) if error.raw_os_error() == Some(libc::EIO) => *source = None,
         Err(error) => panic!("a pipe can be read: {error}"),
         Ok(0) => *source = None,

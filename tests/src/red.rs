@@ -1,11 +1,11 @@
-//! What a red test says first: the style, what was expected, what was seen.
+//! What a failed test prints first: the style, what was expected, what was seen.
 
 use std::cell::Cell;
 use std::panic;
 use std::sync::Once;
 
 thread_local! {
-    /// The style that this thread has started a program of last.
+    /// The style of the program that this thread started last.
     static STYLE: Cell<&'static str> = const { Cell::new("") };
 }
 
@@ -22,8 +22,8 @@ pub fn about(style: &'static str) {
     STYLE.set(style);
 }
 
-/// The message of a panic with the style in front. Of two sides that should be equal the left one
-/// is what was seen, the right one what was expected: so the suites write it.
+/// The message of a panic with the style in front. In an assertion of equality the left side is
+/// what was seen, and the right side what was expected: the suites write it in this order.
 fn words(style: &str, message: &str) -> String {
     let parts = message
         .strip_prefix("assertion `left == right` failed")
@@ -46,14 +46,14 @@ fn words(style: &str, message: &str) -> String {
 mod tests {
     use super::*;
 
-    /// What a panic says.
+    /// The message of a panic.
     fn said(work: impl FnOnce() + panic::UnwindSafe) -> String {
         let payload = panic::catch_unwind(work).expect_err("it panics");
         *payload.downcast::<String>().expect("it has words")
     }
 
     #[test]
-    fn a_red_test_names_the_style_and_both_sides() {
+    fn a_failed_test_names_the_style_and_both_sides() {
         let seen = said(|| assert_eq!(1 + 1, 3, "by {}", "hand"));
         assert_eq!(words("on_tokio", &seen), "on_tokio: expected 3, seen 2 (by hand)");
         let seen = said(|| assert_eq!(vec![1, 1], [0; 0]));
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn other_words_stay_as_they_are() {
+    fn other_messages_stay_as_they_are() {
         assert_eq!(words("threads", "no end"), "threads: no end");
         assert_eq!(words("threads", "threads: no end"), "threads: no end");
         assert_eq!(words("", "no end"), "no end");

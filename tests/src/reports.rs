@@ -13,13 +13,13 @@ pub fn document(style: &Style, workload: &str, flags: &[&str]) -> Value {
     serde_json::from_str(&answer).expect("one document, and nothing else")
 }
 
-/// What one workload has measured.
+/// The measurements of one workload.
 #[track_caller]
 pub fn measured(style: &Style, workload: &str, flags: &[&str]) -> Value {
     document(style, workload, flags)["workloads"][workload]["measured"].take()
 }
 
-/// How a claim came out.
+/// The verdict on a claim.
 #[track_caller]
 pub fn verdict<'a>(document: &'a Value, claim: &str) -> &'a str {
     let mut claims = document["claims"].as_array().expect("a list").iter();

@@ -1,4 +1,4 @@
-//! Web sites: started by hand as a user would, and waiting for what one has counted.
+//! Web sites: started by hand as a user would, and waiting for their counts.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{ChildStdin, ChildStdout};
@@ -11,7 +11,7 @@ use crate::deadline;
 use crate::programs::{Running, start};
 use crate::styles::Style;
 
-/// Asks the site until what it has counted is as it should be.
+/// Asks the site until its counts are as they should be.
 #[track_caller]
 pub fn until(site: &mut Site, what: impl Fn(Stats) -> bool) {
     let deadline = deadline();
@@ -50,7 +50,7 @@ impl SiteByHand {
         SiteByHand { running, input, output, url, refused, port }
     }
 
-    /// Says a command, and hears its answer.
+    /// Sends a command, and returns its answer.
     pub fn ask(&mut self, command: &str) -> String {
         writeln!(self.input, "{command}").expect("the site reads");
         let mut line = String::new();
@@ -58,7 +58,7 @@ impl SiteByHand {
         line.trim_end().to_string()
     }
 
-    /// What it has counted.
+    /// Its counts.
     pub fn stats(&mut self) -> Stats {
         serde_json::from_str(&self.ask("stats")).expect("a line of JSON")
     }

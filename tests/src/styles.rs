@@ -1,4 +1,4 @@
-//! What has to be said of a style; [`for_every_style`](crate::for_every_style) has the table.
+//! The properties of a style; [`for_every_style`](crate::for_every_style) has the table.
 
 use std::path::{Path, PathBuf};
 
@@ -11,35 +11,35 @@ use crate::peers::Full;
 pub struct Style {
     pub name: &'static str,
     pub program: &'static str,
-    /// What is said to it by `--loop`, where it has several.
+    /// The value for `--loop`, if it has several loops.
     pub event_loop: Option<&'static str>,
-    /// Where its ten workloads lie in the workspace.
+    /// The folder of its ten workloads in the workspace.
     pub folder: &'static str,
-    /// How many pages it is known to fetch at once.
+    /// How many pages it can fetch at once.
     pub pages: usize,
     /// How many connections its server holds at once.
     pub connections: usize,
-    /// What its server does with one connection more.
+    /// What its server does with one more connection.
     pub full: Full,
     /// Whether the kernel takes the core away from its tasks.
     pub preempted: bool,
-    /// Whether it hands what computes to another thread or process, to keep the heart beating.
+    /// Whether it computes in another thread or process, so that the heart goes on beating.
     pub computes_apart: bool,
 }
 
 impl Style {
-    /// The file of a workload, seen from the workspace.
+    /// The file of a workload, relative to the workspace.
     pub fn file(&self, workload: &str) -> PathBuf {
         Path::new(self.folder).join(workload.replace('-', "_") + ".rs")
     }
 
-    /// The arguments that choose this style's loop, where it has several.
+    /// The arguments that select this style's loop, if it has several.
     pub fn choice(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.event_loop.into_iter().flat_map(|name| ["--loop", name])
     }
 }
 
-/// What is true of most styles: all tasks on one thread, which they hand on by themselves.
+/// The properties of most styles: all tasks on one thread, which they yield by themselves.
 const COOPERATIVE: Style = Style {
     name: "",
     program: "",

@@ -36,7 +36,7 @@ const PAIRS: [(&str, &str); 7] = [
     ("twisted-style", "on_tokio"),
 ];
 
-/// How many percent of a pair's lines are common, at least: a workload and a figure a pair.
+/// The minimum percentage of common lines of each pair: one workload per row, one figure per pair.
 /// These figures only rise.
 const SHARES: [(&str, [usize; 7]); 10] = [
     ("io-bound", [92, 83, 63, 88, 88, 82, 30]),
@@ -58,7 +58,7 @@ fn most_lines_are_common() {
         let found = PAIRS.map(|(one, other)| share(workload, one, other));
         let wanted = SHARES.iter().find(|(of, _)| *of == workload);
         let Some((_, wanted)) = wanted else {
-            wrong.push(format!("no shares are asked for: ({workload:?}, {found:?})"));
+            wrong.push(format!("SHARES has no row for it: ({workload:?}, {found:?})"));
             continue;
         };
         for ((pair, found), wanted) in PAIRS.iter().zip(found).zip(wanted) {
@@ -83,7 +83,7 @@ fn share(workload: &str, one: &str, other: &str) -> usize {
 /// Functions that only some styles have, at the end of their files (`--way`).
 const SECOND: [&str; 2] = ["thread_pool", "inline_callbacks"];
 
-/// The lines before the first of these functions, and its comment.
+/// The lines before the first of these functions and its comment.
 fn before_the_second(text: &str) -> Vec<&str> {
     let mut lines = lines(text);
     let second = |line: &&str| function(line).is_some_and(|name| SECOND.contains(&name));
@@ -287,7 +287,7 @@ fn every_member_opts_into_the_lints() {
     }
 }
 
-/// Every workload's pure part has its own file too.
+/// The pure part of every workload has a file of its own too.
 #[test]
 fn the_shared_part_of_every_workload() {
     for workload in names() {

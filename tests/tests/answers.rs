@@ -1,5 +1,5 @@
-//! Every style gives the right answer, and so the same one: to the byte, for any flags.
-//! What is expected is found in here another way than the programs find it.
+//! Every style gives the right answer, and so the same one, byte for byte, for all flags. The
+//! expected answers are computed here in another way than in the programs.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -100,7 +100,7 @@ fn failures_two_at_once(style: &Style) {
     assert_eq!(run(style, &args).answer(), with_failures(5));
 }
 
-/// The other pages arrive; of each broken one it is said what is wrong with it.
+/// The other pages arrive. For each broken page the error is given.
 fn with_failures(n: u64) -> String {
     let site = Site::in_thread().expect("a site");
     let body = body(site.address(), "/status/404");
@@ -115,7 +115,7 @@ fn with_failures(n: u64) -> String {
         + &format!("/status/404  404 {:>7} bytes  crc32 {:08x}\n", body.len(), crc32(&body))
 }
 
-/// What the site sends behind the head.
+/// The body that the site sends.
 fn body(address: SocketAddr, path: &str) -> Vec<u8> {
     let mut socket = TcpStream::connect(address).expect("the site listens");
     write!(socket, "GET {path} HTTP/1.1\r\nhost: site\r\nconnection: close\r\n\r\n")
@@ -126,8 +126,8 @@ fn body(address: SocketAddr, path: &str) -> Vec<u8> {
     answer.split_off(end + 4)
 }
 
-/// The talk's order, on a terminal's width, with a verdict that is not that our code is broken.
-/// (As JSON, and on one core, everything is run in the suite `contract`.)
+/// All sections in the talk's order, within the width of a terminal, and no claim "does not hold".
+/// (The suite `contract` runs everything as JSON, and on one core.)
 fn everything(style: &Style) {
     let running = start(style, &[""; 0]);
     let mark = running.mark().to_string();
@@ -162,7 +162,7 @@ fn more_counts_than_cores(style: &Style) {
     }
 }
 
-/// The functions beside the one that is compared (`--way NAME`); a wrong name lists them.
+/// The second functions of a workload (`--way NAME`); a wrong name lists them.
 fn every_way_gives_the_same_answer(style: &Style) {
     let small = [
         ("io-bound", "--pages=5"),
@@ -232,7 +232,7 @@ fn broken_pages_of_a_foreign_server(style: &Style) {
     args.push(url);
     let output = run(style, &args);
     assert_eq!(output.stdout, expected.concat());
-    // One failed page that was asked for by its URL is a failure; the first of them is named.
+    // A failed page of a given URL is a failure. The error names the first of them.
     assert_eq!(output.code, 1);
     let url = &args[4];
     let reason = "closed before the end";
@@ -248,7 +248,7 @@ fn nobody_listens(style: &Style) {
 
 // ---- overlap, shown by rendezvous ----------------------------------------------------------
 
-/// Every page is answered only when all of them have been asked for.
+/// Every page is answered only after all of them have been requested.
 fn gates_open_when_all_are_there(style: &Style) {
     let mut site = Site::in_thread().expect("a site");
     let urls = gates(&site, 40, 40);
@@ -257,7 +257,7 @@ fn gates_open_when_all_are_there(style: &Style) {
     assert_eq!(site.stats().expect("the site answers").most_open, 40);
 }
 
-/// The test above can fail: a client that does not ask for all at once waits in vain.
+/// The test above can fail: a style that does not request all at once waits until the timeout.
 fn gates_stay_shut_when_too_few_are_at_once(style: &Style) {
     let site = Site::in_thread().expect("a site");
     let urls = gates(&site, 4, 4);
@@ -277,7 +277,7 @@ fn as_many_at_once_as_asked_for(style: &Style) {
     assert_eq!(site.stats().expect("the site answers").most_open, 3);
 }
 
-/// So many pages that wait for so many.
+/// `n` pages that wait until `of` are requested.
 fn gates(site: &Site, n: u64, of: usize) -> Vec<String> {
     // Page numbers of one width: their lines need no padding.
     (2000..2000 + n).map(|n| format!("http://{}/gate/{n}?of={of}", site.address())).collect()
@@ -293,7 +293,7 @@ fn with<'a>(flags: &[&'a str], urls: &'a [String]) -> Vec<&'a str> {
 
 // ---- scale ---------------------------------------------------------------------------------
 
-/// As many pages at once as the style is meant for.
+/// As many pages at once as the style is made for.
 fn many_pages(style: &Style) {
     let n = style.pages as u64;
     own(style, n, &["--latency", "100ms", "--timeout", "60s"]);

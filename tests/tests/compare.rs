@@ -76,7 +76,7 @@ fn an_earlier_run_is_drawn_again_without_running_anything() {
     assert!(md.contains("| on_smol |"), "{md}");
 }
 
-/// The document of a run in which one program has answered otherwise, as the second style.
+/// The document of a run in which the program of the second style has a different answer.
 #[test]
 fn another_answer_is_a_row_and_exit_1() {
     let flags = ["pause", "--styles", "threads,on_smol", "--format", "json"];
@@ -96,7 +96,7 @@ fn two_files_beside_each_other_fit_the_terminal() {
     let (stdout, _, code) = run(&["--code", "threads", "on_tokio", "io-bound"]);
     assert_eq!(code, 0);
     assert!(stdout.lines().all(|line| line.chars().count() <= 80), "{stdout}");
-    assert!(!stdout.contains('\u{1b}'), "no color where nobody sees it");
+    assert!(!stdout.contains('\u{1b}'), "no color without a terminal");
     let place = |text: &str| stdout.find(text).unwrap_or_else(|| panic!("{text}: {stdout}"));
     assert!(place("threads · run") < place("on_tokio · run"));
     assert!(place("on_tokio · run") < place("threads · fetch"), "function by function");
@@ -107,8 +107,8 @@ fn two_files_beside_each_other_fit_the_terminal() {
     assert!(wide.lines().all(|line| line.chars().count() <= 160), "{wide}");
 }
 
-/// The line after which a task waits comes from the run, through a pipe where it is a process;
-/// the source has to have a call there that asks for what is waited for.
+/// The line after which a task waits comes from the run, through a pipe if it is a process. The
+/// source must have a waiting call there.
 #[test]
 fn every_wait_of_every_style_leads_to_its_line() {
     let (document, stderr, code) = run(&["io-bound", "--pages", "4", "--format", "json"]);
@@ -132,14 +132,14 @@ fn every_wait_of_every_style_leads_to_its_line() {
 }
 
 #[test]
-fn ctrl_c_prints_what_is_there_and_leaves_nobody() {
+fn ctrl_c_prints_what_is_there_and_leaves_no_process() {
     let mark = format!("compare-{}", std::process::id());
     let mut command = command(&["deadline", "--deadline", "20s", "--styles", "threads,processes"]);
     command.env(MARK, &mark).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("it was built");
     let stderr = child.stderr.take().expect("it is a pipe");
     let lines = BufReader::new(stderr).lines().map_while(Result::ok);
-    // The site that never answers is asked: only Ctrl-C ends this before the deadline.
+    // The site that never answers is requested: only Ctrl-C ends this before the deadline.
     let begun = lines.into_iter().any(|line| line.starts_with("1 of 2"));
     assert!(begun);
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it runs");

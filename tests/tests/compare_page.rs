@@ -1,4 +1,4 @@
-//! The page of `compare` in a real browser: Chromium, told what to do over a pipe (the `DevTools`
+//! The page of `compare` in a real browser: Chromium, controlled over a pipe (the `DevTools`
 //! protocol: JSON with a zero byte after each message, on descriptors 3 and 4).
 
 use std::env;
@@ -10,10 +10,10 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use serde_json::{Value, json};
 use tests::programs::workspace;
 
-/// Set where a missing browser is a failure.
+/// If it is set, a missing browser is a failure.
 const REQUIRED: &str = "BROWSER_REQUIRED";
 
-/// Chromium, or nothing: then the test has said so.
+/// Chromium, or `None`: then a line has been printed.
 fn chromium() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let names = ["chromium", "chromium-browser", "google-chrome"];
@@ -43,7 +43,7 @@ impl Browser {
         let flags = "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic \
             --no-first-run --disable-background-networking --disable-component-update \
             --disable-sync --remote-debugging-pipe";
-        // The shell moves its own input and output to where the browser looks for them.
+        // The shell moves its own input and output to the descriptors that the browser uses.
         let script = format!("exec \"$0\" {flags} --user-data-dir=\"$1\" 3<&0 4>&1 </dev/null >&2");
         let mut command = Command::new("sh");
         command.arg("-c").arg(script).arg(program).arg(&profile);
@@ -95,7 +95,7 @@ impl Browser {
         }
     }
 
-    /// What an expression is on the page.
+    /// The value of an expression on the page.
     fn eval(&mut self, expression: &str) -> Value {
         let params = json!({"expression": expression, "returnByValue": true});
         let mut answer = self.ask("Runtime.evaluate", params);
@@ -120,7 +120,7 @@ impl Browser {
         let size =
             json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
         self.ask("Emulation.setDeviceMetricsOverride", size);
-        // Two frames later the page has been told, and has placed everything anew.
+        // Two frames later the page has handled the event, and has placed everything again.
         let frames = "new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))";
         let params = json!({"expression": frames, "awaitPromise": true});
         self.ask("Runtime.evaluate", params);
@@ -151,8 +151,8 @@ fn page() -> PathBuf {
     page
 }
 
-/// Both halves of every row are equally high, nothing is wider than the window, and no part of
-/// the head lies on another.
+/// Both halves of every row have the same height, nothing is wider than the window, and no part of
+/// the head overlaps another.
 const PLACED: &str = r"(() => {
     const wrong = [];
     for (const tr of document.querySelectorAll('table.code tr')) {
@@ -183,7 +183,7 @@ fn the_page_in_a_browser() {
     browser.window(1600, 1000);
     browser.open(&format!("{url}#io-bound/threads/on_tokio/run"));
 
-    // On a page that is empty by accident all else would be well.
+    // On a page that is empty by mistake, the other checks would pass.
     assert_eq!(browser.eval("document.title"), "io-bound: threads | on_tokio");
     let rows = browser.eval("document.querySelectorAll('table.code tr').length");
     assert!(rows.as_u64() > Some(50), "{rows} rows");

@@ -1,5 +1,5 @@
-//! What every program promises on the command line: its flags and their limits, its words, its
-//! exit codes; and that nothing is left behind, however it ends.
+//! What every program promises on the command line: its flags and their limits, its messages, its
+//! exit codes; and that it leaves nothing behind, at any kind of end.
 
 use std::fs::{self, File};
 use std::time::Instant;
@@ -136,7 +136,7 @@ fn help_of_cpu_bound() {
 
 // ---- wrong input ---------------------------------------------------------------------------
 
-/// Arguments, and a part of the sentence that tells what is wrong with them.
+/// Arguments, and a part of the sentence that says what is wrong with them.
 const WRONG: [(&[&str], &str); 33] = [
     (&["nonsense"], "unrecognized subcommand 'nonsense'"),
     (&["--nonsense"], "unexpected argument '--nonsense'"),
@@ -223,7 +223,7 @@ fn too_few_descriptors(style: &Style) {
 }
 
 fn a_name_without_an_address(style: &Style) {
-    // No name server has to be asked: a label has 63 characters at most.
+    // No name server is asked: a label may have at most 63 characters.
     let url = format!("http://{}.example/", "a".repeat(64));
     let site = Site::in_thread().expect("a site");
     let page = format!("http://{}/page/1", site.address());
@@ -272,7 +272,7 @@ fn json_is_one_document(style: &Style) {
     }
 }
 
-/// On one core much cannot be measured; nothing of it is called wrong.
+/// On one core much cannot be measured, but nothing may be called wrong.
 fn json_of_everything_on_one_core(style: &Style) {
     let shell = r#"exec taskset -c 0 "$0" "$@""#;
     let json = document(&Setup::in_shell(shell, style, &["--format", "json"]).run());
@@ -292,7 +292,7 @@ fn json_of_everything_on_one_core(style: &Style) {
     claims.iter().filter(|claim| claim["verdict"] == "read it").for_each(can_be_read);
 }
 
-/// What no number decides names a file that is there, and a function that is in it.
+/// A claim without a number names a file that exists, and a function in it.
 #[track_caller]
 fn can_be_read(claim: &Value) {
     let place = claim["evidence"].as_str().expect("a text");
@@ -328,7 +328,7 @@ fn section_is_right(section: &Value) {
     let answer = section["answer"].as_array().expect("an array");
     assert!(answer.iter().all(Value::is_string));
     assert!(section["measured"].is_object() && section["slides"].is_string());
-    // A workload says what every style is expected to show; an aside has no such words.
+    // A workload says what every style is expected to show; an aside does not.
     let expectation = &section["expectation"];
     assert!(expectation.is_null() || expectation["verdict"] != "does not hold", "{section}");
     for time in ["wall_s", "baseline_s", "limit_s"] {
@@ -364,8 +364,8 @@ fn a_trace_for_perfetto(style: &Style) {
     }
 }
 
-/// Chrome's trace format: complete events need a name, a time, a duration and a lane (pid and
-/// tid); within a lane they may follow each other or be nested, ours follow each other.
+/// Chrome's trace format: complete events need a name, a time, a duration and a lane (pid and tid).
+/// Within a lane they may follow each other or be nested; ours follow each other.
 #[track_caller]
 fn trace_is_right(workload: &str, events: &[Value]) {
     let mut lanes = std::collections::BTreeMap::<_, Vec<(u64, u64)>>::new();
@@ -404,7 +404,7 @@ fn repeated_runs_are_counted(style: &Style) {
 
 // ---- cores ---------------------------------------------------------------------------------
 
-/// The kernel says so, of the program and of its tasks; the site keeps the others.
+/// The kernel reports it for the program and its tasks. The site keeps the other cores.
 fn one_core_is_one_core(style: &Style) {
     let (mut site, running) = stalled(style, &["--cores", "1"]);
     for pid in traces::marked(running.mark()) {
@@ -440,7 +440,7 @@ fn color_only_on_a_terminal(style: &Style) {
     assert!(code == 0 && !seen.contains(ESCAPE), "{seen}");
 }
 
-/// What a projector shows: columns and rows.
+/// A small projector: columns and rows.
 const SCREEN: (u16, u16) = (80, 24);
 
 fn a_terminal_gets_what_fits_on_it(style: &Style) {
@@ -466,7 +466,7 @@ fn a_terminal_gets_what_fits_on_it(style: &Style) {
     }
 }
 
-/// Each section of a full run, or it says what it leaves out.
+/// Each section of a full run fits, or says what it leaves out.
 #[test]
 fn a_section_is_no_longer_than_a_screen() {
     let setup = Setup::new(&THREADS, &[""; 0]).env("TERM", "dumb");
@@ -567,7 +567,7 @@ fn nothing_is_left_after_a_kill(style: &Style) {
 
 const FAR_AWAY: [&str; 6] = ["io-bound", "--quiet", "--latency", "60s", "--timeout", "60s"];
 
-/// A program that waits for pages which are never answered.
+/// A program that waits for pages that are never answered.
 fn stalled(style: &Style, flags: &[&str]) -> (Site, Running) {
     let mut site = Site::in_thread().expect("a site");
     let url = format!("http://{}/stall", site.address());
@@ -578,7 +578,7 @@ fn stalled(style: &Style, flags: &[&str]) -> (Site, Running) {
     (site, running)
 }
 
-/// Looks until the program has started its site.
+/// Waits until the program has started its site.
 #[track_caller]
 fn own_site(running: &Running) -> Pid {
     let deadline = deadline();
@@ -619,7 +619,7 @@ fn a_site_by_hand_serves_until_it_is_interrupted() {
         drop(running.input());
         let line = running.first_line();
         let url = line.split(' ').nth(1).expect("it says where it listens");
-        // Its input has ended, and still it serves.
+        // Its input has ended, but it still serves.
         run(&THREADS, &["io-bound", "--quiet", url]).answer();
         running.signal(signal);
         running.wait();

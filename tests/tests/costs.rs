@@ -1,5 +1,5 @@
 //! The README's table "what a task costs" has the shape that its command prints. Its figures are
-//! those of one machine on one day: no test checks them.
+//! those of one machine on one day, and are not checked.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! deadline: what is cut at a deadline is gone.
+//! deadline: pages that are cut at a deadline leave nothing behind.
 
 use tests::programs::run;
 use tests::reports::measured;
@@ -10,7 +10,7 @@ tests::for_every_style! {
     a_deadline_that_is_too_near,
 }
 
-/// A page that never answers, one that drips a byte every 100 ms, one that stops in the middle.
+/// A page that never answers, one that sends a byte every 100 ms, one that stops in the middle.
 fn what_never_answers_is_cut(style: &Style) {
     let output = run(style, &["deadline", "--with-failures", "--deadline", "1s"]);
     assert!(output.stderr.contains("3 of 8 pages cut"), "{}", output.stderr);
@@ -27,7 +27,7 @@ fn what_never_answers_is_cut(style: &Style) {
     assert_eq!(output.answer(), expected);
 }
 
-/// By the kernel's count of threads, children and descriptors, and by the site's of requests.
+/// As the kernel counts threads, children and descriptors, and as the site counts requests.
 fn nothing_is_left_behind(style: &Style) {
     let flags = ["--with-failures", "--deadline", "1s", "--repeat", "2"];
     let measured = measured(style, "deadline", &flags);

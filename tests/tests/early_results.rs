@@ -1,4 +1,4 @@
-//! early-results: pages are handed over as they come, and what is left is cancelled.
+//! early-results: pages are passed on as they come, and the rest is cancelled.
 
 use tests::programs::run;
 use tests::reports::{document, measured, verdict};
@@ -36,7 +36,7 @@ fn more_than_there_are(style: &Style) {
     assert_eq!(answer.lines().nth(2), Some("stopped after 2: 2 pages"), "{answer}");
 }
 
-/// By the site's own count, run after run; the farthest pages are half a second away.
+/// As the site counts, in several runs; the slowest pages take half a second.
 fn nothing_is_left_open(style: &Style) {
     let flags = ["--pages", "5", "--latency", "100ms", "--take", "1", "--repeat", "3"];
     let measured = measured(style, "early-results", &flags);
@@ -50,7 +50,7 @@ fn the_ladder_fits(style: &Style) {
     output.fits();
 }
 
-/// A generator fetches only what it is asked for.
+/// A generator fetches nothing before it is requested.
 #[test]
 fn the_first_comes_long_before_the_last() {
     let flags = ["--pages", "6", "--latency", "50ms", "--take", "2"];

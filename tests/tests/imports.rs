@@ -1,9 +1,9 @@
-//! Imports go one way: within `common` as the table below has it, within a program from its
+//! Imports go one way: within `common` in the order of the table below, within a program from its
 //! machinery to the workloads, the asides, the exercises and `main`. No files form a circle.
 //!
 //! Every path counts that begins with `crate`, `super`, `self` or a module declared in the same
-//! file, wherever it stands: `value_parser = crate::cli::duration` as much as a `use`. Comments,
-//! strings and what is compiled for tests only do not.
+//! file, in any place: `value_parser = crate::cli::duration` counts as much as a `use`. Comments,
+//! strings and code that is compiled only for tests do not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,8 +14,8 @@ use ra_ap_rustc_lexer::{FrontmatterAllowed, TokenKind, tokenize};
 use tests::programs::workspace;
 use tests::styles::STYLES;
 
-/// The files of `common` in an order in which each uses only those before it. What ends in a
-/// slash is a folder, whose files may use each other.
+/// The files of `common` in an order in which each uses only those before it. An entry that ends in
+/// a slash is a folder: its files may use each other.
 const ORDER: &str = "
     error limits units machine span claims
     http/page http/body http/request http/conn
@@ -54,7 +54,7 @@ fn programs_have_an_order() {
             .filter_map(|file| Some(module(file.strip_prefix(&source).ok()?)))
             .collect();
         let place = |file: &str| match file {
-            // Exercises are built for tests only, and use what the tests have.
+            // Exercises are built only for tests, and use the same as tests.
             _ if file.is_empty() || file.starts_with("exercises/") => 4,
             _ if file.starts_with("asides/") => 3,
             _ if file.ends_with("io_bound") && ten.contains(file) => 1,
@@ -82,14 +82,15 @@ fn programs() -> BTreeSet<&'static str> {
 
 // ---- files that use each other -------------------------------------------------------------
 
-/// A file by its module's path, `http/page`; the root is the empty one. What each uses.
+/// A file by its module's path, `http/page`, with the files that it uses. The root is the empty
+/// path.
 type Uses = BTreeMap<String, BTreeSet<String>>;
 
 fn pairs(uses: &Uses) -> impl Iterator<Item = (&String, &String)> {
     uses.iter().flat_map(|(from, all)| all.iter().map(move |to| (from, to)))
 }
 
-/// All files below a folder that are more than tests, and which of them each uses.
+/// All files below a folder that are not only tests, and which of them each uses.
 fn uses(source: &str) -> Uses {
     let mut texts = BTreeMap::new();
     read_all(&workspace().join(source), Path::new(""), &mut texts);
@@ -112,7 +113,7 @@ fn read_all(root: &Path, folder: &Path, texts: &mut BTreeMap<String, String>) {
     }
 }
 
-/// The module that a file is.
+/// The module of a file.
 fn module(path: &Path) -> String {
     let path = path.with_extension("").to_string_lossy().into_owned();
     match path.as_str() {
@@ -121,9 +122,9 @@ fn module(path: &Path) -> String {
     }
 }
 
-/// A circle, if there is one: its files, the first of them at the end again.
+/// A circle, if there is one: its files, with the first of them again at the end.
 fn circle(uses: &Uses) -> Vec<String> {
-    // A module that uses none of the rest is not part of a circle.
+    // A file that uses nothing that is left is not part of a circle.
     let mut left = uses.clone();
     loop {
         let names: BTreeSet<String> = left.keys().cloned().collect();
@@ -148,12 +149,12 @@ fn circle(uses: &Uses) -> Vec<String> {
 
 // ---- paths in a text -----------------------------------------------------------------------
 
-/// Which of `files` the text of `file` uses, itself apart.
+/// Which of `files` the text of `file` uses, except itself.
 fn used(file: &str, text: &str, files: &BTreeSet<String>) -> BTreeSet<String> {
     let mut scan = Scan { words: words(text), at: 0, found: BTreeSet::new() };
     let here = file.split('/').filter(|part| !part.is_empty()).map(String::from).collect();
     scan.module(here);
-    // The longest beginning of a path that is a file is the file that it leads to.
+    // The longest beginning of a path that is a file is the file of that path.
     let leads_to = |path: &Vec<String>| {
         let beginnings = (0..=path.len()).rev().map(|n| path[..n].join("/"));
         beginnings.into_iter().find(|beginning| files.contains(beginning))
@@ -186,7 +187,7 @@ fn words(text: &str) -> Vec<&str> {
 struct Scan<'a> {
     words: Vec<&'a str>,
     at: usize,
-    /// Paths from the root, as far as they are written down.
+    /// Paths from the root, as far as they are written in the text.
     found: BTreeSet<Vec<String>>,
 }
 
@@ -259,7 +260,7 @@ impl Scan<'_> {
         }
     }
 
-    /// The path, or the tree of paths, that goes on behind the word at which the scan stands.
+    /// The path, or the tree of paths, that begins with the current word.
     fn path(&mut self, mut so_far: Vec<String>) {
         self.at += 1;
         while self.next_are(&["::"]) {
@@ -327,7 +328,7 @@ fn every_path_is_an_edge() {
 }
 
 #[test]
-fn what_is_no_path_is_no_edge() {
+fn other_text_is_not_an_edge() {
     for text in [
         "// use crate::cli;",
         "/* crate::cli */ const S: &str = \"crate::cli::X\";",
@@ -341,7 +342,7 @@ fn what_is_no_path_is_no_edge() {
     ] {
         assert_eq!(of(text), [""; 0], "{text}");
     }
-    // What follows a test module counts again.
+    // Code after a test module counts again.
     assert_eq!(of("#[cfg(test)] mod tests { } use crate::cli;"), ["cli"]);
 }
 

@@ -1,4 +1,4 @@
-//! interactivity: who computes without care stops the heart, but for threads and processes.
+//! interactivity: careless computing stops the heart, except in threads and processes.
 
 use serde_json::Value;
 use tests::programs::run;
@@ -32,9 +32,9 @@ fn the_strips_fit(style: &Style) {
     }
 }
 
-/// A heart that would beat for a second, and a count of more than a tenth of one. A careless count
-/// on the heart's own thread lets none of the beats come that are due meanwhile; a careful one lets
-/// some come.
+/// A heart that would beat for two seconds, and a count of more than 0.1 s. If the count runs
+/// carelessly on the heart's own thread, none of the beats come that are due meanwhile. If it runs
+/// with care, some of them come.
 fn a_long_count(style: &Style) {
     let document = document(style, "interactivity", &["--beats", "100", "--below", "2000000"]);
     let measured = &document["workloads"]["interactivity"]["measured"];
@@ -47,7 +47,7 @@ fn a_long_count(style: &Style) {
     assert_eq!(careless["threads_apart"], style.preempted, "{careless}");
     assert!(some(careful), "{careful}");
     assert_eq!(careful["threads_apart"], style.computes_apart, "{careful}");
-    // The talk says so, of one thread.
+    // The talk claims this of one thread.
     let claims = document["claims"].as_array().expect("a list").iter();
     let said = claims.filter(|claim| ["K2", "A1"].map(Value::from).contains(&claim["id"]));
     let said: Vec<&Value> = said.collect();

@@ -1,4 +1,4 @@
-//! What the READMEs point to exists: files, and functions where one is named.
+//! The links of the READMEs lead to files that exist, and to functions if one is named.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ fn readmes() -> Vec<PathBuf> {
     readmes
 }
 
-/// The links of a text: what is shown, and where it goes.
+/// The links of a text: the text shown, and the target.
 fn links(text: &str) -> Vec<(&str, &str)> {
     let pieces = text.split("](").collect::<Vec<_>>();
     let mut links = Vec::new();
@@ -66,7 +66,7 @@ fn every_link_leads_somewhere() {
 }
 
 #[test]
-fn a_name_that_is_not_there_is_seen() {
+fn a_missing_name_is_found() {
     let source = "pub fn gather<T>(tasks: T) {}\npub struct Queue<T>(T);";
     assert!(defines(source, "waiting::gather") && defines(source, "Queue"));
     assert!(!defines(source, "waiting::gather_all") && !defines(source, "gath"));

@@ -1,4 +1,5 @@
-//! ordering: every task in its own order, in every style; all together in one order, or in any.
+//! ordering: in every style each task keeps its own order; all tasks together have one order, or
+//! any.
 
 use serde_json::Value;
 use tests::programs::run;
@@ -40,7 +41,7 @@ fn two_runs_stand_above_each_other(style: &Style) {
     output.fits();
 }
 
-/// All styles but those that the operating system schedules.
+/// All styles except those that the operating system schedules.
 fn cooperative() -> impl Iterator<Item = &'static Style> {
     STYLES.iter().filter(|style| !style.preempted)
 }
@@ -52,7 +53,7 @@ fn cooperative_tasks_have_one_order() {
         let orders = orders(&measured);
         assert!(orders.iter().all(|order| order == &orders[0]), "{}: {orders:?}", style.name);
         assert_eq!(measured["different_orders"], 1, "{}", style.name);
-        // They take turns: nobody is through before the others begin.
+        // They take turns: no task ends before the others begin.
         assert!(!orders[0].starts_with("AA"), "{}: {}", style.name, orders[0]);
         assert!(!orders[0].ends_with("CC"), "{}: {}", style.name, orders[0]);
     }
@@ -80,7 +81,7 @@ fn preempted_tasks_have_many_orders_on_one_core() {
         let document = document(style, "ordering", &["--runs", "50", "--cores", "1"]);
         let measured = &document["workloads"]["ordering"]["measured"];
         assert!(measured["different_orders"].as_u64() > Some(1), "{}", style.name);
-        // Three tasks that never yield on one core: the second could run only because the kernel switched to it.
+        // Three tasks that never yield on one core: only the kernel can have let a second one run.
         assert!(measured["preempted"].as_u64() > Some(0), "{}", style.name);
         assert_eq!(verdict(&document, preempted), "holds", "{}", style.name);
         assert_eq!(verdict(&document, differ), "holds", "{}", style.name);

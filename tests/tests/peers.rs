@@ -1,4 +1,4 @@
-//! Tries the suite of peers itself: a good server passes, and each way to be broken is found.
+//! Tests the suite of peers itself: a good server passes, and each fault is found.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -20,22 +20,21 @@ enum Fault {
     DiesOfAnError,
     /// It serves one connection after another.
     OneByOne,
-    /// It closes behind a refusal, without reading what is still coming.
+    /// It closes after a refusal, without reading the rest of the request.
     DoesNotDrain,
     /// It closes instead of a refusal.
     RefusesInSilence,
-    /// It waits for as long as a peer likes.
+    /// It waits for a peer without a limit.
     Patient,
     /// Each byte of a request renews its timeout.
     Forgetful,
-    /// It takes what comes with a request for a part of that request.
+    /// It takes what follows a request for a part of that request.
     NoPipeline,
-    /// It gives every client the same page.
+    /// It gives the same page to every client.
     OnePage,
 }
 
-/// A server in its simplest form, one thread per connection, in a thread of its own. It waits for
-/// nobody long.
+/// A minimal server, one thread per connection, in a thread of its own. Its timeouts are short.
 fn start(fault: Fault, room: usize) -> SocketAddr {
     let short = Duration::from_secs(1);
     let limits = Limits { idle: short, request: short, write: short, ..Limits::new(room) };
@@ -123,14 +122,14 @@ fn a_dead_program_is_noticed() {
 #[test]
 fn one_connection_too_many() {
     assert_eq!(peers::one_too_many(start(Fault::Nothing, 20), 20), Ok(Full::Told));
-    // This one has more room than is said.
+    // This one has more room than it should.
     assert!(peers::one_too_many(start(Fault::Nothing, 21), 20).is_err());
 }
 
-/// The suite must find this fault: these peers see it.
+/// The suite must find this fault: these peers must report it.
 fn found(fault: Fault, names: &[&str]) {
     for name in names {
-        // A server that would wait forever is not waited for as long as a good one may take.
+        // A server that would wait forever is not waited for as long as a good one.
         let most = Duration::from_secs(3);
         let seen = peers::play(name, start(fault, 1000), most);
         assert!(seen.is_err(), "{name:?} sees nothing wrong");
@@ -152,7 +151,7 @@ fn faults_that_take_long_are_found() {
     let forgetful = || found(Fault::Forgetful, &["drips a request"]);
     let one_by_one = || {
         let seen = peers::waiting_crowd(start(Fault::OneByOne, 10), 1, Duration::from_millis(500));
-        assert!(seen.is_err(), "one by one, and nobody sees it");
+        assert!(seen.is_err(), "one by one, and no peer reports it");
     };
     thread::scope(|scope| {
         scope.spawn(patient);

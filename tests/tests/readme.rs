@@ -1,9 +1,9 @@
-//! The READMEs and the leader's page do what they say: every command in them is run, and what it prints is compared.
+//! The commands of the READMEs and of the leader's page are run, and their output is compared.
 //!
-//! A block marked `console` shows commands behind `$ ` and beneath each of them exactly its
-//! stdout; a block marked `sh` is a script; a block marked `text` is not run, and there is no
-//! other kind. `cargo run` starts what the tests have built; anything else that cargo is asked to
-//! do has a target folder of its own, so that it does not build anew what other tests run.
+//! A block marked `console` shows commands after `$ `, and below each of them exactly its stdout. A
+//! block marked `sh` is a script. A block marked `text` is not run, and there is no other kind.
+//! `cargo run` starts what the tests have built. Other cargo commands get a target folder of their
+//! own, so that they do not rebuild what other tests run.
 
 use std::fs;
 use std::path::PathBuf;
@@ -89,7 +89,7 @@ fn blocks(readme: &str) -> Vec<Block<'_>> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut inside = false;
     for (line, text) in readme.lines().enumerate() {
-        // Within a list a block is indented; so is all of it.
+        // Within a list the whole block is indented.
         match text.trim_start().strip_prefix("```") {
             Some(kind) if !inside => {
                 blocks.push(Block { line: line + 1, kind, lines: Vec::new() });
@@ -126,7 +126,7 @@ fn run_all(readme: &str) {
     assert!(ran > 0, "{readme} shows nothing that can be run");
 }
 
-/// Runs the commands of a block; how many.
+/// Runs the commands of a block. Returns how many there were.
 fn commands(block: &Block, place: &str) -> usize {
     let mut shown: Vec<(&str, String)> = Vec::new();
     for line in &block.lines {
@@ -143,10 +143,10 @@ fn commands(block: &Block, place: &str) -> usize {
     shown.len()
 }
 
-/// Runs a script to its end, which must be a good one; what it has printed.
+/// Runs a script, which must succeed. Returns its output.
 fn run(script: &str, place: &str) -> String {
     let mark = place.replace(['/', ':'], "-");
-    let mut bash = Command::new("timeout"); // so that nothing is left when it does not end
+    let mut bash = Command::new("timeout"); // a safety timeout
     let safety = SAFETY.as_secs().to_string();
     bash.args(["--kill-after=9", &safety, "bash", "-euo", "pipefail", "-c", script]);
     without_cargos_words(&mut bash);
@@ -190,7 +190,7 @@ fn what_is_right_passes() {
     );
 }
 
-/// What is built is started, with its own arguments; what is not known is left to cargo.
+/// Programs that are built are started with their arguments; other commands go to cargo.
 #[test]
 fn cargo_runs_what_is_built() {
     assert!(run("cargo run -qp threads -- list", "here").contains("io-bound "));

@@ -41,7 +41,7 @@ fn figures_of_every_kind(style: &Style) {
             assert!(runs.iter().all(|run| run.as_f64() > Some(0.0)), "{kind}, {figure}: {runs:?}");
         }
     }
-    // A style that comes on several loops is measured on all of them.
+    // A style with several loops is measured on all of them.
     let kinds = measured.as_object().expect("figures by name");
     let loops =
         kinds.keys().filter(|kind| !["a plain thread", "limits"].contains(&kind.as_str())).count();
@@ -62,7 +62,7 @@ fn the_bars_fit(style: &Style) {
     output.fits();
 }
 
-/// A machine with less than they need: one sentence, and no panic.
+/// A machine with too little for them: one sentence, and no panic.
 #[test]
 fn beyond_what_the_machine_holds() {
     let scarce = [

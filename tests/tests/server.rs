@@ -1,4 +1,4 @@
-//! Every style's server, tried from outside: peers of all kinds, limits, the end.
+//! Every style's server, tested from outside: peers of all kinds, limits, shutdown.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
@@ -45,7 +45,7 @@ fn alive(server: &Running) -> Result<(), String> {
     if dead { Err("the program has ended".into()) } else { Ok(()) }
 }
 
-/// Has the server end: in good order, and with nothing left.
+/// Ends the server: cleanly, and with nothing left behind.
 fn end(server: Running) {
     server.signal(Signal::SIGTERM);
     let mark = server.mark().to_owned();
@@ -54,7 +54,7 @@ fn end(server: Running) {
     assert_eq!(traces::leftovers(&mark), Vec::<String>::new());
 }
 
-/// As many descriptors as there may be: this program holds the other ends.
+/// As many descriptors as possible: this program holds the other ends.
 fn many_descriptors() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is such a limit");
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("the hard limit is allowed");
@@ -69,7 +69,7 @@ fn peers_of_all_kinds(style: &Style) {
     end(server);
 }
 
-/// Peers that use up every time limit, at the servers of all styles together: they take no longer
+/// Peers that use up every time limit, at the servers of all styles at once: so they take no longer
 /// than one of them at one server.
 #[test]
 fn peers_that_use_up_the_time_limits() {
@@ -92,7 +92,7 @@ fn peers_that_use_up_the_time_limits() {
 
 // ---- limits --------------------------------------------------------------------------------
 
-/// Where a connection costs a thread or a process it waits; elsewhere it is told so.
+/// If a connection costs a thread or a process, it waits; otherwise it is answered 503.
 fn one_connection_too_many(style: &Style) {
     let args = ["serve", "--port", "0", "--max-connections", "100"];
     let (server, address) = listening(start(style, &args));
@@ -100,8 +100,7 @@ fn one_connection_too_many(style: &Style) {
     end(server);
 }
 
-/// Ten thousand clients wait for their pages; beside them one is served. None of them was turned
-/// away for that.
+/// Ten thousand clients wait for their pages, and one more is served. None of them was refused.
 #[test]
 fn ten_thousand_at_once() {
     many_descriptors();
@@ -117,7 +116,7 @@ fn ten_thousand_at_once() {
     }
 }
 
-/// Clients who wait for a page that is a minute away.
+/// Clients that wait for a page with a delay of a minute.
 fn waiting(address: SocketAddr, many: usize) -> Vec<Wire> {
     let wait = |_| {
         let mut wire = Wire::connect(address).expect("the listener listens");
@@ -127,8 +126,8 @@ fn waiting(address: SocketAddr, many: usize) -> Vec<Wire> {
     (0..many).map(wait).collect()
 }
 
-/// 200 clients of a server that has 64 descriptors: who gets in is served and leaves, and those
-/// who wait follow.
+/// 200 clients of a server that has 64 descriptors: those that are accepted are served and
+/// disconnect, and those that wait follow.
 fn out_of_descriptors(style: &Style) {
     let args = ["serve", "--port", "0"];
     let limited = Setup::in_shell("ulimit -n 64; exec \"$0\" \"$@\"", style, &args);
@@ -181,7 +180,7 @@ fn requests_under_way_are_answered_at_the_end(style: &Style) {
     }
 }
 
-/// Neither a page that takes long nor a client that does not read keeps it.
+/// Neither a page with a long delay nor a client that does not read prevents the end.
 fn the_end_comes_within_the_grace(style: &Style) {
     let (server, address) = serve(style);
     let mut far = Wire::connect(address).expect("the listener listens");
@@ -209,13 +208,13 @@ fn a_second_signal_ends_it_at_once(style: &Style) {
     assert_eq!(traces::leftovers(&mark), Vec::<String>::new());
 }
 
-/// Also when clients are connected, and when it was the server who closed first.
+/// Also if clients are connected, and if the server closed first.
 fn the_port_is_free_at_once(style: &Style) {
     let (server, address) = serve(style);
     let mut idle = Wire::connect(address).expect("the listener listens");
     idle.page(1).expect("it is served");
     end(server);
-    assert!(TcpStream::connect(address).is_err(), "the port is still open");
+    assert!(TcpStream::connect(address).is_err(), "a listener is still open");
     let port = address.port().to_string();
     let (server, again) = listening(start(style, &["serve", "--port", &port]));
     assert_eq!(again, address);
@@ -237,7 +236,7 @@ fn a_port_in_use(style: &Style) {
 
 // ---- clients -------------------------------------------------------------------------------
 
-/// The same pages, in whatever style they are served and fetched.
+/// The same pages, served and fetched in any style.
 fn threads_fetch_from_it_and_it_from_threads(style: &Style) {
     for (server, client) in [(style, &THREADS), (&THREADS, style)] {
         let (server, address) = serve(server);

@@ -1,4 +1,4 @@
-//! shared-state: careless loses something in every run, careful never does.
+//! shared-state: careless loses an update in every run, careful never does.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -63,7 +63,7 @@ fn threads_and_processes_lose_updates() {
 fn processes_share_nothing_unless_asked_and_survive_the_holder_of_their_lock() {
     let measured = measured(&PROCESSES, "shared-state", &["--repeat", "5"]);
     assert_eq!(measured["untouched"], true);
-    // Its balances are compared as those of careful are.
+    // Its balances are compared in the same way as those of careful.
     assert_eq!(measured["orphaned_s"].as_array().expect("it was run").len(), 5);
 }
 
@@ -73,7 +73,7 @@ fn processes_share_nothing_unless_asked_and_survive_the_holder_of_their_lock() {
 fn plain_numbers_are_not_let_into_two_threads() {
     assert_eq!(errors("shared_cells", &["--cfg", "atomics"]), [""; 0]);
     assert_eq!(errors("shared_cells", &[]), ["E0277"]);
-    // What the file of the threads has is what is let in.
+    // The file of threads has what the compiler allows.
     let threads = fs::read_to_string(workspace().join(THREADS.file("shared-state")));
     assert!(threads.expect("it is there").contains("balances: Vec<AtomicI64>"));
 }
@@ -84,12 +84,12 @@ fn only_one_task_may_write_at_a_time() {
     assert_eq!(errors("two_writers", &[]), ["E0499"]);
 }
 
-/// The codes of the errors that rustc finds in a file of the folder `compile`.
+/// The codes of the errors that rustc reports for a file of the folder `compile`.
 fn errors(file: &str, flags: &[&str]) -> Vec<String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let mut command = Command::new(rustc);
     command.args(["--edition", "2024", "--crate-type", "lib"]).args(flags);
-    // Not to /dev/null: rustc puts its output in the place of what is there, and root may do that.
+    // Not to /dev/null: rustc replaces the output file, and root may do that.
     command.args(["--emit", "metadata", "--out-dir", env!("CARGO_TARGET_TMPDIR")]);
     command.args(["--error-format", "json"]);
     command.arg(workspace().join("tests/tests/compile").join(file).with_extension("rs"));

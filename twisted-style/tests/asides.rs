@@ -1,4 +1,4 @@
-//! What only twisted-style has, run as a visitor does.
+//! The asides of twisted-style, run as a user runs them.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_twisted-style");
 
-/// Runs the program, which must have nothing to complain about, and returns its answer.
+/// Runs the program, which must not print an error, and returns its answer.
 fn answer(aside: &str) -> String {
     let output = Command::new(PROGRAM).args([aside, "--quiet"]).output().expect("it is built");
     let complaints = String::from_utf8_lossy(&output.stderr);
@@ -121,7 +121,7 @@ fn inline_callbacks() {
     assert_eq!(answer("inline-callbacks"), expected("callbacks") + &expected("inline"));
 }
 
-/// A chat room for people, ended with the test.
+/// A chat room for people. It ends with the test.
 struct Room(Child, String);
 
 impl Room {
@@ -149,7 +149,7 @@ impl Drop for Room {
     }
 }
 
-/// What `nc` is to a person.
+/// The counterpart of a person with `nc`.
 struct Nc(BufReader<TcpStream>);
 
 impl Nc {
@@ -217,7 +217,7 @@ fn without_a_free_descriptor_the_listener_backs_off_and_accepts_later() {
     shell.args(["-c", "ulimit -n 96; exec \"$0\" \"$@\"", PROGRAM]);
     let room = Room::started_by(shell);
     let mut visitors: Vec<Nc> = (0..120).map(|_| Nc::connect(&room)).collect();
-    // They are accepted in their order: these are in, and the last ones cannot be.
+    // They are accepted in order: these are in, and there are no descriptors for the last ones.
     for visitor in &mut visitors[..8] {
         assert_eq!(visitor.hears(), "* who are you?");
     }
@@ -232,7 +232,7 @@ fn without_a_free_descriptor_the_listener_backs_off_and_accepts_later() {
 }
 
 #[test]
-fn a_member_who_reads_is_not_disconnected_however_fast_another_one_talks() {
+fn a_member_that_reads_is_not_disconnected_by_a_fast_sender() {
     const LINES: usize = 40_000;
 
     let room = Room::open();
@@ -256,7 +256,7 @@ fn a_member_who_reads_is_not_disconnected_however_fast_another_one_talks() {
 }
 
 #[test]
-fn a_line_may_have_512_bytes_whatever_ends_it_and_no_control_characters_pass() {
+fn a_line_may_have_512_bytes_and_no_control_characters_pass() {
     let room = Room::open();
     let [mut ann, mut ben] = ["ann", "ben"].map(|name| {
         let mut member = Nc::connect(&room);
@@ -280,7 +280,7 @@ fn a_line_may_have_512_bytes_whatever_ends_it_and_no_control_characters_pass() {
 }
 
 #[test]
-fn a_signal_closes_the_room_which_is_told() {
+fn a_signal_closes_the_room_and_its_members_are_told() {
     let mut room = Room::open();
     let mut ann = Nc::connect(&room);
     ann.hears();

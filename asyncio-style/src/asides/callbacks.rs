@@ -1,5 +1,6 @@
-//! callbacks: the two APIs of asyncio on one loop of our own, and that the second is built on the first.
-//! A callback is called when something has happened; an await ends in one that asks for the next step.
+//! callbacks: the two APIs of asyncio on one loop of our own; the second is built on the first.
+//! A callback is called when something has happened; an await ends in one that asks for the next
+//! step.
 //! Run it: cargo run -p asyncio-style -- callbacks
 
 use std::cell::RefCell;
@@ -63,8 +64,8 @@ fn both(section: &mut Section) -> io::Result<()> {
     Ok(())
 }
 
-/// The loop's own calls, in the order in which they come: turns first, then times; what is
-/// cancelled does not come; another thread has one handle.
+/// The loop's own calls, in the order in which they come: first turns, then times. Cancelled calls
+/// do not come. There is one handle for other threads.
 fn alone() -> io::Result<Vec<&'static str>> {
     let event_loop = EventLoop::new()?;
     let said = Rc::new(RefCell::new(Vec::new()));
@@ -119,7 +120,7 @@ async fn talk(event_loop: EventLoop, address: SocketAddr) -> Result<String, Exce
     Ok(String::from_utf8_lossy(&line).trim_end().to_string())
 }
 
-/// Says everything again, louder, until it has said a line.
+/// Sends everything back in capitals, until it has sent a line.
 #[derive(Default)]
 struct Upper(Option<Transport>);
 
@@ -154,7 +155,7 @@ fn jobs(address: SocketAddr) -> Vec<Job> {
     (0..PAGES).map(job).collect()
 }
 
-// First act: callbacks. Each page is a protocol; what it says comes back through a future.
+// First part: callbacks. Each page is a protocol, and returns its outcome through a future.
 
 fn with_callbacks(event_loop: &EventLoop, jobs: Vec<Job>) -> Vec<Outcome> {
     let mut tasks = Vec::new();
@@ -184,7 +185,7 @@ fn with_callbacks(event_loop: &EventLoop, jobs: Vec<Job>) -> Vec<Outcome> {
     outcomes
 }
 
-/// A page on its way and the future to tell, until it is told.
+/// A page under way and the future of its outcome, until that is set.
 type Exchange = RefCell<Option<(Get, Future<Rc<Outcome>>)>>;
 
 fn finish(exchange: &Exchange, result: io::Result<()>) {
@@ -235,7 +236,7 @@ impl Page {
     }
 }
 
-// Second act: coroutines, on the same loop. Each page is a task; each await ends in a callback.
+// Second part: coroutines, on the same loop. Each page is a task; each await ends in a callback.
 
 fn with_coroutines(event_loop: &EventLoop, jobs: Vec<Job>) -> Vec<Outcome> {
     let mut tasks = Vec::new();

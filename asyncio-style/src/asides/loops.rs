@@ -1,5 +1,5 @@
 //! loops: what differs between tokio, async-std and smol, each difference shown by running it.
-//! The coroutines are the same; what happens to a task whose handle is dropped, or that panics, is not.
+//! The coroutines are the same. They differ when a handle is dropped, or when a task panics.
 //! Run it: cargo run -p asyncio-style -- loops
 
 use std::cell::Cell;
@@ -150,7 +150,7 @@ fn compare(section: &mut Section) -> io::Result<()> {
     };
     section.answer.push(row("", LOOPS.map(|l| l.name)));
     let pages = LOOPS.map(|l| (l.pages)(jobs(&site)));
-    // The same error three times is no page.
+    // Three equal errors are not a page.
     let came = pages.each_ref().map(|all| all.iter().all(|outcome| outcome.result.is_ok()));
     let pages = pages.map(lines);
     let alike = [0, 1, 2].map(|n| came[n] && pages[n] == pages[0]);
@@ -190,7 +190,7 @@ fn lines(outcomes: Vec<Outcome>) -> Vec<String> {
     outcomes.iter().map(|outcome| outcome.line(7)).collect()
 }
 
-/// Runs what is meant to panic, without its message on stderr.
+/// Runs code that panics on purpose, without its message on stderr.
 fn silently<R>(panics: impl FnOnce() -> R) -> R {
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
@@ -203,7 +203,7 @@ fn silently<R>(panics: impl FnOnce() -> R) -> R {
 fn threads() -> io::Result<BTreeMap<String, usize>> {
     let mut names = BTreeMap::new();
     for task in fs::read_dir("/proc/self/task")? {
-        // A thread that has just ended has no name any more.
+        // A thread that has just ended no longer has a name.
         let Ok(name) = fs::read_to_string(task?.path().join("comm")) else { continue };
         *names.entry(name.trim_end().to_string()).or_insert(0) += 1;
     }
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pending_when_a_run_ends_is_cancelled_on_every_loop() {
+    fn pending_tasks_are_cancelled_at_the_end_of_a_run_on_every_loop() {
         let leave: [fn(Dropped); 3] = [
             |held| on_tokio::run(async { drop(tokio::task::spawn_local(endless(held))) }),
             |held| {
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_reaches_the_task_that_awaits() {
+    fn a_panic_reaches_the_awaiting_task() {
         let fates = LOOPS.map(|l| (l.panic_in_a_task)());
         assert_eq!(fates, ["an Err at await", "rethrown there", "rethrown there"]);
     }

@@ -1,5 +1,5 @@
-//! many-threads: tokio's multi-threaded runtime, what it wins and what it loses.
-//! The tasks of one loop are shared out over several threads: faster, and in no order.
+//! many-threads: tokio's multi-threaded runtime, its advantage and its price.
+//! The tasks of one loop are spread over several threads: faster, but in no order.
 //! Run it: cargo run -p asyncio-style -- many-threads
 
 use std::cell::RefCell;
@@ -19,10 +19,10 @@ use tokio::runtime::Builder;
 
 use crate::on_tokio;
 
-/// Two show it, on one core as well.
+/// Two are enough to show it, on one core too.
 const WORKERS: usize = 2;
 
-/// How often the order of the tasks is looked at.
+/// How many times the order of the tasks is recorded.
 const RUNS: usize = 20;
 
 pub fn run(_flags: &Flags) -> Section {
@@ -66,7 +66,7 @@ fn counts() -> Vec<Count> {
     (0..4).map(|task| Count::new(task, 500_000)).collect()
 }
 
-/// `asyncio.run`, but on several threads: what is spawned must be `Send`, as a thread may take it.
+/// `asyncio.run`, but on several threads: a spawned task must be `Send`, as any thread may run it.
 fn on_threads<T>(main: impl Future<Output = T>) -> T {
     let runtime = Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
     runtime.expect("the machine has two threads left").block_on(main)
@@ -113,7 +113,7 @@ fn order_on_one() -> String {
     })
 }
 
-/// The same on two threads: into a string with a lock, or it does not compile.
+/// The same on two threads: the string needs a lock, or it does not compile.
 fn order_on_many() -> String {
     on_threads(async {
         let log = Arc::new(Mutex::new(String::new()));

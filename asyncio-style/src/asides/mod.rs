@@ -1,4 +1,4 @@
-//! Asides: what slide 36 says of asyncio, each shown by running it.
+//! Asides: what slide 36 says about asyncio, each point shown by running it.
 
 use std::fs::File;
 use std::io;
@@ -8,7 +8,7 @@ pub mod loops;
 pub mod many_threads;
 pub mod waiting;
 
-/// Says at once that there are too few descriptors for an aside: the site would accept no client,
+/// Fails early if there are too few descriptors for an aside: the site would accept no connection,
 /// and the reactor that smol and async-std share would wait forever.
 fn check_descriptors() -> io::Result<()> {
     let free: io::Result<Vec<File>> = (0..32).map(|_| File::open("/dev/null")).collect();

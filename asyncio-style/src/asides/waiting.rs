@@ -1,5 +1,6 @@
-//! waiting: asyncio's ways to wait for several, on our own loop: gather, wait, `as_completed`,
-//! `wait_for`, shield, `Queue` and `TaskGroup`. All are made of futures and done-callbacks.
+//! waiting: asyncio's ways to wait for several things, on our own loop: gather, wait,
+//! `as_completed`, `wait_for`, shield, `Queue` and `TaskGroup`. All are built on futures and
+//! done-callbacks.
 //! Run it: cargo run -p asyncio-style -- waiting
 
 use std::cell::RefCell;
@@ -72,7 +73,7 @@ fn ms(n: u64) -> Duration {
 fn after(event_loop: &EventLoop, delay: u64, word: &'static str) -> Task<&'static str> {
     let sleep = event_loop.sleep(ms(delay));
     event_loop.create_task(async move {
-        // It cannot be cancelled but with this task.
+        // It can be cancelled only with this task.
         let _ = sleep.await;
         word
     })
@@ -84,7 +85,7 @@ fn tasks(event_loop: &EventLoop) -> Vec<Task<&'static str>> {
         .into()
 }
 
-/// A producer that is quicker than its consumer has to wait for it.
+/// A producer that is faster than its consumer has to wait for it.
 /// One of three ends, one fails, one does not end: how many are done when `wait` returns.
 async fn waits(event_loop: &EventLoop) -> Result<Vec<String>, Exception> {
     let mut said = Vec::new();
@@ -131,7 +132,7 @@ async fn through_a_queue(event_loop: &EventLoop) -> Result<String, Exception> {
     Ok(log.take().join(", "))
 }
 
-/// One of three fails: the other two do not get to the end.
+/// One of three fails: the other two do not finish.
 async fn in_a_group(event_loop: &EventLoop) -> String {
     let mut group = TaskGroup::new(event_loop);
     let ended = Rc::new(RefCell::new(0));

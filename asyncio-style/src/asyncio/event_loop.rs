@@ -1,7 +1,7 @@
-//! The loop itself (`asyncio.base_events`): callbacks, timers, and descriptors that are watched.
+//! The loop itself (`asyncio.base_events`): callbacks, timers, and watched descriptors.
 //!
-//! Callbacks and their destructors are anybody's code, and may use the loop again. So nothing is
-//! called or dropped while one of the loop's tables is borrowed: it is taken out first.
+//! Callbacks and their destructors can be any code, and may use the loop again. So nothing is
+//! called or dropped while a table of the loop is borrowed: it is taken out first.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -22,21 +22,22 @@ type ThreadCall = Box<dyn FnOnce(&EventLoop) + Send>;
 
 const CLOSED: RuntimeError = RuntimeError("the event loop is closed");
 
-/// No wait is longer (`MAXIMUM_SELECT_TIMEOUT`); a turn without work follows, and the next wait.
+/// The longest wait (`MAXIMUM_SELECT_TIMEOUT`); then there is a turn without work, and the next
+/// wait.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
 /// A delay that is too long for the clock ends after a hundred years instead.
 const FOREVER: Duration = Duration::from_hours(24 * 365 * 100);
 
 thread_local! {
-    /// The loops of this thread, by which a wake-up finds its own.
+    /// The loops of this thread: a wake-up finds its loop here.
     static LOOPS: RefCell<HashMap<*const Mailbox, Weak<Inner>>> = RefCell::default();
     /// Whether one of them runs.
     static RUNNING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// An event loop (`asyncio.AbstractEventLoop`); a clone is the same loop. What `new` has returned
-/// closes the loop when it is dropped; a clone does not.
+/// An event loop (`asyncio.AbstractEventLoop`); a clone is the same loop. The value that `new`
+/// returned closes the loop when it is dropped; a clone does not.
 pub struct EventLoop {
     inner: Rc<Inner>,
     owner: bool,
@@ -48,7 +49,7 @@ struct Inner {
     timers: RefCell<BTreeMap<(Instant, u64), Handle>>,
     selector: Selector,
     tasks: RefCell<BTreeMap<u64, Rc<dyn Step>>>,
-    /// What else holds something that has to be freed when the loop is closed.
+    /// Callbacks that free resources when the loop is closed.
     on_close: RefCell<BTreeMap<u64, Call>>,
     next: Cell<u64>,
     running: Cell<bool>,
@@ -58,7 +59,7 @@ struct Inner {
     steps: Cell<u64>,
 }
 
-/// A task as the loop knows it.
+/// A task from the loop's point of view.
 pub(super) trait Step {
     /// Runs it up to its next await.
     fn step(&self);
@@ -98,7 +99,7 @@ impl EventLoop {
     }
 
     /// Calls `callback` in the next turn of the loop, in the order of these calls. A closed loop
-    /// calls nothing, and drops it.
+    /// drops it without calling it.
     pub fn call_soon(&self, callback: impl FnOnce() + 'static) -> Handle {
         let handle = Handle::new(callback);
         if self.is_closed() {
@@ -115,7 +116,7 @@ impl EventLoop {
         self.call_at(now.checked_add(delay).unwrap_or(now + FOREVER), callback)
     }
 
-    /// Calls `callback` at `when`; of two at the same time the one asked for first.
+    /// Calls `callback` at `when`. Calls at the same time are made in the order of the requests.
     pub fn call_at(&self, when: Instant, callback: impl FnOnce() + 'static) -> TimerHandle {
         let (key, handle) = ((when, self.number()), Handle::new(callback));
         if self.is_closed() {
@@ -126,7 +127,7 @@ impl EventLoop {
         TimerHandle { event_loop: self.clone(), key, handle }
     }
 
-    /// What other threads may have of this loop.
+    /// The handle for other threads.
     pub fn threadsafe(&self) -> ThreadsafeHandle {
         ThreadsafeHandle(Arc::clone(&self.inner.mailbox))
     }
@@ -135,7 +136,7 @@ impl EventLoop {
     ///
     /// # Errors
     ///
-    /// `source` is nothing one can wait for: a regular file. The loop is closed.
+    /// `source` cannot be polled: it is a regular file. Or the loop is closed.
     pub fn add_reader(
         &self,
         source: &Rc<impl AsFd + 'static>,
@@ -159,33 +160,34 @@ impl EventLoop {
         self.inner.selector.watch(source, WRITER, Box::new(callback))
     }
 
-    /// Watches `source` for reading no more.
+    /// Stops watching `source` for reading.
     pub fn remove_reader(&self, source: &impl AsFd) {
         self.inner.selector.unwatch(source.as_fd(), READER);
     }
 
-    /// Watches `source` for writing no more.
+    /// Stops watching `source` for writing.
     pub fn remove_writer(&self, source: &impl AsFd) {
         self.inner.selector.unwatch(source.as_fd(), WRITER);
     }
 
-    /// Waits and calls back until [`EventLoop::stop`]. What is in line by then is still called.
+    /// Waits and calls back until [`EventLoop::stop`]. Callbacks that are already ready are still
+    /// called.
     ///
     /// # Errors
     ///
-    /// The loop runs already, or another one in this thread does; it is closed.
+    /// This loop or another loop in this thread is running; or it is closed.
     pub fn run_forever(&self) -> Result<(), Exception> {
         let _running = self.begin_running()?;
         self.run()
     }
 
-    /// Has the loop end after the present turn; before it runs, after its first.
+    /// Ends the loop after the current turn. Called before it runs, ends it after its first turn.
     pub fn stop(&self) {
         self.inner.stopping.set(true);
     }
 
-    /// Ends the loop for good: cancels the tasks that are pending, drops all callbacks, and
-    /// closes what is open on it (`loop.close`, and before it what `asyncio.run` cancels).
+    /// Closes the loop: cancels the pending tasks, drops all callbacks, and closes all its
+    /// connections (`loop.close`, after the cancellations of `asyncio.run`).
     ///
     /// # Errors
     ///
@@ -245,8 +247,8 @@ impl EventLoop {
         }
     }
 
-    /// One turn (`BaseEventLoop._run_once`): wait, find what is due, then call what was ready
-    /// when that was done. What those calls ask for comes in the next turn.
+    /// One turn (`BaseEventLoop._run_once`): waits, finds what is due, then calls what is ready at
+    /// that moment. Requests made by those calls come in the next turn.
     fn turn(&self, events: &mut Events) -> io::Result<()> {
         let inner = &self.inner;
         let timeout = if inner.ready.borrow().is_empty() && !inner.stopping.get() {
@@ -281,7 +283,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Numbers grow: what is asked for later has a higher one.
+    /// Numbers increase: later requests have higher ones.
     pub(super) fn number(&self) -> u64 {
         self.inner.next.replace(self.inner.next.get() + 1)
     }
@@ -301,7 +303,7 @@ impl EventLoop {
         drop(task);
     }
 
-    /// Steps a task, unless it has ended in the meantime.
+    /// Steps a task, unless it has already ended.
     pub(super) fn step(&self, number: u64) {
         let task = self.inner.tasks.borrow().get(&number).cloned();
         if let Some(task) = task {
@@ -310,7 +312,7 @@ impl EventLoop {
         }
     }
 
-    /// Has `free` called when the loop is closed; the number is for `forget`.
+    /// Calls `free` when the loop is closed; the number is for `forget`.
     pub(super) fn on_close(&self, free: impl FnOnce() + 'static) -> u64 {
         let number = self.number();
         self.inner.on_close.borrow_mut().insert(number, Box::new(free));
@@ -332,7 +334,7 @@ impl Clone for EventLoop {
 impl Drop for EventLoop {
     fn drop(&mut self) {
         if self.owner {
-            // Refused only inside one of its own callbacks, which a clone runs.
+            // It fails only inside one of its own callbacks, while a clone runs the loop.
             let _ = self.close();
         }
     }
@@ -340,12 +342,12 @@ impl Drop for EventLoop {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // An error: the thread ends, and its table is gone already.
+        // An error: the thread is ending, and its table is already gone.
         let _ = LOOPS.try_with(|loops| loops.borrow_mut().remove(&Arc::as_ptr(&self.mailbox)));
     }
 }
 
-/// While this lives the loop runs; a panic in a callback ends it too.
+/// The loop runs as long as this exists. A panic in a callback drops it too.
 pub(super) struct Running<'a>(&'a Inner);
 
 impl Drop for Running<'_> {
@@ -356,7 +358,7 @@ impl Drop for Running<'_> {
     }
 }
 
-/// A call that is to come (`asyncio.Handle`); empty when it was called or cancelled.
+/// A future call (`asyncio.Handle`); empty after it was called or cancelled.
 #[derive(Clone)]
 pub struct Handle(Rc<RefCell<Option<Call>>>);
 
@@ -365,7 +367,7 @@ impl Handle {
         Handle(Rc::new(RefCell::new(Some(Box::new(callback)))))
     }
 
-    /// Has it not called, and drops it; too late, that does nothing.
+    /// Cancels the call and drops it. After the call this does nothing.
     pub fn cancel(&self) {
         drop(self.0.take());
     }
@@ -379,26 +381,26 @@ pub struct TimerHandle {
 }
 
 impl TimerHandle {
-    /// Has it not called, and drops it; too late, that does nothing.
+    /// Cancels the call and drops it. After the call this does nothing.
     pub fn cancel(&self) {
         self.event_loop.inner.timers.borrow_mut().remove(&self.key);
         self.handle.cancel();
     }
 }
 
-/// The one way into the loop from other threads.
+/// The only way into the loop from other threads.
 #[derive(Clone)]
 pub struct ThreadsafeHandle(Arc<Mailbox>);
 
 struct Mailbox {
     poller: Arc<Poller>,
-    /// What other threads have asked for since the last turn; nothing once the loop is closed.
+    /// Requests of other threads since the last turn; `None` once the loop is closed.
     calls: Mutex<Option<Vec<ThreadCall>>>,
     home: ThreadId,
 }
 
 impl Mailbox {
-    /// All that is there now: a callback that asks for more waits for the next turn.
+    /// Takes all requests so far. Later ones wait for the next turn.
     fn take(&self, close: bool) -> Vec<ThreadCall> {
         let mut calls = self.calls.lock().expect("no holder panics");
         let empty = if close { None } else { Some(Vec::new()) };
@@ -407,7 +409,7 @@ impl Mailbox {
 }
 
 impl ThreadsafeHandle {
-    /// Calls `callback` in the loop's thread, which is woken up for it.
+    /// Wakes the loop, and calls `callback` in its thread.
     ///
     /// # Errors
     ///
@@ -425,12 +427,12 @@ impl ThreadsafeHandle {
         let Some(waiting) = calls.as_mut() else { return Err(CLOSED) };
         waiting.push(Box::new(callback));
         drop(calls);
-        // It fails only when the loop is gone, and its callbacks with it.
+        // It fails only if the loop is gone, and so its callbacks.
         let _ = self.0.poller.notify();
         Ok(())
     }
 
-    /// The loop, in its own thread.
+    /// The loop, if this is its thread.
     fn at_home(&self) -> Option<EventLoop> {
         if thread::current().id() != self.0.home {
             return None;

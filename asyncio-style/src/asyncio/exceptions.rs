@@ -9,7 +9,7 @@ use std::rc::Rc;
 pub enum Exception {
     /// It was cancelled (`CancelledError`).
     Cancelled,
-    /// What was raised; several may look at it.
+    /// The error that was raised; several readers may share it.
     Raised(Rc<dyn Error>),
 }
 

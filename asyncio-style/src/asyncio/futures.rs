@@ -12,8 +12,9 @@ use super::exceptions::{Exception, RuntimeError};
 /// A result that is to come (`asyncio.Future`): callbacks can be added, and it can be awaited. A
 /// clone is the same future.
 ///
-/// Cancellation goes down: a task that is dropped while awaiting a future cancels it, as in asyncio
-/// the cancelled task cancels what it waits for. A handle that was never awaited does not.
+/// Cancellation goes down: if the task that awaits a future is dropped, the future is cancelled,
+/// just as in asyncio a cancelled task cancels what it awaits. A handle that was never awaited does
+/// not cancel it.
 pub struct Future<T: 'static> {
     state: Rc<State<T>>,
     /// The number among the callbacks under which this handle is awaited.
@@ -24,11 +25,11 @@ pub(super) struct State<T: 'static> {
     event_loop: EventLoop,
     result: RefCell<Option<Result<T, Exception>>>,
     callbacks: RefCell<BTreeMap<u64, Callback<T>>>,
-    /// Frees what works for this future.
+    /// Frees what the future needs to get its result.
     canceller: RefCell<Option<Call>>,
-    /// Whether awaiting it is refused just now: it is the task that runs.
+    /// Whether an await of it is refused now: it is the running task.
     is_running: Cell<bool>,
-    /// What has to be begun when a task first waits for it.
+    /// What to start when it is first waited for.
     begin: RefCell<Option<Call>>,
 }
 
@@ -40,7 +41,7 @@ enum Callback<T: 'static> {
 }
 
 impl<T> Future<T> {
-    /// Ends it with a result; a second end does nothing (asyncio raises `InvalidStateError`).
+    /// Ends it with a result. A second end does nothing (asyncio raises `InvalidStateError`).
     pub fn set_result(&self, value: T) {
         self.finish(Ok(value));
     }
@@ -50,8 +51,8 @@ impl<T> Future<T> {
         self.finish(Err(error.into()));
     }
 
-    /// Ends it as cancelled, and what works for it with it: a task's coroutine is dropped where
-    /// it awaits, and so cancels what it awaits. False: it was too late.
+    /// Ends it as cancelled, and stops the work for it: the coroutine of a task is dropped at its
+    /// current await, and so cancels what it awaits. False if it was too late.
     pub fn cancel(&self) -> bool {
         if self.done() {
             return false;
@@ -66,7 +67,7 @@ impl<T> Future<T> {
         self.state.result.borrow().is_some()
     }
 
-    /// Calls `callback` in a turn of the loop once this has ended; never from inside this call.
+    /// Calls `callback` in a turn of the loop after this has ended, never inside this call.
     pub fn add_done_callback(&self, callback: impl FnOnce(&Future<T>) + 'static) {
         self.add_callback(callback);
     }
@@ -75,32 +76,32 @@ impl<T> Future<T> {
         &self.state.event_loop
     }
 
-    /// As `add_done_callback`, until the returned guard is dropped (`remove_done_callback`).
+    /// Like `add_done_callback`, until the returned guard is dropped (`remove_done_callback`).
     pub(super) fn watch(&self, callback: impl FnOnce(&Future<T>) + 'static) -> Watch<T> {
         let number = self.add_callback(callback);
         Watch { state: Rc::downgrade(&self.state), number }
     }
 
-    /// Has `begin` called when a task first waits for this.
+    /// Calls `begin` when this is first waited for.
     pub(super) fn on_first_wait(&self, begin: impl FnOnce(&Future<T>) + 'static) {
         let state = Rc::downgrade(&self.state);
         *self.state.begin.borrow_mut() = Some(Box::new(move || {
-            let state = state.upgrade().expect("a task waits for it");
+            let state = state.upgrade().expect("a waiter keeps it");
             begin(&Future { state, awaited: None });
         }));
     }
 
-    /// Has `free` called if this is cancelled, or its result is never taken.
+    /// Calls `free` if this is cancelled, or if its result is no longer wanted.
     pub(super) fn on_cancel(&self, free: impl FnOnce() + 'static) {
         *self.state.canceller.borrow_mut() = Some(Box::new(free));
     }
 
-    /// Whether it is the task that runs, which cannot wait for itself.
+    /// Sets whether it is the running task, which cannot wait for itself.
     pub(super) fn set_running(&self, running: bool) {
         self.state.is_running.set(running);
     }
 
-    /// How many wait for it.
+    /// How many callbacks wait for it.
     #[cfg(test)]
     pub(super) fn callbacks(&self) -> usize {
         self.state.callbacks.borrow().len()
@@ -124,7 +125,7 @@ impl<T> Future<T> {
         }
     }
 
-    /// In the order in which they were added; a wake-up is one of them.
+    /// In the order in which they were added; a wake-up of a task is one of them.
     fn schedule_callbacks(&self) {
         for callback in self.state.callbacks.take().into_values() {
             match callback {
@@ -151,8 +152,8 @@ impl<T> Clone for Future<T> {
     }
 }
 
-/// Awaiting a future: ask to be called when it is done, then be stepped again. This is all that
-/// an `await` is (`Future.__await__`).
+/// Awaiting a future: it asks for a call when it is done, and then for the next step. An `await`
+/// does nothing else (`Future.__await__`).
 impl<T: Clone> std::future::Future for Future<T> {
     type Output = Result<T, Exception>;
 
@@ -179,14 +180,14 @@ impl<T> Drop for Future<T> {
         let Some(number) = self.awaited.take() else { return };
         let wake = self.state.callbacks.borrow_mut().remove(&number);
         drop(wake);
-        // The result may be there already: it is never taken if this was the last handle.
+        // The result may already be there. Then it is unused, unless another handle exists.
         if !self.cancel() && Rc::strong_count(&self.state) == 1 {
             call(&self.state.canceller);
         }
     }
 }
 
-/// Calls it, if it is still to be called.
+/// Calls it, if it has not been called yet.
 fn call(hook: &RefCell<Option<Call>>) {
     let hook = hook.take();
     if let Some(hook) = hook {

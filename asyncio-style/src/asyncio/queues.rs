@@ -8,7 +8,7 @@ use super::event_loop::EventLoop;
 use super::exceptions::{Exception, RuntimeError};
 use super::futures::Future;
 
-/// A queue in which `put` waits while it is full, and `get` while it is empty
+/// A queue in which `put` waits when it is full, and `get` waits when it is empty
 /// (`asyncio.Queue(maxsize)`). A clone is the same queue.
 pub struct Queue<T>(Rc<State<T>>);
 
@@ -22,7 +22,7 @@ struct State<T> {
     joiners: Waiters,
 }
 
-/// The waiters, in order of arrival: one that has to wait again keeps its place.
+/// The waiters by arrival: a waiter that has to wait once more keeps its place.
 type Waiters = RefCell<BTreeMap<u64, Future<()>>>;
 
 impl<T> Clone for Queue<T> {
@@ -32,7 +32,7 @@ impl<T> Clone for Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// A queue for `maxsize` items at most; 0: for any number.
+    /// A queue for at most `maxsize` items; 0 means any number.
     pub fn new(event_loop: &EventLoop, maxsize: usize) -> Queue<T> {
         Queue(Rc::new(State {
             event_loop: event_loop.clone(),
@@ -73,7 +73,7 @@ impl<T> Queue<T> {
     ///
     /// # Errors
     ///
-    /// It is full: the item, back (`QueueFull`).
+    /// It is full: the error contains the item (`QueueFull`).
     pub fn put_nowait(&self, item: T) -> Result<(), T> {
         if self.full() {
             return Err(item);
@@ -97,18 +97,18 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Takes an item; none: it is empty (`QueueEmpty`).
+    /// Takes an item; `None` if it is empty (`QueueEmpty`).
     pub fn get_nowait(&self) -> Option<T> {
         let item = self.0.items.borrow_mut().pop_front()?;
         wake_next(&self.0.putters);
         Some(item)
     }
 
-    /// Says that an item that was taken is done with.
+    /// Says that the work on an item that was taken is done.
     ///
     /// # Errors
     ///
-    /// It was said more often than items were put.
+    /// It was called more often than items were put.
     pub fn task_done(&self) -> Result<(), RuntimeError> {
         let Some(left) = self.0.unfinished.get().checked_sub(1) else {
             return Err(RuntimeError("task_done() called too many times"));
@@ -120,7 +120,7 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// Waits until all items that were put are done with.
+    /// Waits until the work on all items is done.
     ///
     /// # Errors
     ///
@@ -132,7 +132,7 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// How many wait at it.
+    /// How many tasks wait for it.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
         [&self.0.getters, &self.0.putters, &self.0.joiners]
@@ -157,8 +157,8 @@ impl<T> Queue<T> {
     }
 }
 
-/// A place among the waiters. A waiter that is cancelled while waiting, or between being woken and
-/// going on, leaves it to the next.
+/// A place in the queue of waiters. A waiter that is cancelled while it waits, or after its wake-up
+/// but before its next step, leaves the place to the next waiter.
 struct Place<'a> {
     waiters: &'a Waiters,
     number: u64,
@@ -174,7 +174,7 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Wakes the first waiter; returns whether there was one.
+/// Wakes the first waiter. Returns whether there was one.
 fn wake_next(waiters: &Waiters) -> bool {
     loop {
         let Some((_, waiting)) = waiters.borrow_mut().pop_first() else { return false };

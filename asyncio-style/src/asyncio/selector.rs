@@ -1,4 +1,4 @@
-//! What is watched, and what has happened to it (`asyncio.selector_events`, `selectors`).
+//! The watched descriptors and their events (`asyncio.selector_events`, `selectors`).
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -16,21 +16,21 @@ pub(super) struct Selector {
     sources: RefCell<HashMap<RawFd, Source>>,
 }
 
-/// The owner of a watched descriptor shares it, so that it stays open while the poller has it.
+/// A watched descriptor. Its owner shares it, so that it stays open while the poller has it.
 pub(super) struct Source {
     of: Rc<dyn AsFd>,
     reader: Option<Rc<Watcher>>,
     writer: Option<Rc<Watcher>>,
 }
 
-/// A callback for whenever a source is ready.
+/// A callback to call whenever a source is ready.
 pub(super) struct Watcher {
     callback: Box<dyn Fn()>,
-    /// Set when it was removed: it may be in line already.
+    /// Set when it is removed: its call may already be queued.
     removed: Cell<bool>,
 }
 
-/// Of a source, its reader or its writer.
+/// The reader or the writer of a source.
 pub(super) type Side = fn(&mut Source) -> &mut Option<Rc<Watcher>>;
 
 pub(super) const READER: Side = |source| &mut source.reader;
@@ -41,7 +41,7 @@ impl Selector {
         Ok(Selector { poller: Arc::new(Poller::new()?), sources: RefCell::default() })
     }
 
-    /// Waits until something can be read or written; whom to call.
+    /// Waits until a source can be read or written. Returns the callbacks.
     pub(super) fn select(
         &self,
         events: &mut Events,
@@ -93,7 +93,7 @@ impl Selector {
         let mut sources = self.sources.borrow_mut();
         let Some(watched) = sources.get_mut(&fd) else { return };
         let removed = side(watched).take();
-        // Both succeed: what is in the table is open, and in the poller.
+        // Both succeed: a source in the table is open, and in the poller.
         let unwatched = if watched.reader.is_none() && watched.writer.is_none() {
             let _ = self.poller.delete(source);
             sources.remove(&fd)
@@ -108,7 +108,7 @@ impl Selector {
         drop(unwatched);
     }
 
-    /// Watches nothing any more.
+    /// Stops watching all sources.
     pub(super) fn clear(&self) {
         for source in self.sources.take().into_values() {
             let _ = self.poller.delete(source.of.as_fd());
@@ -119,7 +119,7 @@ impl Selector {
 #[expect(unsafe_code, reason = "the poller must forget a source before it is closed")]
 fn add(poller: &Poller, source: BorrowedFd<'_>, event: Event) -> io::Result<()> {
     // SAFETY: the table keeps the source open until `unwatch` or `clear` has deleted it from the
-    // poller; when the selector goes without either, the loop has been closed, which clears it.
+    // poller. The selector is dropped only after the loop was closed, which calls `clear`.
     unsafe { poller.add_with_mode(source.as_raw_fd(), event, PollMode::Level) }
 }
 

@@ -12,12 +12,12 @@ use super::exceptions::{Exception, RuntimeError};
 use super::futures::Future;
 use super::transports::{HIGH_WATER, Protocol, Transport};
 
-/// With more than twice so many unread bytes, the transport stops reading (`limit`).
+/// The transport pauses reading if more than twice as many bytes are unread (`limit`).
 pub const LIMIT: usize = 64 * 1024;
 
 impl EventLoop {
-    /// Connects, and hands out what can be read and written by coroutines
-    /// (`asyncio.open_connection`): a protocol that keeps what it is called with.
+    /// Connects, and returns a stream that coroutines can read and write
+    /// (`asyncio.open_connection`): a protocol that stores what it receives.
     ///
     /// # Errors
     ///
@@ -41,7 +41,7 @@ pub struct Stream {
 struct Inbox {
     transport: Option<Transport>,
     data: VecDeque<u8>,
-    /// Set when nothing more will come: the peer closed, or the connection was lost.
+    /// Set when no more will come: the peer closed, or the connection was lost.
     end: Option<Result<(), Exception>>,
     lost: bool,
     reader: Option<Future<()>>,
@@ -49,14 +49,14 @@ struct Inbox {
 }
 
 impl Stream {
-    /// Sends `data`, or keeps it until the peer takes it: without limit, but for `drain`.
+    /// Sends `data`, or buffers it until the peer takes it. The buffer has no limit: use `drain`.
     pub fn write(&self, data: &[u8]) {
         if let Some(transport) = self.transport() {
             transport.write(data);
         }
     }
 
-    /// Waits until so much has been sent that it makes sense to write more.
+    /// Waits until so little is left to send that it makes sense to write more.
     ///
     /// # Errors
     ///
@@ -64,7 +64,7 @@ impl Stream {
     pub async fn drain(&self) -> Result<(), Exception> {
         let Some(transport) = self.transport() else { return Ok(()) };
         if transport.is_closing() {
-            // Lets the loop report the loss to a task that does nothing but write.
+            // Lets the loop report a lost connection, even to a task that only writes.
             self.event_loop.sleep(Duration::ZERO).await?;
         }
         let waiting = self.event_loop.create_future();
@@ -85,18 +85,18 @@ impl Stream {
         waiting.await
     }
 
-    /// Waits for bytes, and puts as many into `buf` as are there; 0: the peer closed.
+    /// Waits for bytes, and puts as many as there are into `buf`; 0 means that the peer closed.
     ///
     /// # Errors
     ///
-    /// The connection was lost; another coroutine waits here already.
+    /// The connection was lost; or another coroutine already waits here.
     pub async fn read(&self, buf: &mut [u8]) -> Result<usize, Exception> {
         loop {
             let waiting = self.event_loop.create_future();
             {
                 let mut inbox = self.inbox.borrow_mut();
                 if !inbox.data.is_empty() || buf.is_empty() {
-                    // Reading from bytes in memory does not fail.
+                    // Reading from bytes in memory cannot fail.
                     let n = inbox.data.read(buf).unwrap_or(0);
                     let resumed = inbox.transport.clone().filter(|_| inbox.data.len() <= LIMIT);
                     drop(inbox);

@@ -7,8 +7,8 @@ use super::event_loop::EventLoop;
 use super::exceptions::Exception;
 use super::tasks::{Completions, Task};
 
-/// Tasks that end together: the first that fails has the others cancelled, and so has the one who
-/// drops the group before all have ended (`asyncio.TaskGroup`).
+/// Tasks that end together: the first failure cancels the others, and so does dropping the group
+/// before all have ended (`asyncio.TaskGroup`).
 pub struct TaskGroup<T: Clone + 'static> {
     event_loop: EventLoop,
     children: Rc<Children<T>>,
@@ -26,7 +26,7 @@ impl<T: Clone + 'static> TaskGroup<T> {
         TaskGroup { event_loop: event_loop.clone(), children: Rc::new(children) }
     }
 
-    /// Starts a task of the group. If one has failed already, it is cancelled at once.
+    /// Starts a task of the group. If one has already failed, the new task is cancelled at once.
     pub fn create_task(
         &mut self,
         body: impl Future<Output = Result<T, Exception>> + 'static,
@@ -38,7 +38,7 @@ impl<T: Clone + 'static> TaskGroup<T> {
         }
         let children = Rc::downgrade(&self.children);
         task.add_done_callback(move |task| {
-            // A child that was cancelled is no failure.
+            // A cancelled child is not a failure.
             if let (Some(children), Some(Ok(Err(error @ Exception::Raised(_))))) =
                 (children.upgrade(), task.result())
             {
@@ -48,7 +48,7 @@ impl<T: Clone + 'static> TaskGroup<T> {
         task
     }
 
-    /// Waits for all of them: the end of `async with`. What those return that were not
+    /// Waits for all of them: the end of `async with`. Returns the results of those that were not
     /// cancelled, in the order of starting.
     ///
     /// # Errors

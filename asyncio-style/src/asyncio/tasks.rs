@@ -18,8 +18,8 @@ use super::exceptions::{Exception, RuntimeError};
 use super::futures::{Future, Watch};
 use super::queues::Queue;
 
-/// A coroutine that the loop steps (`asyncio.Task`). It is a future itself, and so can be awaited
-/// and cancelled. To cancel it drops the coroutine, whose destructors run: Rust has no
+/// A coroutine that the loop steps (`asyncio.Task`). It is itself a future, so it can be awaited
+/// and cancelled. Cancelling drops the coroutine, so its destructors run: Rust has no
 /// `CancelledError` to catch.
 pub type Task<T> = Future<T>;
 
@@ -50,7 +50,7 @@ impl<T> Step for Coroutine<T> {
                 self.done.set_result(value);
             }
             Err(panic) => {
-                // It ends the task, and then reaches the caller that runs the loop.
+                // It ends the task, and then continues in the caller that runs the loop.
                 self.done.event_loop().remove_task(self.wakeup.number);
                 self.done.set_exception(RuntimeError("the task has panicked"));
                 resume_unwind(panic);
@@ -66,7 +66,7 @@ impl<T> Step for Coroutine<T> {
 /// `Task.__wakeup`: asks the loop for one more step. It may be called from any thread.
 struct Wakeup {
     number: u64,
-    /// Whether a step is on its way.
+    /// Whether a step has been requested.
     asked: AtomicBool,
     threadsafe: ThreadsafeHandle,
 }
@@ -81,14 +81,14 @@ impl Wake for Wakeup {
             return;
         }
         let number = self.number;
-        // It fails only when the loop is closed, and its tasks cancelled.
+        // It fails only if the loop is closed, and then its tasks are cancelled.
         let _ = self.threadsafe.call_soon_threadsafe(move |event_loop| event_loop.step(number));
     }
 }
 
 impl EventLoop {
-    /// Has the loop step `body` from its next turn on (`loop.create_task`). A closed loop drops
-    /// it; the task is cancelled.
+    /// Lets the loop step `body`, from its next turn on (`loop.create_task`). A closed loop drops
+    /// it, and the task is cancelled.
     pub fn create_task<T: 'static>(
         &self,
         body: impl std::future::Future<Output = T> + 'static,
@@ -112,8 +112,8 @@ impl EventLoop {
     ///
     /// # Errors
     ///
-    /// The future was cancelled, or ended with an error; the loop was stopped before; as
-    /// [`EventLoop::run_forever`].
+    /// The future was cancelled, or ended with an error; the loop was stopped before; or the errors
+    /// of [`EventLoop::run_forever`].
     pub fn run_until_complete<T: Clone + 'static>(
         &self,
         future: &Future<T>,
@@ -127,7 +127,7 @@ impl EventLoop {
         future.result().unwrap_or_else(|| Err(stopped.into()))
     }
 
-    /// Done `delay` after a task has begun to wait for it; 0: in the next turn
+    /// Done when `delay` has passed since it was first waited for; 0: in the next turn
     /// (`asyncio.sleep`).
     pub fn sleep(&self, delay: Duration) -> Future<()> {
         let (future, event_loop) = (self.create_future(), self.clone());
@@ -142,12 +142,12 @@ impl EventLoop {
         future
     }
 
-    /// Waits for `task`, but no longer than `timeout`; then cancels it (`asyncio.wait_for`).
-    /// Without any time a task that has not begun does not begin.
+    /// Waits for `task`, but no longer than `timeout`; then cancels it (`asyncio.wait_for`). With a
+    /// timeout of 0, a task that has not begun never begins.
     ///
     /// # Errors
     ///
-    /// As the task; `TimedOut` if it was too late.
+    /// The errors of the task; `TimedOut` if it was too late.
     pub async fn wait_for<T: Clone + 'static>(
         &self,
         task: Task<T>,
@@ -171,11 +171,11 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// All results, in the order of `tasks` (`asyncio.gather`). Cancelled, it cancels them all.
+/// All results, in the order of `tasks` (`asyncio.gather`). Cancelling it cancels all of them.
 ///
 /// # Errors
 ///
-/// The first error in time. The others go on, as in asyncio.
+/// The first error to occur. The other tasks go on, as in asyncio.
 pub async fn gather<T: Clone + 'static>(tasks: Vec<Task<T>>) -> Result<Vec<T>, Exception> {
     let mut children = Children { tasks: &tasks, waiting: true };
     let mut completions = Completions::of(&tasks);
@@ -189,8 +189,8 @@ pub async fn gather<T: Clone + 'static>(tasks: Vec<Task<T>>) -> Result<Vec<T>, E
     tasks.iter().map(|task| task.result().expect("all are done")).collect()
 }
 
-/// All results and errors, in the order of `tasks` (`gather(return_exceptions=True)`). Cancelled,
-/// it cancels them all.
+/// All results and errors, in the order of `tasks` (`gather(return_exceptions=True)`). Cancelling
+/// it cancels all of them.
 ///
 /// # Errors
 ///
@@ -219,7 +219,7 @@ impl<T> Drop for Children<'_, T> {
     }
 }
 
-/// What [`wait`] waits for.
+/// When [`wait`] returns.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ReturnWhen {
     /// One of them is done.
@@ -230,7 +230,7 @@ pub enum ReturnWhen {
     AllCompleted,
 }
 
-/// Waits for one or all of `tasks`; then those that are done, and those that are pending, which
+/// Waits for one or all of `tasks`. Returns those that are done and those that are pending; these
 /// go on (`asyncio.wait`).
 ///
 /// # Errors
@@ -259,7 +259,7 @@ pub async fn wait<T: Clone + 'static>(
     Ok(tasks.iter().cloned().partition(Future::done))
 }
 
-/// The numbers of tasks as they end, the quickest first. It looks no more when it is dropped.
+/// The numbers of tasks as they end, the fastest first. Dropping it stops watching them.
 pub(super) struct Completions<T: 'static> {
     _watches: Vec<Watch<T>>,
     left: usize,
@@ -277,7 +277,7 @@ impl<T: 'static> Completions<T> {
         Completions { left: watches.len(), _watches: watches, done }
     }
 
-    /// Nothing: all have ended.
+    /// `None`: all have ended.
     pub(super) async fn next(&mut self) -> Result<Option<usize>, Exception> {
         let Some(done) = self.done.as_ref().filter(|_| self.left > 0) else { return Ok(None) };
         let n = done.get().await?;
@@ -286,7 +286,7 @@ impl<T: 'static> Completions<T> {
     }
 }
 
-/// A queue from which the tasks come as they end, the quickest first (`asyncio.as_completed`).
+/// A queue that receives the tasks as they end, the fastest first (`asyncio.as_completed`).
 pub fn as_completed<T: 'static>(event_loop: &EventLoop, tasks: &[Task<T>]) -> Queue<Task<T>> {
     let done = Queue::new(event_loop, 0);
     for task in tasks {

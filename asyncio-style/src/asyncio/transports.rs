@@ -15,31 +15,32 @@ use common::workload::server::{ACCEPT_BACKOFF, is_exhausted};
 use super::event_loop::{EventLoop, TimerHandle};
 use super::futures::Future;
 
-/// Who is called on a connection (`asyncio.Protocol`).
+/// The callbacks of a connection (`asyncio.Protocol`).
 pub trait Protocol: 'static {
-    /// The connection is there; the transport is what to answer with.
+    /// The connection is made; the transport is for the answers.
     fn connection_made(&mut self, transport: &Transport);
-    /// Bytes have come, cut anywhere.
+    /// Bytes have arrived, cut anywhere.
     fn data_received(&mut self, data: &[u8]);
-    /// The peer sends no more. Whether the transport stays open all the same.
+    /// The peer sends no more. Returns whether the transport stays open.
     fn eof_received(&mut self) -> bool {
         false
     }
-    /// The transport's buffer is over [`HIGH_WATER`].
+    /// More than [`HIGH_WATER`] bytes are in the transport's buffer.
     fn pause_writing(&mut self) {}
-    /// It is at [`LOW_WATER`] or below again.
+    /// No more than [`LOW_WATER`] bytes are in it again.
     fn resume_writing(&mut self) {}
-    /// The connection is over: called once, and last. No error: one of the two sides closed it.
+    /// The connection is over: called once, and last. Without an error, one of the two sides closed
+    /// it.
     fn connection_lost(&mut self, error: Option<io::Error>);
 }
 
-/// Beyond so many bytes that wait to be sent, a protocol is asked to pause.
+/// If more bytes than this wait to be sent, the protocol is paused.
 pub const HIGH_WATER: usize = 64 * 1024;
 
-/// With so many or fewer it is told to go on.
+/// If no more bytes than this wait, it is resumed.
 pub const LOW_WATER: usize = HIGH_WATER / 4;
 
-/// So many connections are accepted in one turn (asyncio's `backlog`).
+/// At most this many connections are accepted in one turn (asyncio's `backlog`).
 const ACCEPTED_AT_ONCE: usize = 100;
 
 /// A connected socket and its buffer (`asyncio.Transport`).
@@ -48,12 +49,12 @@ pub struct Transport(Rc<Channel>);
 
 struct Channel {
     event_loop: EventLoop,
-    /// Empty once the connection is lost: then the socket is closed.
+    /// Empty once the connection is lost: the socket is closed then.
     socket: RefCell<Option<Rc<TcpStream>>>,
-    /// Empty once it was told so: it may own what owns this.
+    /// Empty after `connection_lost`: the protocol may own this transport.
     protocol: RefCell<Option<Box<dyn Protocol>>>,
     buffer: RefCell<VecDeque<u8>>,
-    /// The number under which the loop closes it when it is closed itself.
+    /// The number of the callback with which the loop closes it.
     on_close: Cell<u64>,
     reading_paused: Cell<bool>,
     eof: Cell<bool>,
@@ -63,8 +64,8 @@ struct Channel {
 }
 
 impl Transport {
-    /// Tells the protocol in the next turn, and then the task that waits for the connection. If
-    /// that task is gone, closes the connection instead.
+    /// Calls the protocol in the next turn, and then ends the wait for the connection. If the
+    /// connection is no longer wanted, closes it instead.
     fn start(
         event_loop: &EventLoop,
         socket: Rc<TcpStream>,
@@ -99,7 +100,7 @@ impl Transport {
         transport
     }
 
-    /// Sends `data`, now or when the peer takes it. Once the transport closes, it is dropped.
+    /// Sends `data`, now or when the peer takes it. After `close`, the data is dropped.
     pub fn write(&self, data: &[u8]) {
         let Some(socket) = self.socket().filter(|_| !self.is_closing()) else { return };
         let waiting = !self.0.buffer.borrow().is_empty();
@@ -111,7 +112,7 @@ impl Transport {
                 return self.lose(Some(error));
             }
         }
-        // Told in a turn of its own, as everything is: the protocol itself may be writing here.
+        // In a turn of its own, like every call: the protocol itself may be the writer.
         if self.get_write_buffer_size() > HIGH_WATER && !self.0.writing_paused.replace(true) {
             self.tell_soon(Protocol::pause_writing);
         }
@@ -122,20 +123,20 @@ impl Transport {
         self.0.buffer.borrow().len()
     }
 
-    /// Has `data_received` called no more for now.
+    /// Pauses the calls of `data_received`.
     pub fn pause_reading(&self) {
         self.0.reading_paused.set(true);
         self.stop_reading();
     }
 
-    /// Has it called again.
+    /// Resumes them.
     pub fn resume_reading(&self) {
         if self.0.reading_paused.replace(false) {
             self.start_reading();
         }
     }
 
-    /// Closes the connection when what was written has been sent.
+    /// Closes the connection after everything written has been sent.
     pub fn close(&self) {
         if !self.0.closing.replace(true) {
             self.stop_reading();
@@ -145,7 +146,7 @@ impl Transport {
         }
     }
 
-    /// Whether it is closed, or about to be.
+    /// Whether it is closed or closing.
     pub fn is_closing(&self) -> bool {
         self.0.closing.get() || self.0.lost.get()
     }
@@ -154,7 +155,7 @@ impl Transport {
         self.0.socket.borrow().clone()
     }
 
-    /// The protocol is called inside no other call of it: every one comes from the loop.
+    /// A method of the protocol is never called inside another: every call comes from the loop.
     fn tell<R>(&self, what: impl FnOnce(&mut dyn Protocol) -> R) -> Option<R> {
         self.0.protocol.borrow_mut().as_deref_mut().map(what)
     }
@@ -250,8 +251,8 @@ fn again(error: &io::Error) -> bool {
 }
 
 impl EventLoop {
-    /// Connects, then has `protocol` called (`loop.create_connection`). The future is the
-    /// transport; cancelled, it leaves no connection.
+    /// Connects, then calls `protocol` (`loop.create_connection`). The result of the future is the
+    /// transport. If it is cancelled, no connection stays open.
     pub fn create_connection(
         &self,
         address: SocketAddr,
@@ -284,7 +285,7 @@ impl EventLoop {
         if let Err(error) = watched {
             future.set_exception(error);
         }
-        // A future that is kept keeps no socket open.
+        // The future, if it is kept, does not keep the socket open.
         let (socket, event_loop) = (Rc::downgrade(&socket), self.clone());
         future.on_cancel(move || {
             if let Some(transport) = started.take() {
@@ -296,8 +297,8 @@ impl EventLoop {
         future
     }
 
-    /// Accepts connections, a new protocol for each (`loop.create_server`), until the server is
-    /// closed.
+    /// Accepts connections, with a new protocol for each (`loop.create_server`), until the server
+    /// is closed.
     ///
     /// # Errors
     ///
@@ -329,7 +330,7 @@ fn begin_connecting(address: SocketAddr) -> io::Result<TcpStream> {
     }
 }
 
-/// A listener that is watched (`asyncio.Server`). It goes on when this is dropped.
+/// A watched listener (`asyncio.Server`). It goes on when this is dropped.
 pub struct Server(Rc<Serving>);
 
 struct Serving {
@@ -340,7 +341,7 @@ struct Serving {
 }
 
 impl Server {
-    /// Accepts no more. The connections that there are go on.
+    /// Accepts no more connections. Those that are open stay open.
     pub fn close(self) {
         self.0.event_loop.remove_reader(&*self.0.listener);
         let retry = self.0.retry.take();
@@ -367,12 +368,12 @@ impl Serving {
                 }
                 Err(error) if again(&error) => return,
                 Err(error) if is_exhausted(&error) => return self.back_off(),
-                Err(_) => {} // it belongs to a connection that no task got
+                Err(_) => {} // it is about a connection that was not accepted
             }
         }
     }
 
-    /// No descriptor is left, and the listener remains ready: looks away for a while.
+    /// No descriptor is left, and the listener remains ready: stops watching it for a while.
     fn back_off(self: &Rc<Self>) {
         self.event_loop.remove_reader(&*self.listener);
         let waiting = Rc::clone(self);

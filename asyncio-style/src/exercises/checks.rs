@@ -1,4 +1,4 @@
-//! One check for each exercise, which tries the broken file and its solution alike.
+//! One check for each exercise, for the broken file and for its solution.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -53,7 +53,7 @@ type Page = Pin<Box<dyn Future<Output = String>>>;
 fn check_await_in_a_loop(
     run: impl AsyncFn(Vec<Page>) -> Vec<String> + Send + 'static,
 ) -> Result<(), Sentence> {
-    let (texts, most_open) = within(LIMIT, "three pages should come to their end", move || {
+    let (texts, most_open) = within(LIMIT, "three pages should end", move || {
         let site = Rc::new(Site::default());
         let mut pages: Vec<Page> = Vec::new();
         for number in 0..3 {
@@ -74,7 +74,7 @@ struct Site {
 }
 
 impl Site {
-    /// Is open for some turns of the loop: the later its number, the fewer.
+    /// It is open for some turns of the loop: the higher its number, the fewer.
     async fn page(self: Rc<Self>, number: usize) -> String {
         self.open.update(|open| open + 1);
         self.most_open.update(|most| most.max(self.open.get()));
@@ -94,7 +94,7 @@ fn check_read_exact_raced(
     let wait = "a ping should be answered at once, also in the middle of a record";
     let (records, answers) = within(LIMIT, wait, move || {
         on_tokio::run(async {
-            // There is room for one byte: the second one is taken when the first has been read.
+            // It holds one byte: the second one is taken when the first has been read.
             let (mut peer, socket) = duplex(1);
             let (pings, receiver) = unbounded_channel();
             let reader = task::spawn_local(async move { records(socket, receiver).await });

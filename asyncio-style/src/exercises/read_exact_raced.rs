@@ -1,5 +1,5 @@
 //! `records` reads records of four bytes until the peer closes, and answers pings meanwhile. No
-//! byte should get lost, however the peer sends and whenever a ping comes.
+//! byte should get lost, no matter how the peer sends and when a ping comes.
 //! Hint: `select!` drops the future of the branch that came second. Where are the bytes that
 //! `read_exact` had read by then? `read` either has read something or has not.
 //! The bug: tokio's documentation of `select!`, "Cancellation safety", lists `read_exact`.
@@ -22,7 +22,7 @@ pub async fn records(
         let read = select! {
             read = socket.read_exact(&mut record) => read,
             Some(ping) = pings.recv() => {
-                let _ = ping.send(()); // nobody has to wait for the answer
+                let _ = ping.send(()); // an error: the answer is no longer wanted
                 continue;
             }
         };

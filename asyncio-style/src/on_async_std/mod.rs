@@ -1,5 +1,5 @@
-//! The workloads on async-std, the loop that lost: discontinued in 2025 in favor of smol
-//! (RUSTSEC-2025-0052), kept here because the comparison of three loops is the point.
+//! The workloads on async-std, which was discontinued in 2025 in favor of smol (RUSTSEC-2025-0052).
+//! It is kept here to compare three loops.
 
 pub mod cpu_bound;
 pub mod deadline;
@@ -12,15 +12,15 @@ pub mod resources;
 pub mod server;
 pub mod shared_state;
 
-/// Runs the loop until `main` is done, as `asyncio.run(main)` does: one thread, this one. What is
-/// pending then is cancelled.
+/// Runs the loop until `main` is done, as `asyncio.run(main)` does: one thread, this one. Tasks
+/// that are pending then are cancelled.
 pub fn run<T>(main: impl Future<Output = T>) -> T {
     let before = task::PENDING.take();
     let _running = Running(before);
     async_std::task::block_on(main)
 }
 
-/// The tasks of the loop that ran before, which goes on when this is dropped.
+/// The tasks of the loop that ran before. It continues when this is dropped.
 struct Running(task::Pending);
 
 impl Drop for Running {
@@ -32,8 +32,8 @@ impl Drop for Running {
     }
 }
 
-/// async-std's own tasks, but for one thing: it keeps those that are pending for the next loop of
-/// the thread, and has no way to cancel them all. So each spawn notes it here.
+/// async-std's own tasks, with one addition. async-std keeps pending tasks for the next loop of the
+/// thread, and has no way to cancel them all. So each spawned task is registered here.
 pub mod task {
     use std::cell::{Cell, RefCell};
     use std::collections::BTreeMap;
@@ -69,7 +69,7 @@ pub mod task {
 
     impl Drop for Ended {
         fn drop(&mut self) {
-            // An error: the thread ends, and its table is gone already.
+            // An error: the thread is ending, and its table is already gone.
             let task = PENDING.try_with(|pending| pending.borrow_mut().remove(&self.0));
             drop(task);
         }
@@ -84,7 +84,7 @@ pub mod task {
         let ended = Ended(number);
         async_std::task::spawn_local(poll_fn(move |context| {
             let _ = &ended;
-            // Nothing: it was cancelled, and no task waits for it.
+            // `None`: it was cancelled, and no task waits for it.
             let Some(mut task) = body.take() else { return Poll::Pending };
             let polled = task.as_mut().poll(context);
             if polled.is_pending() {

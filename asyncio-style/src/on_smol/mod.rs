@@ -1,4 +1,4 @@
-//! The workloads on smol, whose executor is small enough to be read in an evening.
+//! The workloads on smol, whose executor is small enough to read in an evening.
 
 use std::cell::RefCell;
 use std::io;
@@ -19,12 +19,12 @@ pub mod server;
 pub mod shared_state;
 
 thread_local! {
-    // smol's executor is a value, not a place: the one of the loop that runs has this place.
+    // smol's executor is a value. This is the executor of the running loop.
     static RUNNING: RefCell<Option<Rc<LocalExecutor<'static>>>> = const { RefCell::new(None) };
 }
 
-/// Runs the loop until `main` is done, as `asyncio.run(main)` does: one thread, this one. What is
-/// pending then is cancelled.
+/// Runs the loop until `main` is done, as `asyncio.run(main)` does: one thread, this one. Tasks
+/// that are pending then are cancelled.
 pub fn run<T>(main: impl Future<Output = T>) -> T {
     let executor = Rc::new(LocalExecutor::new());
     let running = Running(RUNNING.replace(Some(Rc::clone(&executor))));
@@ -33,19 +33,19 @@ pub fn run<T>(main: impl Future<Output = T>) -> T {
     result
 }
 
-/// The loop that ran before, which goes on when this is dropped.
+/// The loop that ran before. It continues when this is dropped.
 struct Running(Option<Rc<LocalExecutor<'static>>>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // An executor that is dropped cancels its tasks; what their destructors spawn comes to
-        // the next one, which does not run.
+        // An executor that is dropped cancels its tasks. Tasks that their destructors spawn go to
+        // the next executor, which does not run.
         drop(RUNNING.replace(Some(Rc::default())));
         drop(RUNNING.replace(self.0.take()));
     }
 }
 
-/// What tokio and async-std have under this name.
+/// The same names as in tokio and async-std.
 pub mod task {
     use super::{RUNNING, Task};
     pub use smol::future::yield_now;
@@ -61,7 +61,7 @@ pub mod task {
     }
 }
 
-/// Loses every race until the deadline, and wins with an error then.
+/// Never wins a race before the deadline; then wins with an error.
 async fn late<T>(deadline: Instant) -> io::Result<T> {
     Timer::at(deadline).await;
     Err(io::ErrorKind::TimedOut.into())

@@ -1,19 +1,19 @@
 //! Where a body ends, in requests and in answers (RFC 9112, sections 6 and 7).
 //!
-//! The heads are parsed by `httparse`. Its chunk sizes are not used: they let a line feed stand in
-//! an extension, which one peer takes for the end of the line and another does not.
+//! `httparse` parses the heads. Its chunk sizes are not used: it allows a line feed in an
+//! extension, which one peer takes for the end of the line and another does not.
 
 use httparse::{EMPTY_HEADER, Header, Status, parse_headers};
 
 use crate::http::page::number;
 
-/// A body as far as it has not been read.
+/// The part of a body that has not been read yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Body {
     /// So many bytes.
     Length(u64),
     Chunked(Chunk),
-    /// As many as come until the peer closes.
+    /// As many bytes as arrive until the peer closes.
     UntilClosed,
 }
 
@@ -29,8 +29,8 @@ pub(crate) enum Chunk {
     End,
 }
 
-/// The message breaks the grammar, or two opinions are possible on where its body ends: that lets
-/// one peer smuggle messages past another.
+/// The message breaks the grammar, or peers could disagree on where its body ends. Such a message
+/// lets one peer smuggle requests past another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
@@ -61,8 +61,8 @@ impl Body {
         matches!(self, Body::Length(0) | Body::Chunked(Chunk::End))
     }
 
-    /// Reads on; `take` is given the data. Returns how many bytes of `input` are read: those that
-    /// are not have to come again, with more behind them.
+    /// Reads on; `take` is given the data. Returns how many bytes of `input` were read. The others
+    /// have to be passed again, with more after them.
     pub fn read(&mut self, input: &[u8], mut take: impl FnMut(&[u8])) -> Result<usize, Malformed> {
         let mut used = 0;
         loop {
@@ -92,7 +92,7 @@ impl Body {
 }
 
 impl Chunk {
-    /// Reads what stands between the data.
+    /// Reads what comes between the data.
     fn read(&mut self, input: &[u8]) -> Result<usize, Malformed> {
         match self {
             Chunk::Size => {
@@ -286,7 +286,7 @@ mod tests {
                 }
             }
         }
-        // What cannot become right is not waited for.
+        // An input that cannot become valid is malformed immediately.
         for start in
             ["+", " ", "g", "\n", "\r", "5\r5", "5\n", "5g", "5 5", "5\r\nhelloX", "5\r\nhello\rX"]
         {

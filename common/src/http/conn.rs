@@ -46,10 +46,10 @@ pub enum Wants {
     Read,
     /// The peer to take [`Conn::output`].
     Write,
-    /// That [`Conn::time_left`] goes by: the page was asked for with a delay.
+    /// For [`Conn::time_left`] to pass: the page was requested with a delay.
     Wait,
-    /// The socket shut down for writing. Then it reads until the peer closes: a socket that is
-    /// closed with unread bytes in it resets the connection, and the peer never sees the answer.
+    /// The socket to be shut down for writing. Then it reads until the peer closes: a socket that
+    /// is closed with unread bytes in it resets the connection, and the peer never sees the answer.
     ShutdownWrite,
     /// The end.
     Close,
@@ -68,9 +68,9 @@ enum State {
     },
     /// A request is answered.
     Answering,
-    /// The last answer is out; the socket has yet to be shut down for writing.
+    /// The last answer is sent; the socket is not yet shut down for writing.
     ShuttingDown,
-    /// The peer has yet to close.
+    /// The peer has not closed yet.
     Draining,
     Closed,
 }
@@ -83,19 +83,19 @@ pub struct Conn {
     out: Vec<u8>,
     /// How many bytes of `out` are sent.
     sent: usize,
-    /// The part of the body that is not in `out` yet. One piece is made when the last is sent, so
-    /// a long page needs no more memory than a short one.
+    /// The part of the body that is not in `out` yet. A piece is made when the previous one is
+    /// sent, so a long page needs no more memory than a short one.
     page: Page,
     /// Close after this answer.
     last: bool,
     peer_closed: bool,
     drained: usize,
-    /// The present answer is what was asked for, no refusal.
+    /// The current answer is what was requested, not a refusal.
     good: bool,
     served: u64,
-    /// When the present want has taken too long.
+    /// When the current want times out.
     deadline: Instant,
-    /// Set when the server shuts down: when its grace is over.
+    /// Set when the server shuts down: the end of its grace period.
     end: Option<Instant>,
 }
 
@@ -105,11 +105,11 @@ impl Conn {
         Conn::new_at(limits, Instant::now())
     }
 
-    /// A connection too many: it is told so (503) and closed, whatever it asks.
+    /// A connection too many: it is answered 503 and closed, whatever the request is.
     pub fn too_many(limits: Limits) -> Conn {
         let now = Instant::now();
         let mut conn = Conn::new_at(limits, now);
-        // Without a body, which a HEAD must not get: what it asks is not known yet.
+        // Without a body, because the request may be a HEAD: it is not known yet.
         conn.refuse(&Refusal::new(StatusCode::SERVICE_UNAVAILABLE, ""), now);
         conn
     }
@@ -119,20 +119,20 @@ impl Conn {
         self.wants_at(Instant::now())
     }
 
-    /// How long the present want may take. Never zero, since a socket takes zero for "forever".
+    /// How long the current want may take. Never zero: to a socket, zero means "forever".
     pub fn time_left(&self) -> Duration {
         self.time_left_at(Instant::now())
     }
 
     /// Takes what the peer sent; nothing (`&[]`) when it closed.
     ///
-    /// Bytes that come while something else is wanted are kept, up to [`MAX_DRAIN`]. Beyond that
-    /// the connection ends with the present answer.
+    /// Bytes that arrive while something else is wanted are kept, up to [`MAX_DRAIN`]. Beyond that
+    /// the connection ends after the current answer.
     pub fn received(&mut self, bytes: &[u8]) {
         self.received_at(bytes, Instant::now());
     }
 
-    /// The bytes to write; any number of them may be taken.
+    /// The bytes to write. Any number of them may be written.
     pub fn output(&self) -> &[u8] {
         &self.out[self.sent..]
     }
@@ -149,25 +149,25 @@ impl Conn {
         }
     }
 
-    /// Takes how the step went that was wanted. An error ends this connection only. A signal in
-    /// between is none, and neither is a timeout: half a request is answered 408 then, and
-    /// everything else is closed without a word.
+    /// Takes the result of the step that was wanted. An error ends only this connection. An
+    /// interruption by a signal is not an error, and neither is a timeout: then half a request is
+    /// answered 408, and everything else is closed without an answer.
     pub fn done(&mut self, result: io::Result<()>) {
         self.done_at(result, Instant::now());
     }
 
-    /// Whether nothing is asked at present: a server that shuts down may close it at once.
+    /// Whether no request is under way: a server that shuts down may close it at once.
     pub fn is_idle(&self) -> bool {
         self.state == State::Idle
     }
 
-    /// Says that the server shuts down: what has been asked is answered within the grace, then the
-    /// connection closes. An idle one closes now.
+    /// Says that the server shuts down: a request that has begun is answered within the grace
+    /// period, then the connection closes. An idle connection closes now.
     pub fn shutdown_requested(&mut self) {
         self.shutdown_requested_at(Instant::now());
     }
 
-    /// Whether it has been said that the server shuts down.
+    /// Whether [`Conn::shutdown_requested`] was called.
     pub fn is_shutting_down(&self) -> bool {
         self.end.is_some()
     }
@@ -226,7 +226,7 @@ impl Conn {
     fn received_at(&mut self, bytes: &[u8], now: Instant) {
         if bytes.is_empty() {
             self.peer_closed = true;
-            // It may have closed its sending side only: what it has asked is answered.
+            // The peer may have closed only its sending side: its requests are answered.
             if self.output().is_empty() {
                 self.state = State::Closed;
             }
@@ -256,8 +256,8 @@ impl Conn {
         }
     }
 
-    /// The time runs for a piece, not for a byte, and what is taken late does not count: when a
-    /// write is tried again after its time, the kernel may take more, though nobody has read.
+    /// The time limit is for a piece, not for a byte, and a late write does not count. If a write
+    /// is tried again after the limit, the kernel may take more although the peer has read nothing.
     fn sent_at(&mut self, n: usize, now: Instant) {
         self.sent = self.out.len().min(self.sent + n);
         let unsent = self.sent < self.out.len();
@@ -290,7 +290,8 @@ impl Conn {
         }
         match result.map_err(|error| error.kind()) {
             Ok(()) | Err(io::ErrorKind::Interrupted) => {}
-            // A socket that has a timeout says WouldBlock; one that does not wait says so too soon.
+            // A socket with a timeout returns WouldBlock when it expires; a nonblocking one returns
+            // it too early.
             Err(io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => self.timed_out(now),
             Err(_) => self.state = State::Closed,
         }
@@ -341,8 +342,8 @@ impl Conn {
         }
     }
 
-    /// The rest of a request is awaited. Its time runs from its first byte: a peer that drips must
-    /// not renew it.
+    /// Waits for the rest of a request. Its time starts with its first byte: a peer that sends it
+    /// byte by byte must not renew it.
     fn ask(&mut self, now: Instant) {
         if self.state != State::Asking {
             self.state = State::Asking;

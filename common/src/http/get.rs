@@ -1,6 +1,7 @@
-//! One GET without IO: the style connects, writes and reads; this says what, and what it meant.
+//! One GET without IO: the style connects, writes and reads. This says what to send, and what was
+//! received.
 //!
-//! `httparse` parses the heads; what an answer says about its body is read as RFC 9112 has it.
+//! `httparse` parses the heads. What an answer says about its body is read as RFC 9112 defines it.
 
 use std::cell::Cell;
 use std::io;
@@ -21,13 +22,13 @@ use crate::workload::io_bound::{Job, Outcome, Page};
 /// The longest head, chunk line or trailers of an answer, in bytes.
 const MAX_UNPARSED: usize = 64 * 1024;
 
-/// One page on its way. It owns its time marks: no lock, no global.
+/// One page under way. It owns its time marks: no lock, no global.
 pub struct Get {
     job: Job,
     request: Vec<u8>,
     deadline: Instant,
     started_us: u64,
-    /// The line that began it: from there on it waits for its connection.
+    /// The line that began it: from there on it waits for a connection.
     began: &'static Location<'static>,
     requested_us: Cell<Option<u64>>,
     /// The line after which it waits for the answer.
@@ -47,7 +48,7 @@ enum Answer {
 }
 
 impl Get {
-    /// Begins the page's time: its timeout runs from here.
+    /// Starts the time of the page: its timeout starts here.
     #[track_caller]
     pub fn new(job: Job) -> Get {
         let began = Location::caller();
@@ -68,13 +69,13 @@ impl Get {
         }
     }
 
-    /// Where to connect to: the addresses of the host's name, which was resolved before anything
-    /// ran; none if it could not be.
+    /// Where to connect to: the addresses of the host's name, which was resolved before the run.
+    /// Empty if it could not be resolved.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.job.addresses
     }
 
-    /// The bytes to send; asked for when there is a connection.
+    /// The bytes to send. It is called when there is a connection.
     #[track_caller]
     pub fn request(&self) -> &[u8] {
         self.waits.set(Location::caller());
@@ -94,7 +95,7 @@ impl Get {
         self.deadline
     }
 
-    /// What is left of this page's time, or `TimedOut`.
+    /// The time that is left for this page, or `TimedOut`.
     pub fn time_left(&self) -> io::Result<Duration> {
         match self.deadline.checked_duration_since(Instant::now()) {
             Some(left) if !left.is_zero() => Ok(left),
@@ -111,7 +112,7 @@ impl Get {
         !matches!(self.answer, Answer::Whole)
     }
 
-    /// Takes what was read; nothing means that the peer closed.
+    /// Takes the bytes read; none means that the peer closed.
     ///
     /// # Errors
     ///
@@ -134,7 +135,7 @@ impl Get {
         Ok(())
     }
 
-    /// The page, or what went wrong in the same words in every style; and when it happened.
+    /// The page, or its error in the same words in every style; and when it happened.
     pub fn outcome(self, result: io::Result<()>) -> Outcome {
         let done_us = now();
         let answered_us = self.answered_us.unwrap_or(done_us);
@@ -160,11 +161,11 @@ impl Get {
         }
     }
 
-    /// How many of `bytes` could be made sense of; the others come again, with more behind them.
+    /// Parses `bytes`, and returns how many were used. The others come again, with more after them.
     fn parse(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut used = 0;
         loop {
-            // Never shown more than the limit, so that what is malformed does not depend on how
+            // It never sees more than the limit. So what counts as malformed does not depend on how
             // much a style reads at once.
             let rest = &bytes[used..];
             let seen = &rest[..rest.len().min(MAX_UNPARSED)];
@@ -196,7 +197,7 @@ impl Get {
     fn head(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut headers = vec![EMPTY_HEADER; lines(bytes)];
         let mut head = Response::new(&mut headers);
-        // A user agent must accept values that go on on another line (RFC 9112, section 5.2).
+        // A user agent must accept values that continue on the next line (RFC 9112, section 5.2).
         let mut config = ParserConfig::default();
         config.allow_obsolete_multiline_headers_in_responses(true);
         let parsed = config.parse_response(&mut head, bytes).map_err(malformed)?;
@@ -257,7 +258,7 @@ fn malformed(error: impl ToString) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error.to_string())
 }
 
-/// A failed page in words that do not depend on the style that fetched it.
+/// The error of a page in words that do not depend on the style that fetched it.
 fn words(error: &io::Error) -> String {
     use io::ErrorKind::{
         BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, InvalidData, NotFound,
@@ -318,7 +319,7 @@ mod tests {
         assert_eq!(outcome.spans[0].file.as_deref(), Some(file!()));
     }
 
-    /// What never had a connection waits for it until the end.
+    /// A page that never got a connection waits for it until the end.
     #[test]
     fn a_refused_page_waits_for_its_connection_alone() {
         let outcome = Get::new(job()).outcome(Err(io::ErrorKind::ConnectionRefused.into()));
@@ -374,14 +375,14 @@ mod tests {
     }
 
     #[test]
-    fn a_head_without_an_end_is_given_up() {
+    fn a_head_without_an_end_is_malformed() {
         let endless = [b"HTTP/1.1 200 OK\r\nx: ".to_vec(), vec![b'a'; 1 << 20]].concat();
         let mut get = Get::new(job());
         let taken = endless.chunks(BUFFER).take_while(|piece| get.received(piece).is_ok());
         assert!(taken.count() * BUFFER <= MAX_UNPARSED);
     }
 
-    /// Whatever a style reads at once: the limit is the same.
+    /// The limit does not depend on how much a style reads at once.
     #[test]
     fn one_limit_for_the_head() {
         let answer = |n: usize| {
@@ -452,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for() {
+    fn the_request_that_is_sent() {
         let long = "u".repeat(1500);
         let basic =
             |user: &str| format!("authorization: Basic {}\r\n", BASE64_STANDARD.encode(user));

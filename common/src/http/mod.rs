@@ -1,4 +1,4 @@
-//! HTTP/1.1 without IO: bytes in, values and bytes out. Reading, writing and waiting is the style's.
+//! HTTP/1.1 without IO: bytes in, values and bytes out. The style reads, writes and waits.
 
 pub(crate) mod body;
 pub mod conn;

@@ -1,4 +1,4 @@
-//! The pages that clients and servers both know: page N is the same text wherever it comes from.
+//! The pages that clients and servers both know: page N is the same text from every server.
 
 /// A page is at least this long, in bytes.
 pub const MIN_PAGE: u64 = 1024;
@@ -9,7 +9,7 @@ pub const MAX_PAGE: u64 = 16 * 1024 * 1024;
 const LINE: usize = 64;
 
 /// The body of page `n`, made piece by piece: `n` bytes of text, at least [`MIN_PAGE`] and at
-/// most [`MAX_PAGE`]. Every page is another text, and always the same.
+/// [`MAX_PAGE`]. Each page has its own text, and it is always the same.
 #[derive(Clone, Debug)]
 pub struct Page {
     n: u64,
@@ -23,7 +23,7 @@ impl Page {
         Page { n, at: 0, length: n.clamp(MIN_PAGE, MAX_PAGE) }
     }
 
-    /// No page: nothing is left of it.
+    /// An empty page: nothing is left of it.
     pub fn empty() -> Page {
         Page { n: 0, at: 0, length: 0 }
     }
@@ -50,7 +50,7 @@ impl Page {
             out.extend_from_slice(&line[from..to]);
             self.at += (to - from) as u64;
         }
-        // The last line is cut where the page ends; it still is a line.
+        // The last line is cut where the page ends; it still ends with a newline.
         if many > 0 && self.left() == 0 {
             let last = out.len() - 1;
             out[last] = b'\n';
@@ -58,7 +58,7 @@ impl Page {
     }
 }
 
-/// The alphabet twice, so that every turn of it is a slice.
+/// The alphabet twice, so that each rotation of it is a slice.
 const LETTERS: &[u8; 52] = b"abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz";
 
 fn digits(out: &mut [u8], mut number: u64) {
@@ -68,7 +68,7 @@ fn digits(out: &mut [u8], mut number: u64) {
     }
 }
 
-/// A number in digits: `u64::from_str` would take a `+` too.
+/// A number in digits. `u64::from_str` would accept a `+` too.
 pub(crate) fn number(text: &str) -> Option<u64> {
     if !text.bytes().all(|b| b.is_ascii_digit()) {
         return None;

@@ -1,7 +1,7 @@
-//! What a server reads and answers, without IO: requests cut out of what arrives, and the heads of
-//! answers. [`conn`](super::conn) and the site build on it.
+//! What a server reads and answers, without IO: the requests in the bytes that arrive, and the
+//! heads of answers. [`conn`](super::conn) and the site build on it.
 //!
-//! `httparse` parses the heads; what a server must add is written here: limits, and which heads
+//! `httparse` parses the heads. What a server has to add is written here: limits, and which heads
 //! are refused.
 
 use std::net::Ipv6Addr;
@@ -15,17 +15,17 @@ use crate::http::page::number;
 
 /// The longest request head, in bytes. A longer one is answered 431.
 pub const MAX_HEAD: usize = 8 * 1024;
-/// The longest request body, in bytes with its chunk sizes. It is read and thrown away; a longer
-/// one is answered 413.
+/// The longest request body, in bytes with its chunk sizes. It is read and discarded; a longer one
+/// is answered 413.
 pub const MAX_REQUEST_BODY: usize = 16 * 1024;
 /// The most header lines of a request. More are answered 431.
 pub const MAX_HEADERS: usize = 128;
 /// The longest `?delay=`, in milliseconds.
 pub const MAX_DELAY: u64 = 60_000;
-/// A buffer that grew beyond this is given back when its request is over.
+/// A buffer that grew beyond this is freed when its request is over.
 pub(crate) const KEPT: usize = 4 * 1024;
 
-/// A request that has come in whole, its body read and thrown away. Only GET and HEAD get here.
+/// A complete request; its body is read and discarded. Only GET and HEAD get here.
 pub(crate) struct Request {
     pub path: String,
     pub query: String,
@@ -69,11 +69,11 @@ impl Request {
     }
 }
 
-/// The requests of one connection, cut out of what arrives.
+/// The requests of one connection, taken out of the bytes that arrive.
 #[derive(Default)]
 pub(crate) struct Requests {
     input: Vec<u8>,
-    /// A request whose body is still coming.
+    /// A request whose body has not arrived yet.
     pending: Option<Pending>,
 }
 
@@ -84,14 +84,14 @@ struct Pending {
     read: usize,
 }
 
-/// What is to be done with what has arrived.
+/// What to do with the bytes that have arrived.
 pub(crate) enum Next {
     /// Nothing yet: more bytes are needed.
     More,
     /// Send this (`100 Continue`) and go on reading.
     Continue(Vec<u8>),
     Answer(Request),
-    /// Answer this and close: where the next request would begin is unknown or not to be trusted.
+    /// Answer this and close: where the next request would begin is unknown or cannot be trusted.
     Refuse(Refusal),
 }
 
@@ -100,18 +100,18 @@ impl Requests {
         self.input.extend_from_slice(bytes);
     }
 
-    /// How many bytes wait to be looked at.
+    /// How many bytes have not been parsed yet.
     pub fn buffered(&self) -> usize {
         self.input.len()
     }
 
-    /// Whether a request has begun to arrive. Empty lines before one are none (RFC 9112, section
-    /// 2.2), and neither is the first half of such a line.
+    /// Whether a request has begun to arrive. Empty lines before one do not count (RFC 9112,
+    /// section 2.2), and neither does the first half of such a line.
     pub fn begun(&self) -> bool {
         self.pending.is_some() || !matches!(&self.input[..], [] | [b'\r'])
     }
 
-    /// Whether the request that is arriving asks for a head only: then so does its refusal.
+    /// Whether the request that is arriving is a HEAD: its refusal then has no body either.
     pub fn is_head(&self) -> bool {
         match &self.pending {
             Some(pending) => pending.request.head_only,
@@ -119,7 +119,7 @@ impl Requests {
         }
     }
 
-    /// The next thing to do. Does not depend on how the bytes were cut into pieces.
+    /// The next thing to do. It does not depend on how the bytes were split.
     pub fn next(&mut self) -> Next {
         if self.pending.is_none() {
             self.skip_empty_lines();
@@ -172,8 +172,8 @@ impl Requests {
     }
 
     fn body(&mut self, mut pending: Pending) -> Result<Next, Refusal> {
-        // Never shown more than the limit, so that what is refused, and why, does not depend on
-        // how much arrived at once.
+        // It never sees more than the limit. So what is refused, and why, does not depend on how
+        // much arrived at once.
         let seen = self.input.len().min(MAX_REQUEST_BODY - pending.read);
         let used = pending.body.read(&self.input[..seen], |_| {}).map_err(|Malformed| {
             Refusal::new(StatusCode::BAD_REQUEST, "the chunks of the body are malformed")
@@ -198,7 +198,7 @@ impl Requests {
     }
 }
 
-/// What `httparse` lets through and a server must not.
+/// Refuses what `httparse` accepts and a server must not.
 fn check(head: &httparse::Request) -> Result<(Request, Option<Body>), Refusal> {
     let refuse = |why| Refusal::new(StatusCode::BAD_REQUEST, why);
     if !matches!(head.method, Some("GET" | "HEAD")) {
@@ -223,8 +223,8 @@ fn check(head: &httparse::Request) -> Result<(Request, Option<Body>), Refusal> {
     Ok((Request::new(head, &uri), body))
 }
 
-/// The host and the port of `host[:port]`, as a Host header or a URL has it (RFC 3986, section
-/// 3.2); nothing if it is not one. A port that is not said is none, an invalid one is not.
+/// The host and the port of `host[:port]`, as in a Host header or a URL (RFC 3986, section 3.2).
+/// `None` if it is not valid: the port may be missing, but not invalid.
 pub(crate) fn authority(text: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, port),
@@ -284,12 +284,12 @@ impl Refusal {
         Refusal { status, why, head_only: false }
     }
 
-    /// The same, as an answer to `request`: that one may have been a HEAD.
+    /// The same, as an answer to `request`, which may be a HEAD.
     pub fn to(self, request: &Request) -> Refusal {
         self.head_only(request.head_only)
     }
 
-    /// The same; the answer to a HEAD has no body, and so no reason.
+    /// The same. The answer to a HEAD has no body, and so no reason.
     pub fn head_only(self, head_only: bool) -> Refusal {
         Refusal { head_only, ..self }
     }
@@ -336,8 +336,8 @@ impl Head {
         self
     }
 
-    /// What the peer must be told about the connection: HTTP/1.1 keeps it and HTTP/1.0 does not,
-    /// unless it is said.
+    /// What the peer must be told about the connection: HTTP/1.1 keeps it open and HTTP/1.0 closes
+    /// it, unless the head says otherwise.
     pub fn connection(mut self, request: &Request, last: bool) -> Head {
         self.connection = match (last, request.http10) {
             (true, _) => "connection: close\r\n",

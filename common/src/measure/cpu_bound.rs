@@ -15,7 +15,8 @@ use crate::style::{Also, CountPrimes, Style};
 use crate::units::plural;
 use crate::workload::cpu_bound::{Count, Counted};
 
-/// How many primes there are below a number, by a sieve: the expected answer, found another way.
+/// How many primes there are below a number, by a sieve: the expected answer, computed in another
+/// way.
 fn primes_below(below: u64) -> u64 {
     let mut composite = vec![false; below as usize];
     let mut primes = 0;
@@ -51,7 +52,7 @@ impl Args {
         style.holds(self.tasks, "tasks")
     }
 
-    /// The function that is asked for.
+    /// The function that the flags select.
     fn run(&self, style: &Style) -> Result<CountPrimes, Error> {
         let Some(name) = &self.way else { return Ok(style.cpu_bound) };
         style.way(name, |also| match also {
@@ -76,16 +77,17 @@ pub struct Measured {
     pub tasks: usize,
     pub cores: usize,
     pub walls: Times,
-    /// One after the other, run just before: seconds taken and seconds of CPU.
+    /// The same one after the other, run just before: seconds taken, and seconds of CPU.
     pub in_turn_s: f64,
     pub in_turn_cpu_s: f64,
-    /// Cores in use on average over the run: CPU seconds of all threads and processes by wall.
+    /// Cores in use on average over the run: CPU seconds of all threads and processes, divided by
+    /// the wall time.
     pub at_work: f64,
     /// How many threads, of all processes, the tasks ended in.
     pub threads: usize,
-    /// How many tasks ran between the beginning and the end of another one.
+    /// How many tasks ran between the beginning and the end of another task.
     pub interleaved: usize,
-    /// How often another task ran than the one before.
+    /// How often a task ran after a different task.
     pub turns: usize,
 }
 
@@ -152,7 +154,7 @@ fn describe(context: &Context, section: &mut Section, m: &Measured) {
         Bar::new("the limit", limit, &cores),
     ]);
     section.draw();
-    // One thread alone keeps a core busy; what is missing, something else had.
+    // A single thread keeps one core busy. If it did not, something else had the core.
     let busy = if m.at_work < 0.9 { ": the machine was busy" } else { "" };
     let Measured { at_work, cores, .. } = m;
     section.shown.push(format!("  cores in use, on average: {at_work:.2} of {cores}{busy}"));
@@ -180,17 +182,17 @@ fn side_by_side(m: &Measured) -> Verdict {
     }
 }
 
-/// Whether more than one core was at work, or that it cannot be told.
+/// Whether more than one core was at work, or that this cannot be decided.
 enum Cores {
-    /// Not even in turns: each task ran to its end before the next began.
+    /// Not even taking turns: each task ran to its end before the next began.
     Succession,
     One,
     Several,
     Unclear(String),
 }
 
-/// Told from the CPU time that the kernel booked, not from the wall clock: on a busy machine
-/// both runs take longer, but one thread never uses more than one core.
+/// Decided by the CPU time that the kernel counted, not by the wall clock: on a busy machine both
+/// runs take longer, but one thread never uses more than one core.
 fn cores_at_work(m: &Measured) -> Cores {
     if m.tasks < 2 {
         Cores::Unclear("one task alone".into())
@@ -211,7 +213,7 @@ fn cores_at_work(m: &Measured) -> Cores {
 
 const SUCCESSION: &str = "each task ran to its end before the next began";
 
-/// T5, T9: threads do not speed up computing. They do here.
+/// T5, T9: threads do not speed up computing. In Rust they do.
 pub fn no_faster_for_a_lock(m: &Measured) -> Verdict {
     match cores_at_work(m) {
         Cores::Several => Verdict::Differs(format!("no GIL: {}", faster(m))),
@@ -246,7 +248,7 @@ pub fn no_faster_on_one_thread(m: &Measured) -> Verdict {
     }
 }
 
-/// C1: concurrency is not parallel computing: more tasks under way than cores at work.
+/// C1: concurrency is not parallel computing: more tasks are under way than cores are at work.
 pub fn more_under_way_than_cores(io: &io_bound::Measured, cpu: &Measured) -> Verdict {
     let Some(open) = io.most_open.filter(|_| io.at_once > cpu.cores) else {
         return Verdict::NotMeasurable("too few pages, or none of the built-in site".into());
@@ -262,7 +264,7 @@ pub fn more_under_way_than_cores(io: &io_bound::Measured, cpu: &Measured) -> Ver
     if more { Verdict::Holds(said) } else { Verdict::Fails(said) }
 }
 
-/// C2: one after the other, waiting costs the sum of the waits, computing that of the work.
+/// C2: one after the other, waiting costs the sum of the waits, and computing the sum of the work.
 pub fn baselines_are_sums(io: &io_bound::Measured, cpu: &Measured) -> Verdict {
     let Some((took, waits)) = io.in_turn else {
         return Verdict::NotMeasurable("needs pages of the built-in site".into());

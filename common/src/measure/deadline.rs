@@ -19,30 +19,30 @@ use crate::span::now;
 use crate::units::{duration, time};
 use crate::workload::io_bound::{Job, Outcome};
 
-/// When the pages are cut.
+/// When the pages are cancelled.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// When to cancel what is not there
+    /// When to cancel the pages that are still missing
     #[arg(long, value_name = "TIME", default_value = "300ms", value_parser = duration)]
     pub deadline: Duration,
-    /// As well a page that drips, one that stops halfway
+    /// Also fetch a page that comes byte by byte, and one that stops halfway
     #[arg(long)]
     pub with_failures: bool,
 }
 
-/// How many pages there are that the site answers, and after what delay.
+/// How many pages the site answers, and after what delay.
 const PAGES: u64 = 5;
 
 const LATENCY: Duration = Duration::from_millis(50);
 
-/// A page that is not cancelled times out after this time all the same.
+/// The timeout of a page that is not cancelled.
 const TIMEOUT: Duration = Duration::from_mins(10);
 
-/// How long the kernel and the site may take to notice on a busy machine.
+/// How long the kernel and the site may need to notice it on a busy machine.
 const NOTICED: Duration = Duration::from_secs(2);
 
 impl Args {
-    /// What happens, in a few words.
+    /// What is done, in a few words.
     pub fn title(&self) -> String {
         format!(
             "{PAGES} pages after {}, one never answers, {} in all",
@@ -53,7 +53,7 @@ impl Args {
 
     /// # Errors
     ///
-    /// The deadline would cut pages that do answer.
+    /// The deadline would cut pages that the site does answer.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.deadline < 2 * LATENCY {
             return Err(Error::Usage(format!(
@@ -82,7 +82,7 @@ impl Args {
     }
 }
 
-/// What this process holds, by the kernel's count.
+/// What this process has open, as the kernel counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Holdings {
     threads: usize,
@@ -100,8 +100,8 @@ impl Holdings {
         }
     }
 
-    /// What is held as soon as it is no more than before, or after a while: a thread that was
-    /// joined is listed for a moment longer.
+    /// What is open as soon as it is no more than before, or after a while: the kernel lists a
+    /// joined thread for a moment longer.
     fn afterwards(before: Holdings) -> Holdings {
         let safety = Instant::now() + NOTICED;
         loop {
@@ -125,10 +125,10 @@ pub struct Measured {
     /// How many pages were cut at the deadline, of how many.
     pub cut: usize,
     pub pages: usize,
-    /// Threads, processes and descriptors more than before, and requests that the site saw
-    /// neither answered nor cancelled.
+    /// Threads, processes and descriptors more than before, and requests that the site saw neither
+    /// answered nor cancelled.
     pub left_behind: usize,
-    /// When all pages had been answered or cut.
+    /// How long it took until all pages were answered or cut.
     pub walls: Times,
 }
 
@@ -140,7 +140,7 @@ pub struct Measured {
 pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Error> {
     let jobs = args.jobs(context)?;
     let deadline = context.style.deadline;
-    // What a loop starts once and keeps is there before anything is counted.
+    // A loop may start something once and keep it. It has to be there before anything is counted.
     deadline(jobs[..1].to_vec(), NOTICED);
     let mut section = Section::default();
     let mut walls = Times::default();
@@ -172,7 +172,8 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
     Ok((section, measured))
 }
 
-/// How many requests are open at the site, once it has had the time to notice that clients have disconnected.
+/// How many requests are open at the site after the time it needs to notice that clients have
+/// disconnected.
 fn open(context: &mut Context) -> Result<usize, Error> {
     let safety = Instant::now() + NOTICED;
     loop {

@@ -1,4 +1,4 @@
-//! early-results: take each page the moment it is there, and call the rest off. Slide 27.
+//! early-results: take each page as it arrives, then cancel the rest. Slide 27.
 
 use std::io;
 use std::thread;
@@ -31,7 +31,7 @@ pub struct Args {
     /// How long the site takes at least
     #[arg(long, value_name = "TIME", default_value = "20ms", value_parser = duration)]
     pub latency: Duration,
-    /// Stop after so many
+    /// Stop after N pages
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub take: u64,
 }
@@ -44,7 +44,7 @@ impl Args {
         style.holds(self.pages, "pages")
     }
 
-    /// What comes when, in a few words.
+    /// What arrives when, in a few words.
     pub fn title(&self) -> String {
         let farthest = self.latency * self.pages as u32;
         format!(
@@ -55,8 +55,8 @@ impl Args {
         )
     }
 
-    /// The pages, near and far mixed, so that the order they are asked for is not the one they
-    /// come in.
+    /// The pages, with short and long delays mixed, so that they do not arrive in the order in
+    /// which they are requested.
     fn jobs(&self, context: &mut Context) -> Result<Vec<Job>, Error> {
         let address = context.site()?.address();
         let place = |n: u64| {
@@ -69,16 +69,16 @@ impl Args {
     }
 }
 
-/// A page that is not cancelled times out after this time.
+/// The timeout of a page that is not cancelled.
 const TIMEOUT: Duration = Duration::from_mins(10);
 
-/// How long after the stop the site is asked what is still open.
+/// How long after the stop the site is asked which requests are still open.
 const AFTERWARDS: Duration = Duration::from_millis(100);
 
-/// How long the site may take to notice on a busy machine.
+/// How long the site may need to notice it on a busy machine.
 const NOTICED: Duration = Duration::from_secs(2);
 
-/// Which one page `n` of `pages` is by distance, from 1: a fixed shuffle.
+/// The rank of page `n` of `pages` by delay, from 1: a fixed shuffle.
 fn rank(n: u64, pages: u64) -> u64 {
     let divides = |a: u64, b: u64| (2..=a).any(|d| a.is_multiple_of(d) && b.is_multiple_of(d));
     let step = (pages * 5 / 8..pages).find(|&step| step > 0 && !divides(step, pages)).unwrap_or(1);
@@ -92,10 +92,10 @@ pub struct Measured {
     /// Seconds until the first page of the complete run was taken, and until the last one was.
     pub first: Times,
     pub last: Times,
-    /// The first page was taken before the last one had come in.
+    /// The first page was taken before the last one had arrived.
     pub before_the_last: bool,
-    /// In the short run, pages whose answer the site had not sent when the consumer stopped; those
-    /// never asked for included. The fewest of all runs.
+    /// In the short run, the pages whose answer the site had not sent when the consumer stopped,
+    /// including those never requested. The fewest of all runs.
     pub spared: usize,
     /// Requests open at the site some time after the stop. The most of all runs.
     pub left_open: usize,
@@ -154,10 +154,10 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
     Ok((section, measured))
 }
 
-/// What the site has counted at the stop, and how many requests were left open there.
+/// What the site had counted at the stop, and how many requests were left open there.
 ///
-/// On a busy machine the site may notice late that a client has gone. A request that it still
-/// answers was not cancelled.
+/// On a busy machine the site may notice late that a client has disconnected. A request that it
+/// still answers was not cancelled.
 fn afterwards(site: &mut Site) -> io::Result<(Stats, usize)> {
     let at_once = site.stats()?;
     thread::sleep(AFTERWARDS);
@@ -250,7 +250,7 @@ fn nothing_stays_open(m: &Measured) -> Verdict {
 
 /// K7: the first result comes long before the last.
 ///
-/// Told by what had not come in yet when the consumer had its first pages, not by how long it took.
+/// Decided by which pages had not arrived when the consumer had its first ones, not by a duration.
 pub fn long_before_the_last(m: &Measured) -> Verdict {
     if m.pages < 2 || m.take >= m.pages {
         return Verdict::NotMeasurable("needs more pages than are taken (--pages, --take)".into());

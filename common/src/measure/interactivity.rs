@@ -14,13 +14,13 @@ use crate::units::plural;
 use crate::workload::cpu_bound::{Count, Counted};
 use crate::workload::interactivity::{Beats, Heart, INTERVAL};
 
-/// A beat is late when it comes this much after its time, in microseconds.
+/// A beat is late if it comes this much after its time, in microseconds.
 const LATE: u64 = INTERVAL / 2;
 
 /// Fewer beats than these during a count show nothing.
 const ENOUGH: usize = 3;
 
-/// How the heart went.
+/// How the heart beat.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pulse {
     /// Beats that were due while the count went on.
@@ -33,12 +33,12 @@ pub struct Pulse {
     pub longest_gap: u64,
     /// How long the count took, in microseconds.
     pub count: u64,
-    /// Whether count and heart ran on different threads, of whatever process.
+    /// Whether the count and the heart ran on different threads, of the same or of two processes.
     pub apart: bool,
 }
 
 impl Beats {
-    /// Of both.
+    /// The spans of both.
     fn spans(&self) -> Vec<Span> {
         [&self.spans[..], &self.counted.spans].concat()
     }
@@ -51,7 +51,7 @@ impl Beats {
         self.times().next().unwrap_or(0)
     }
 
-    /// When the count went on.
+    /// When the count began and ended.
     fn count(&self) -> (u64, u64) {
         let spans = &self.counted.spans;
         let from = spans.iter().map(|s| s.from_us).min().unwrap_or(0);
@@ -95,7 +95,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// What happens, in a few words.
+    /// What is done, in a few words.
     pub fn title(&self) -> String {
         let every = INTERVAL / 1000;
         format!("{}, one every {every} ms, and a count", plural(self.beats as usize, "beat"))
@@ -206,7 +206,7 @@ fn in_words(pulse: &Pulse) -> String {
     )
 }
 
-/// Too few beats were due to tell anything.
+/// Too few beats to decide anything.
 fn too_short(pulse: &Pulse) -> Option<Verdict> {
     let why = format!("only {} beats were due during the count", pulse.due);
     (pulse.due < ENOUGH).then_some(Verdict::NotMeasurable(why))
@@ -223,7 +223,7 @@ fn beats_on(pulse: &Pulse) -> Verdict {
     }
 }
 
-/// Whether the heart stood still.
+/// Whether the heart stopped.
 fn stands_still(pulse: &Pulse) -> Verdict {
     let Pulse { due, count, .. } = pulse;
     let count = count / 1000;
@@ -257,7 +257,7 @@ pub fn nothing_runs_until_one_yields(m: &Measured) -> Verdict {
     stands_still(&m.careless)
 }
 
-/// A1: one blocking call stalls everybody.
+/// A1: one blocking call stalls all others.
 pub fn one_stalls_everybody(m: &Measured) -> Verdict {
     stands_still(&m.careless)
 }

@@ -50,7 +50,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// The function that is asked for.
+    /// The function that the flags select.
     fn run(&self, style: &Style) -> Result<Fetch, Error> {
         let Some(name) = &self.way else { return Ok(style.io_bound) };
         style.way(name, |also| match also {
@@ -86,7 +86,7 @@ impl Args {
         Ok(())
     }
 
-    /// How many pages may be open at once, and so how many tasks and descriptors there are.
+    /// How many pages may be open at once: also the number of tasks and descriptors.
     pub fn at_once(&self) -> usize {
         let pages = match self.urls.len() {
             0 => self.pages as usize + BROKEN.len() * usize::from(self.with_failures),
@@ -138,14 +138,14 @@ impl Args {
     }
 }
 
-/// Within less time some styles would get their pages and some would not.
+/// With a shorter timeout some styles would get their pages and some would not.
 const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 
-/// How long the page that never answers is waited for, where `--with-failures` asks for it.
+/// The timeout of the page that never answers, with `--with-failures`.
 const STALLED: Duration = Duration::from_secs(1);
 
-/// What can go wrong with a page, and what has to be said of it. The second of the names has two
-/// addresses, of which the first refuses; the third has none.
+/// What can go wrong with a page, and how the outcome has to describe it. The second of the names
+/// has two addresses, and the first of them refuses; the third name has no address.
 const BROKEN: [(&str, Expected); 8] = [
     ("/refused", Expected::Failure("connection refused")),
     ("/second", Expected::Page(0)),
@@ -175,7 +175,7 @@ impl Expected {
     }
 }
 
-/// What page `n` of the built-in site has to be.
+/// What page `n` of the built-in site must be.
 pub(crate) fn sites_page(n: u64) -> Page {
     let (length, crc32) = page::facts(n);
     Page { status: 200, length, crc32 }
@@ -198,7 +198,7 @@ fn given_job(task: usize, url: &str, timeout: Duration) -> Result<Job, Error> {
     }
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let port = port.unwrap_or(80);
-    // A name that cannot be resolved has no address: that page fails, the others do not.
+    // A name that cannot be resolved has no address. Only that page fails.
     let addresses = (bare, port).to_socket_addrs().map_or(Vec::new(), Vec::from_iter);
     let (url, page) = (url.to_string(), url.to_string());
     Ok(Job { task, url, addresses, page, timeout })
@@ -210,11 +210,11 @@ pub struct Measured {
     pub at_once: usize,
     pub cores: usize,
     pub walls: Times,
-    /// Most requests open at the site at once, by the site's own count; none on foreign sites.
+    /// The most requests open at the site at once, as the site counts them; `None` for other sites.
     pub most_open: Option<usize>,
     /// How many threads, of all processes, the tasks ended in.
     pub threads: usize,
-    /// One by one, measured on a few pages: seconds taken, seconds of waiting asked for.
+    /// One by one, measured on a few pages: seconds taken, and seconds of waiting requested.
     pub in_turn: Option<(f64, f64)>,
 }
 
@@ -286,10 +286,10 @@ fn wrong(jobs: &[Job], expected: &[Expected], outcomes: &[Outcome]) -> Option<St
     }
     let out_of_place = outcomes.iter().enumerate().find(|(place, o)| o.task != *place);
     if let Some((place, outcome)) = out_of_place {
-        return Some(format!("outcome {} stands in place {place}", outcome.task));
+        return Some(format!("outcome {} is in place {place}", outcome.task));
     }
     if expected.is_empty() {
-        // Pages of a foreign site: whatever it said is right, as long as it said it.
+        // Pages of another site: every answer is right, as long as there is one.
         let failed = outcomes.iter().find(|o| !matches!(o.result, Ok(page) if page.status < 400));
         return failed.map(|o| format!("could not fetch {}", o.line(0)));
     }

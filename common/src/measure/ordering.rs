@@ -19,7 +19,7 @@ fn letters(log: &str) -> String {
     log.chars().filter(char::is_ascii_uppercase).collect()
 }
 
-/// The steps of one task in the order in which a log has them, such as `1 2 3`.
+/// The steps of one task, in the order of the log, such as `1 2 3`.
 fn own(log: &str, task: usize) -> String {
     let steps = log.split_inclusive(|c: char| c.is_ascii_digit());
     let own = steps.filter_map(|step| step.strip_prefix(letter(task)));
@@ -93,7 +93,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
 
 fn describe(section: &mut Section, m: &Measured) {
     let first = &m.orders[0];
-    // Where there is an order that differs from the first one, it is the one to show.
+    // If an order differs from the first one, that one is shown.
     let other = m.orders.iter().position(|order| order != first);
     let second = other.or((m.orders.len() > 1).then_some(1));
     section.shown.push(format!("  run {:<4} {}", 1, colored(first)));
@@ -162,7 +162,7 @@ pub fn preempted(m: &Measured) -> Verdict {
     }
 }
 
-/// Whether a task did a step between two of another one.
+/// Whether a task did a step between two steps of another task.
 fn is_mixed(order: &str) -> bool {
     let letters: Vec<char> = order.chars().collect();
     letters.chunk_by(|a, b| a == b).count() > TASKS

@@ -12,7 +12,7 @@ use crate::report::verdict::Verdict;
 use crate::units::{duration, time};
 use crate::workload::pause::{Counter, Paused};
 
-/// For how long the producer is paused.
+/// How long the producer is paused.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// How long the counter is kept paused
@@ -21,7 +21,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// What happens, in a few words.
+    /// What is done, in a few words.
     pub fn title(&self) -> String {
         format!("count to {}, paused for {} halfway", 2 * Counter::HALF, time(self.hold))
     }

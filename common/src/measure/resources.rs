@@ -1,8 +1,8 @@
 //! resources: what a task costs: memory, starting it, switching to it. Slide 21.
 //!
-//! Every run is measured in a process of its own, this program once more with the argument
-//! `measure-memory`: no page of memory is left over from the run before, and a run that meets a limit of
-//! the machine takes nothing else with it.
+//! Every run is measured in a process of its own: this program, started again with the argument
+//! `measure-memory`. So no memory is left over from the run before, and a run that reaches a limit
+//! of the machine ends only itself.
 
 use std::fmt::Display;
 use std::os::unix::process::ExitStatusExt;
@@ -29,16 +29,16 @@ use crate::style::{Style, Task};
 use crate::units::{bytes, count, plural, seconds};
 use crate::workload::resources::{Meter, Reading};
 
-/// How many tasks, and how far the token goes.
+/// How many tasks, and how many laps the token makes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Tasks at the gate [default: by style, 100 to 10000]
+    /// Tasks that wait [default: by style, 100 to 10000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub tasks: Option<u64>,
-    /// How many tasks hand the token on
+    /// How many tasks pass the token on
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(2..=10_000))]
     pub ring: u64,
-    /// How often it goes round [default: for 0.1 s]
+    /// How many laps the token makes [default: for 0.1 s]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub laps: Option<u64>,
 }
@@ -67,7 +67,7 @@ pub struct MeasureMemory {
     what: What,
     /// How many tasks
     n: usize,
-    /// How often the token goes round; 0 for as often as takes a while
+    /// How many laps the token makes; 0 for as many as take a while
     laps: usize,
 }
 
@@ -75,12 +75,12 @@ pub struct MeasureMemory {
 enum What {
     Idle,
     Ring,
-    /// The same in threads as they come, for comparison.
+    /// The same in plain threads, for comparison.
     PlainIdle,
     PlainRing,
 }
 
-/// A ring is timed for at least this long, where the laps are not given.
+/// A ring is timed for at least this long, if the laps are not given.
 const WHILE: Duration = Duration::from_millis(50);
 
 /// Measures one run and prints the reading as a line of JSON.
@@ -102,7 +102,7 @@ fn idle(run: fn(usize, &mut Meter), n: usize) -> serde_json::Value {
     json!(meter.reading)
 }
 
-/// A ring that was timed: `token` is what came home.
+/// A ring that was timed: `token` is its value at the end.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Rounds {
     laps: usize,
@@ -116,7 +116,7 @@ fn ring(run: fn(usize, usize) -> usize, n: usize, laps: usize) -> serde_json::Va
         let token = run(n, laps);
         (token, start.elapsed())
     };
-    // Without a lap: what it takes to set the ring up and to take it down.
+    // Without a lap: the time to set the ring up and to take it down.
     let (_, setup) = timed(0);
     let mut rounds = laps.max(1);
     loop {
@@ -129,10 +129,10 @@ fn ring(run: fn(usize, usize) -> usize, n: usize, laps: usize) -> serde_json::Va
     }
 }
 
-/// What a thread costs that is spawned as everybody spawns one.
+/// What a thread costs that is spawned in the usual way.
 fn plain_idle(n: usize, meter: &mut Meter) {
     let gate = Arc::new(RwLock::new(()));
-    let closed = gate.write().expect("nobody panics with the lock");
+    let closed = gate.write().expect("no holder panics");
     let (arrive, arrivals) = mpsc::channel();
     let mut tasks = Vec::new();
     meter.begin();
@@ -172,17 +172,17 @@ fn plain_ring(n: usize, laps: usize) -> usize {
     }
     let mut token = 0;
     for _ in 0..laps {
-        first.send(token + 1).expect("they are there");
-        token = inbox.recv().expect("they hand it on");
+        first.send(token + 1).expect("the ring is unbroken");
+        token = inbox.recv().expect("the ring is unbroken");
     }
     drop(first);
     for task in tasks {
-        task.join().expect("no holder panics");
+        task.join().expect("passing it on does not panic");
     }
     token
 }
 
-/// What a task costs: each figure by run.
+/// What a task costs: each figure, one value per run.
 #[derive(Clone, Debug, Default)]
 pub struct Cost {
     pub name: String,
@@ -191,7 +191,7 @@ pub struct Cost {
     pub counted: bool,
     /// Bytes of memory for each task that waits.
     pub bytes: Times,
-    /// Bytes that the kernel keeps for it besides: its stack in the kernel, tables of pages.
+    /// Bytes that the kernel keeps for it as well: its stack in the kernel, and page tables.
     pub kernel: Times,
     /// Seconds to start one.
     pub start: Times,
@@ -205,9 +205,9 @@ pub struct Cost {
 #[derive(Debug)]
 pub struct Measured {
     pub cost: Cost,
-    /// A thread as it comes.
+    /// A plain thread.
     pub thread: Cost,
-    /// Where the style comes on several loops: the same on the others.
+    /// The same on the other event loops, if the style has several.
     pub other_loops: Vec<Cost>,
 }
 
@@ -229,7 +229,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
     let other = |name: &str| Cost { name: name.into(), tasks, ..Cost::default() };
     let mut other_loops: Vec<Cost> = others.map(other).collect();
     for _ in 0..context.repeat {
-        // Turn by turn: whatever else the machine does happens to all of them.
+        // In turns: a busy machine then slows all of them.
         let wrong = measure(args, &mut cost, (What::Idle, What::Ring), style.event_loop)?;
         let wrong = wrong.or(measure(args, &mut thread, (What::PlainIdle, What::PlainRing), None)?);
         section.wrong = section.wrong.take().or(wrong);
@@ -252,7 +252,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
     Ok((section, measured))
 }
 
-/// So many threads say what one costs.
+/// This many threads are enough to measure one.
 const PLAIN: usize = 1000;
 
 /// Measures both, each in a process of its own, and says what is wrong with the answer.
@@ -280,7 +280,7 @@ fn measure(
     Ok(if reading.finished != tasks {
         Some(format!("{} of {tasks} tasks finished", reading.finished))
     } else if rounds.token != hops {
-        Some(format!("the token was handed on {} times, not {hops} times", rounds.token))
+        Some(format!("the token was passed on {} times, not {hops} times", rounds.token))
     } else {
         None
     })
@@ -302,7 +302,7 @@ fn in_child<T: for<'a> Deserialize<'a>>(
     }
     let output = program.stderr(Stdio::piped()).output().map_err(|error| failed(&error))?;
     if !output.status.success() {
-        // The first line says why, after that of a panic; what follows is about backtraces.
+        // The first line after that of a panic has the reason; the next ones are about backtraces.
         let said = String::from_utf8_lossy(&output.stderr);
         let said = said.lines().find(|line| !line.is_empty() && !line.starts_with("thread '"));
         let said = said.unwrap_or("it said nothing");
@@ -361,12 +361,12 @@ fn limits(context: &Context, cost: &Cost) -> Vec<(f64, &'static str)> {
         known(of("kernel/threads-max"), "kernel.threads-max");
         known(setting("/sys/fs/cgroup/pids.max").map(|n| n as f64), "pids.max of the cgroup");
         let (processes, _) = getrlimit(Resource::RLIMIT_NPROC).unwrap_or((RLIM_INFINITY, 0));
-        // Root may start as many as there are.
+        // Root may start as many as the kernel allows.
         let limited = processes != RLIM_INFINITY && !geteuid().is_root();
         known(limited.then_some(processes as f64), "ulimit -u");
     }
     if matches!(context.style.task, Task::Thread | Task::Stack) {
-        // A stack and the guard page below it are two mappings.
+        // A stack and its guard page are two mappings.
         known(of("vm/max_map_count").map(|maps| maps / 2.0), "vm.max_map_count");
     }
     limits.sort_by(|(one, _), (other, _)| one.total_cmp(other));
@@ -395,7 +395,7 @@ struct Figure {
     title: &'static str,
     of: fn(&Cost) -> &Times,
     unit: fn(f64) -> String,
-    /// The smallest amount that is drawn.
+    /// The smallest value that is drawn.
     least: f64,
 }
 
@@ -416,7 +416,7 @@ const FIGURES: [Figure; 3] = [
 ];
 
 impl Figure {
-    /// A block for each doubling, then the spread of repeated runs.
+    /// A block for each doubling, then the spread of the runs.
     fn row(&self, cost: &Cost) -> String {
         let (times, unit) = ((self.of)(cost), self.unit);
         let median = times.median();
@@ -429,7 +429,7 @@ impl Figure {
         } else {
             String::new()
         };
-        // What the kernel keeps stands beside what the program itself does.
+        // The memory of the kernel stands beside that of the program.
         let kernel =
             if self.title.contains("kernel") { unit(cost.kernel.median()) } else { String::new() };
         let (name, median) = (&cost.name, unit(median));
@@ -437,7 +437,7 @@ impl Figure {
     }
 }
 
-/// Of the program and of the kernel.
+/// The memory of the program and of the kernel.
 fn memory_of(cost: &Cost) -> f64 {
     cost.bytes.median() + cost.kernel.median()
 }
@@ -459,7 +459,7 @@ pub fn more_than_a_thread(m: &Measured) -> Verdict {
     match (memory > 1.0, start > 1.0) {
         (true, true) => Verdict::Holds(format!("{said}: {memory:.0} × and {start:.0} × as much")),
         (false, _) => Verdict::Fails(said),
-        // A thread that starts slowly on a busy machine is no evidence against it.
+        // On a busy machine a thread may start slowly. That does not refute the claim.
         (true, false) => Verdict::NotMeasurable(format!("too busy to tell: {said}")),
     }
 }

@@ -38,19 +38,19 @@ pub struct Args {
     /// How many pages each of them asks for
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub requests: u64,
-    /// How long the server thinks about a page
+    /// How long the server delays each page
     #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = delay)]
     pub delay: Duration,
 }
 
-/// A delay within the timeout of the clients.
+/// A delay that is shorter than the timeout of the clients.
 fn delay(text: &str) -> Result<Duration, String> {
     let delay = duration(text)?;
     if delay > Duration::from_secs(5) { Err("between 0s and 5s".into()) } else { Ok(delay) }
 }
 
 impl Args {
-    /// What is asked for, in a few words.
+    /// What is requested, in a few words.
     pub fn title(&self) -> String {
         let delay = match self.delay {
             Duration::ZERO => String::new(),
@@ -134,7 +134,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(Section, Measured), Er
     Ok((section, measured))
 }
 
-/// Has the style serve a load until that is done.
+/// Runs the style's server until the load is done.
 fn serve_load(
     run: impl FnOnce(TcpListener, UnixStream) -> io::Result<ServerStats>,
     load: impl FnOnce(&TcpListener) -> io::Result<Load>,
@@ -142,7 +142,7 @@ fn serve_load(
     let listener = open(0)?;
     let load = load(&listener)?;
     let (stop, until) = UnixStream::pair()?;
-    // The load has the only other end: when it ends, for whatever reason, the server stops.
+    // The load has the only other end: when it ends, for any reason, the server stops.
     let load = load.start(OwnedFd::from(until))?;
     let server = run(listener, stop)?;
     Ok((server, load.join()?))
@@ -151,8 +151,8 @@ fn serve_load(
 /// A listener for a style's server.
 fn open(port: u16) -> io::Result<TcpListener> {
     let listener = listen(port)?;
-    // Linux hands this on to what is accepted. Without it the last piece of a long page waits
-    // until the client has acknowledged the one before, which may be 40 ms later.
+    // On Linux, accepted sockets inherit this. Without it the last piece of a long page waits until
+    // the client has acknowledged the piece before, which can take 40 ms.
     setsockopt(&listener, sockopt::TcpNoDelay, &true)?;
     Ok(listener)
 }
@@ -167,13 +167,13 @@ fn wrong(server: &ServerStats, loaded: &LoadReport) -> Option<String> {
     (server.open > 0).then(|| format!("{} connections were left open", server.open))
 }
 
-/// The load opens all its connections before it asks for anything: on a busy machine that takes
-/// longer than a server keeps a connection on which nothing is asked.
+/// The load opens all its connections before it requests anything. On a busy machine that takes
+/// longer than a server keeps a connection without a request.
 fn limits(style: &Style) -> Limits {
     Limits { idle: Duration::from_mins(1), ..Limits::new(style.max_connections) }
 }
 
-/// One client that asks for a few pages, one after the other: seconds per page.
+/// One client that requests a few pages, one after the other: seconds per page.
 fn in_turn(style: &Style, args: &Args) -> Result<f64, Error> {
     let requests = if args.delay.is_zero() { 100 } else { 4 };
     let few = Args { connections: 1, requests: requests.min(args.requests), ..args.clone() };
@@ -280,7 +280,7 @@ fn many_at_once(m: &Measured) -> Verdict {
     }
 }
 
-/// Where `serve` listens; and, for tests that need not wait, other limits than those of the style.
+/// Where `serve` listens; and, for tests, other limits than those of the style.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeArgs {
     /// Listen on this port of 127.0.0.1
@@ -340,8 +340,8 @@ pub fn serve(style: &Style, args: &ServeArgs, quiet: bool) -> Result<ExitCode, E
     Ok(ExitCode::SUCCESS)
 }
 
-/// A socket that is at its end once a SIGTERM or a Ctrl-C has come. The second signal does what
-/// it does to any program.
+/// A socket that reaches its end when a SIGTERM or a Ctrl-C arrives. A second signal has its usual
+/// effect.
 fn until_signalled() -> io::Result<UnixStream> {
     let (stop, until) = UnixStream::pair()?;
     let until = Arc::new(until);
@@ -354,17 +354,17 @@ fn until_signalled() -> io::Result<UnixStream> {
     Ok(stop)
 }
 
-/// Has a signal end the conversation. Were a byte sent instead, the first to read it would be the
-/// only one to know.
+/// Shuts the socket pair down on a signal. A byte would reach only the first reader.
 #[expect(unsafe_code, reason = "a signal handler may do few things")]
 fn on_signal(signal: i32, until: Arc<UnixStream>) -> io::Result<()> {
     let shut_down = move || {
-        // SAFETY: a system call on a descriptor that stays open as long as this handler is there.
+        // SAFETY: a system call on a descriptor that stays open as long as this handler is
+        // registered.
         // `man 7 signal-safety` lists it.
         unsafe { libc::shutdown(until.as_raw_fd(), libc::SHUT_RDWR) };
     };
-    // SAFETY: the handler makes that system call and nothing else; the first call does not fail,
-    // and so leaves `errno` alone.
+    // SAFETY: the handler makes that system call and nothing else. The call does not fail the first
+    // time, and so does not change `errno`.
     unsafe { low_level::register(signal, shut_down) }?;
     Ok(())
 }
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_success() {
+    fn what_is_not_a_success() {
         let server = |pages, open| ServerStats { open, pages, ..ServerStats::default() };
         let good = LoadReport { right: 5, ..LoadReport::default() };
         assert_eq!(wrong(&server(5, 0), &good), None);

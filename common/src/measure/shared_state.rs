@@ -42,7 +42,7 @@ impl Args {
         self.also(style).map(drop)
     }
 
-    /// The second functions to run: all, or the one that is asked for.
+    /// The second functions to run: all, or the one that the flags select.
     fn also(&self, style: &Style) -> Result<Vec<Second>, Error> {
         let all = style.also.iter().filter_map(second);
         let Some(name) = &self.way else { return Ok(all.collect()) };
@@ -64,14 +64,14 @@ pub struct Measured {
     pub errors: Vec<Vec<i64>>,
     pub careless: Times,
     pub careful: Times,
-    /// Whether the accounts were left as they should be by careful and the other functions.
+    /// Whether careful and the second functions left the accounts as they should.
     pub as_told: bool,
-    /// Whether tasks that share nothing left the accounts as they were; none if not tried.
+    /// Whether tasks that share nothing left the accounts unchanged; `None` if this was not tried.
     pub untouched: Option<bool>,
 }
 
 impl Measured {
-    /// How many careless runs have lost something.
+    /// How many careless runs lost an update.
     fn lost(&self) -> usize {
         self.errors.iter().filter(|errors| errors.iter().any(|&error| error != 0)).count()
     }
@@ -200,7 +200,7 @@ fn careful_loses_nothing(m: &Measured) -> Verdict {
     }
 }
 
-/// So many transfers lose something in every run, on any machine, unless the code is careful.
+/// With so many transfers every run loses updates, on any machine, unless the code is careful.
 const ENOUGH: u64 = 40_000;
 
 /// T11: updates of shared state get lost.
@@ -218,7 +218,7 @@ pub fn updates_get_lost(m: &Measured) -> Verdict {
     Verdict::Holds(format!("careless: {}; careful: none is", in_words(m)))
 }
 
-/// P8: nothing is shared unless asked for; and what is shared loses updates.
+/// P8: nothing is shared by default, and what is shared loses updates.
 pub fn only_what_is_shared_gets_lost(m: &Measured) -> Verdict {
     match (m.untouched, updates_get_lost(m)) {
         (Some(true), Verdict::Holds(said)) => Verdict::Holds(format!(
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_fits_whatever_was_lost() {
+    fn a_row_fits_for_every_loss() {
         let row = plain("careless", &[i64::from(i32::MIN), 0, 9999, -9999, 10_000, 1, 2, 3, 4, 5]);
         assert!(row.chars().count() <= 80, "{row}");
         assert!(row.contains("     0 +9999 -9999  +10k    +1"), "{row}");

@@ -1,4 +1,4 @@
-//! Starts this program once more, as a process that does not outlive the one that started it.
+//! Starts this program again, as a process that ends with the one that started it.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -9,16 +9,16 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::{getpid, getppid};
 
-/// A command that starts this program once more.
+/// A command that starts this program again.
 ///
-/// The process is killed when the thread that starts it ends, whatever ends it
-/// (`PR_SET_PDEATHSIG` in `man 2 prctl`), so that even SIGKILL leaves nothing behind.
+/// The kernel kills the process when the thread that started it ends, for any reason
+/// (`PR_SET_PDEATHSIG` in `man 2 prctl`). So even SIGKILL leaves no process behind.
 #[expect(unsafe_code, reason = "std leaves it to the closure what is safe after a fork")]
 pub fn command() -> Command {
     let parent = getpid();
     let end_with_parent = move || {
         set_pdeathsig(Signal::SIGKILL)?;
-        // It may have ended before that, and then no signal will come.
+        // The parent may have ended before that, and then no signal will come.
         if getppid() == parent { Ok(()) } else { Err(io::Error::from(Errno::ESRCH)) }
     };
     let mut command = Command::new("/proc/self/exe");
@@ -47,10 +47,10 @@ mod tests {
 
     use super::*;
 
-    /// Says to a copy of this test program that it is one.
+    /// Tells a copy of this test program that it is one.
     const COPY: &str = "COPY_THAT_READS_TO_THE_END";
 
-    /// What a copy runs; nothing but a copy has a part here.
+    /// What a copy runs. In the test program itself it does nothing.
     #[test]
     fn in_the_copy() {
         if std::env::var_os(COPY).is_some() {
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn a_copy_ends_with_the_thread_that_started_it() {
         let mut copy = thread::spawn(copy).join().expect("it does not panic");
-        // Its input stays open, and is not what ends it.
+        // Its input stays open, so that does not end it.
         let input = copy.stdin.take();
         assert_eq!(copy.wait().expect("it is our child").signal(), Some(Signal::SIGKILL as i32));
         drop(input);

@@ -1,8 +1,8 @@
-//! The clients that a style's server is tried with: a program of its own.
+//! The clients that test a style's server: a program of its own.
 //!
-//! It opens all its connections, then asks on each of them for one page after another and checks
-//! every one of them, byte for byte by its CRC-32. One thread, one poll loop. What it saw it says
-//! in one line of JSON ([`LoadReport`]). By hand it runs as
+//! It opens all its connections, then requests one page after another on each of them, and checks
+//! every page, byte for byte by its CRC-32. It has one thread and one poll loop. It reports in one
+//! line of JSON ([`LoadReport`]). By hand it runs as
 //! `cargo run -p threads -- load 127.0.0.1:8000`.
 
 use std::collections::VecDeque;
@@ -21,16 +21,16 @@ use crate::http::{body, page};
 use crate::partner::child::{self, Child};
 use crate::partner::poller::{add, modify, would_block};
 
-/// How long the server may say nothing on all connections before the load ends.
+/// How long no connection may receive anything before the load ends.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How much is read at once; larger than in the styles, so that the load is not what is measured.
+/// How much is read at once. It is more than in the styles, so that the load is not the bottleneck.
 const READ: usize = 64 * 1024;
 
 /// Columns in the picture of the latencies.
 const COLUMNS: usize = 40;
 
-/// What to ask for.
+/// What to request.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Load {
     /// The server
@@ -39,10 +39,10 @@ pub struct Load {
     /// Open this many connections
     #[arg(long, default_value_t = 64, value_name = "N")]
     pub connections: usize,
-    /// Ask this many times on each of them
+    /// Send this many requests on each of them
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub requests: usize,
-    /// Ask for this many pages in turn, so that an answer to the wrong request is noticed
+    /// Request this many pages in turn, so that an answer to the wrong request is noticed
     #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub pages: u64,
     /// The first of these pages; page N is N bytes long, at least 1024
@@ -59,22 +59,22 @@ pub struct Load {
 /// What the clients saw.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LoadReport {
-    /// Pages that came, and were right.
+    /// Pages that arrived and were right.
     pub right: usize,
-    /// Pages that were wrong, or did not come.
+    /// Pages that were wrong, or did not arrive.
     pub errors: usize,
-    /// What was the first of these errors.
+    /// The first of these errors.
     pub first_error: Option<String>,
     /// From the first request to the last answer.
     pub wall_s: f64,
-    /// Right pages a second.
+    /// Right pages per second.
     pub per_second: f64,
     /// From the request to the last byte of its answer.
     pub median_ms: f64,
-    /// 99 of 100 took no longer.
+    /// 99 of 100 pages took no longer.
     pub p99_ms: f64,
-    /// How many pages took how long: as many columns of the same width up to `p99_ms`; what took
-    /// longer is in the last.
+    /// How many pages took how long: columns of the same width up to `p99_ms`. The last one
+    /// includes the pages that took longer.
     pub latency: Vec<u32>,
     /// Connections that were open at once.
     pub most_open: usize,
@@ -86,10 +86,10 @@ impl Load {
         Load { server, connections: 64, requests: 100, pages: 50, from: 0, delay: 0, pipeline: 1 }
     }
 
-    /// Starts the load as a process of its own: this program once more, with the argument `load`.
+    /// Starts the load as a process of its own: this program again, with the argument `load`.
     ///
-    /// It holds `until` for as long as it runs: the other end of that becomes readable when the
-    /// load is done, which is how a server learns that it may stop.
+    /// It holds `until` for as long as it runs. When the load is done, the other end becomes
+    /// readable: then the server may stop.
     ///
     /// Like the site, it also ends with the thread that called this.
     pub fn start(&self, until: OwnedFd) -> io::Result<Running> {
@@ -113,7 +113,7 @@ impl Load {
         Ok(Running(Child(child)))
     }
 
-    /// Runs the load here and now.
+    /// Runs the load in this process.
     pub fn run(&self) -> io::Result<LoadReport> {
         Clients::new(self)?.run()
     }
@@ -124,14 +124,14 @@ impl LoadReport {
     pub fn drawn(&self) -> String {
         const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
         let most = self.latency.iter().copied().max().unwrap_or(0).max(1);
-        // One page is to be seen beside ten thousand.
+        // One page must be visible beside ten thousand.
         let level = |n: u32| (n * (LEVELS.len() as u32 - 1)).div_ceil(most) as usize;
         let columns = self.latency.iter().map(|&n| if n == 0 { ' ' } else { LEVELS[level(n)] });
         format!("0 {} {:.1} ms", columns.collect::<String>(), self.p99_ms)
     }
 }
 
-/// Counts `latencies` by how many of [`COLUMNS`] parts of `full`, in seconds, they took.
+/// Counts `latencies` by which of [`COLUMNS`] parts of `full`, in seconds, they belong to.
 fn columns(latencies: &[Duration], full: f64) -> Vec<u32> {
     let mut columns = vec![0; COLUMNS];
     for latency in latencies {
@@ -145,7 +145,7 @@ fn columns(latencies: &[Duration], full: f64) -> Vec<u32> {
 pub struct Running(Child);
 
 impl Running {
-    /// Waits for the end, and for what was seen.
+    /// Waits for the end, and returns the report.
     pub fn join(mut self) -> io::Result<LoadReport> {
         let mut line = String::new();
         let child = &mut self.0.0;
@@ -176,22 +176,22 @@ fn program(load: &Load) -> io::Result<LoadReport> {
     Ok(loaded)
 }
 
-/// A page: how to ask for it, and what it must be.
+/// A page: how to request it, and what it must be.
 struct Asked {
     request: Vec<u8>,
     length: u64,
     crc32: u32,
 }
 
-/// All connections at work.
+/// All open connections.
 struct Clients<'a> {
-    /// Dropped first, while everything that it watches is still open.
+    /// Dropped first, while all its sources are still open.
     poller: Poller,
     load: &'a Load,
     pages: Vec<Asked>,
-    /// By key; none when its work is done.
+    /// By key; `None` when its work is done.
     connections: Vec<Option<Client>>,
-    /// How many of them are some.
+    /// How many of them are `Some`.
     working: usize,
     latencies: Vec<Duration>,
     loaded: LoadReport,
@@ -202,13 +202,13 @@ struct Client {
     out: Vec<u8>,
     sent: usize,
     input: Vec<u8>,
-    /// What has been asked for and not come yet: which page, and when.
+    /// The pages that are requested and have not arrived yet: which, and when they were requested.
     asked: VecDeque<(usize, Instant)>,
     /// How many requests have been made.
     made: usize,
-    /// The body that is coming, after its head.
+    /// The body that is arriving, after its head.
     body: Option<Body>,
-    /// The server does not take `out` at present.
+    /// The server does not take more of `out` at the moment.
     blocked: bool,
 }
 
@@ -306,13 +306,13 @@ impl<'a> Clients<'a> {
         })
     }
 
-    /// Lets a client take its next step. It is removed when its work is done, or when it fails.
+    /// Lets a client take its next step, and removes it when its work is done or has failed.
     fn advance(
         &mut self,
         key: usize,
         step: impl FnOnce(&mut Self, &mut Client) -> Result<(), String>,
     ) {
-        // Taken out, so that it and the rest can both be changed.
+        // Taken out of the table, so that both can be changed.
         let Some(mut client) = self.connections[key].take() else {
             return;
         };
@@ -329,7 +329,7 @@ impl<'a> Clients<'a> {
         }
     }
 
-    /// A connection failed when this many of its pages had come.
+    /// A connection failed after this many of its pages had arrived.
     fn failed(&mut self, key: usize, come: usize, error: &str) {
         self.loaded.errors += self.load.requests - come;
         if self.loaded.first_error.is_none() {
@@ -337,7 +337,7 @@ impl<'a> Clients<'a> {
         }
     }
 
-    /// Asks for as many pages as may be under way.
+    /// Requests as many pages as may be under way.
     fn ask(&mut self, key: usize, client: &mut Client) -> Result<(), String> {
         while client.made < self.load.requests && client.asked.len() < self.load.pipeline as usize {
             let page = (key + client.made) % self.pages.len();
@@ -385,7 +385,7 @@ impl<'a> Clients<'a> {
 }
 
 impl Client {
-    /// Looks at what has come. When that completes a page, says how long it took.
+    /// Parses what has arrived. If that completes a page, returns how long it took.
     fn page(&mut self, pages: &[Asked]) -> Result<Option<Duration>, String> {
         let Some(&(page, asked)) = self.asked.front() else {
             if self.input.is_empty() {

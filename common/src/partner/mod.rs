@@ -1,7 +1,6 @@
-//! Partners: programs that a style is tried with, each in a process of its own.
+//! Partners: programs that a style is tested with, each in a process of its own.
 //!
-//! They wait, which nothing else in `common` does, but they wait for themselves and never for a
-//! style.
+//! They wait, which nothing else in `common` does. But they never wait for a style.
 
 pub mod child;
 pub mod load;

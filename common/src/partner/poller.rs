@@ -1,10 +1,10 @@
-//! What the poll loops of the partners have in common.
+//! What the poll loops of the partners share.
 
 use std::io::{self, ErrorKind};
 
 use polling::{AsRawSource, AsSource, Event, PollMode, Poller};
 
-/// Adds a source to the poller, in level mode: an event comes for as long as there is a reason.
+/// Adds a source to the poller, in level mode: events come as long as their condition holds.
 #[expect(unsafe_code, reason = "polling leaves the lifetime of sources to its user")]
 pub fn add(
     poller: &Poller,
@@ -17,12 +17,12 @@ pub fn add(
     unsafe { poller.add_with_mode(source, interest, PollMode::Level) }
 }
 
-/// Says what events a source is watched for from now on.
+/// Changes which events of a source are reported.
 pub fn modify(poller: &Poller, source: impl AsSource, interest: Event) -> io::Result<()> {
     poller.modify_with_mode(source, interest, PollMode::Level)
 }
 
-/// Whether it is enough to try again when there is an event.
+/// Whether to try again after the next event.
 pub fn would_block(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }

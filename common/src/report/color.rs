@@ -10,7 +10,7 @@ pub const ODD: Style = AnsiColor::Yellow.on_default();
 
 pub const BAD: Style = AnsiColor::Red.on_default();
 
-/// A piece of a picture that the eye is to find: in red, on a terminal.
+/// A part of a picture that must stand out: in red, on a terminal.
 pub fn red(text: &str) -> String {
     format!("{BAD}{text}{BAD:#}")
 }

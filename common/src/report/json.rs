@@ -1,4 +1,4 @@
-//! The report as one JSON document, for pages and scripts, which must not guess.
+//! The report as one JSON document, for pages and scripts.
 //!
 //! | field | what it is |
 //! |---|---|
@@ -24,7 +24,7 @@
 //! | `measured` | its own figures, by name |
 //! | `picture` | `kind`, and what it is drawn from |
 //! | `expectation` | `says`, `verdict`, `evidence`; `null` for an aside |
-//! | `spans` | `task`, `kind`, `from_us`, `to_us`, `pid`, `thread`: who did what when |
+//! | `spans` | `task`, `kind`, `from_us`, `to_us`, `pid`, `thread`: what each task did when |
 
 use std::process::Command;
 use std::time::SystemTime;

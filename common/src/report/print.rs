@@ -1,4 +1,4 @@
-//! Where everything goes: text for people, or one JSON document at the end.
+//! Where the report is printed: text for people, or one JSON document at the end.
 
 use std::io::{self, Write};
 
@@ -10,14 +10,14 @@ use crate::report::section::{Expectation, Section};
 use crate::report::verdict::{Judged, Verdict};
 use crate::units::plural;
 
-/// Where everything goes: text for people, or one JSON document at the end.
+/// Where the report is printed: text for people, or one JSON document at the end.
 pub struct Report {
     pub quiet: bool,
     /// All lines of an answer are printed, on a terminal too.
     pub answers: bool,
-    /// There is more than one section: each is named, and fits on a screen.
+    /// There are several sections: each has a heading, and fits on a screen.
     pub several: bool,
-    /// The document, if one was asked for: then nothing else is printed.
+    /// The document, if one is requested: then nothing else is printed.
     pub document: Option<Document>,
 }
 
@@ -62,7 +62,7 @@ impl Report {
             shown.extend(in_lines("", says, verdict));
         }
         let free = match screen::size() {
-            // Of the screen, the title takes two lines, and the prompt the last one.
+            // The title takes two lines of the screen, and the prompt takes the last one.
             Some((_, rows)) if self.several => rows.saturating_sub(answer.len() + 3),
             _ => usize::MAX,
         };
@@ -114,7 +114,7 @@ impl Report {
         }
     }
 
-    /// What has to be known about every figure above.
+    /// What has to be known about all figures above.
     pub fn remarks(&self) {
         if profile() == "debug" {
             self.show("\na debug build: its times are not for quoting (use cargo run --release)");
@@ -134,7 +134,7 @@ impl Report {
         self.show(line);
     }
 
-    /// A line for stderr. If that is closed, the line is dropped.
+    /// Prints a line on stderr. If that is closed, the line is dropped.
     fn show(&self, line: &str) {
         if !self.quiet && self.document.is_none() {
             let line = match screen::size() {
@@ -146,7 +146,7 @@ impl Report {
     }
 }
 
-/// A verdict, with what was seen below.
+/// A verdict, with its evidence below.
 fn in_lines(id: &str, says: &str, verdict: &Verdict) -> Vec<String> {
     let color = match verdict {
         Verdict::Holds(_) => GOOD,
@@ -162,7 +162,7 @@ fn in_lines(id: &str, says: &str, verdict: &Verdict) -> Vec<String> {
     lines
 }
 
-/// The first `columns` characters of a line; its colors take none.
+/// The first `columns` characters of a line; color codes do not count.
 fn cut(line: &str, columns: usize) -> String {
     let mut kept = String::new();
     let (mut seen, mut colored) = (0, false);
@@ -181,7 +181,7 @@ fn cut(line: &str, columns: usize) -> String {
 ///
 /// # Errors
 ///
-/// Nobody reads any more (`| head`), or the disk is full.
+/// The reader of stdout has gone (`| head`), or the disk is full.
 fn print(lines: &[String]) -> io::Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     for line in lines {
@@ -190,7 +190,7 @@ fn print(lines: &[String]) -> io::Result<()> {
     out.flush()
 }
 
-/// Breaks a sentence at spaces, `width` characters at most.
+/// Breaks a sentence at spaces, with at most `width` characters per line.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {

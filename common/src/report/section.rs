@@ -1,4 +1,4 @@
-//! What one workload or aside has to say.
+//! The results of one workload or aside.
 
 use serde_json::{Map, Value, json};
 
@@ -15,10 +15,10 @@ pub struct Expectation {
     pub verdict: Verdict,
 }
 
-/// What one workload or aside has to say.
+/// The results of one workload or aside.
 #[derive(Debug, Default)]
 pub struct Section {
-    /// The answer, a line each: stdout, the same in all styles.
+    /// The answer, one line each: stdout, the same in all styles.
     pub answer: Vec<String>,
     /// What was measured, in text: stderr.
     pub shown: Vec<String>,
@@ -29,11 +29,11 @@ pub struct Section {
     pub limit_s: Option<f64>,
     /// Seconds of CPU that the style's code used, of each run.
     pub cpu: Times,
-    /// The most memory that it had resident at once, in KiB, where all of it is in this process.
+    /// The most memory that was resident at once, in KiB, if all of it is in this process.
     pub peak_kib: Option<u64>,
-    /// What the figures are drawn as: an object with a `kind`, and what it is drawn from.
+    /// What the figures are drawn as: an object with a `kind`, and its data.
     pub picture: Value,
-    /// What every style is expected to show here, and whether this one did.
+    /// What every style is expected to show here, and the verdict.
     pub expectation: Option<Expectation>,
     pub spans: Vec<Span>,
     /// Why the answer is not as it should be.

@@ -29,7 +29,7 @@ impl Times {
         }
     }
 
-    /// How sure a time is: one run, or a median and its spread.
+    /// How certain a time is: one run, or a median and its spread.
     pub fn note(&self, machine: &Machine) -> String {
         let (low, high) = self
             .seconds

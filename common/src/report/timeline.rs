@@ -9,11 +9,11 @@ use crate::span::{Kind, Span, threads};
 
 const ROWS: usize = 8;
 
-/// What stands beside a row: the task in front, its thread behind.
+/// The columns beside a row: the task on the left, its thread on the right.
 const BESIDE: usize = 24;
 
-/// The spans as rows of text, one line per task, then the legend. Where tasks
-/// take turns too fast for the picture, it shows the beginning only.
+/// The spans as rows of text, one line per task, then the legend. If tasks take turns too fast for
+/// the picture, it shows only the beginning.
 pub fn draw(spans: &[Span]) -> Vec<String> {
     draw_in(screen::columns() - BESIDE, spans)
 }
@@ -59,7 +59,7 @@ fn axis(columns: usize, length_us: u64) -> String {
     format!("        0{end:>columns$}")
 }
 
-/// How much time can be shown so that a turn is about two columns wide, in microseconds.
+/// How much time the picture can show if a turn is about two columns wide, in microseconds.
 fn window(columns: usize, spans: &[Span]) -> u64 {
     let ran = spans.iter().filter(|s| s.kind == Kind::Running);
     let mut turns: Vec<u64> = ran.map(|s| s.to_us - s.from_us).collect();
@@ -78,7 +78,7 @@ fn cell(spans: &[&Span], from: f64, to: f64) -> char {
         of_kind.map(|s| inside(s).max(0.0)).sum::<f64>() / (to - from)
     };
     let (waiting, running) = (share(Kind::Waiting), share(Kind::Running));
-    // An answer takes microseconds: shown all the same, in the column where it came.
+    // An answer takes microseconds. It is still shown, in the column in which it came.
     let mut ran = spans.iter().filter(|s| s.kind == Kind::Running);
     let waits = spans.iter().any(|s| s.kind == Kind::Waiting);
     if waits && ran.any(|s| s.to_us as f64 >= from && (s.from_us as f64) < to) {
@@ -105,7 +105,7 @@ fn legend(spans: &[Span], threads: usize) -> String {
     format!("        {signs:<54} {place}").trim_end().to_string()
 }
 
-/// A row of a [`ladder`]: something that took from here to there, and how it ended.
+/// A row of a [`ladder`]: something with a beginning, an end and a result.
 #[derive(Clone, Debug, Serialize)]
 pub struct Step {
     pub name: String,
@@ -115,8 +115,8 @@ pub struct Step {
     pub sign: char,
 }
 
-/// Rows of text in the order given, each waits, then ends with its sign. A
-/// line is drawn through all of them at `mark`.
+/// Rows of text in the order given. Each shows a wait, and then its sign. A line is drawn through
+/// all of them at `mark`.
 pub fn ladder(steps: &[Step], mark: Option<u64>) -> Vec<String> {
     ladder_in(screen::columns() - BESIDE, steps, mark)
 }
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ladder_shows_who_ended_when() {
+    fn a_ladder_shows_what_ended_when() {
         let step = |from_us, to_us| Step { name: "/page/0".into(), from_us, to_us, sign: '●' };
         let rows = ladder_in(COLUMNS, &[step(0, 110), step(110, 220)], Some(220));
         assert_eq!(rows[0].matches('─').count(), COLUMNS / 2, "{}", rows[0]);

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::span::Span;
 
-/// The spans of named parts in Chrome's trace format, which Perfetto opens: complete events
-/// (`ph: X`), a lane a task, so that no two events of a lane overlap.
+/// The spans of named parts in Chrome's trace format, which Perfetto opens: complete events (`ph:
+/// X`), one lane per task, so that no two events of a lane overlap.
 pub fn chrome_trace(parts: &[(String, Vec<Span>)]) -> Value {
     let all = parts.iter().flat_map(|(_, spans)| spans);
     let start = all.map(|s| s.from_us).min().unwrap_or(0);
@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_has_a_lane_a_task_and_no_overlap_in_it() {
+    fn a_trace_has_one_lane_per_task_without_overlap() {
         let spans = vec![span(3, Kind::Waiting, 5, 9, 1), span(3, Kind::Running, 9, 12, 1)];
         let trace = chrome_trace(&[("io-bound".into(), spans)]);
         let events = trace["traceEvents"].as_array().unwrap();

@@ -1,15 +1,15 @@
-//! How a claim of the talk came out.
+//! The verdict on a claim of the talk.
 
 use crate::claims;
 
-/// How a claim of the talk came out.
+/// The verdict on a claim of the talk.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    /// With what was seen.
+    /// With what the run showed.
     Holds(String),
     /// With the reason.
     Differs(String),
-    /// With what was seen instead: our code or our judgement is at fault.
+    /// With what the run showed instead: our code or our judgment is wrong.
     Fails(String),
     /// With what is missing.
     NotMeasurable(String),
@@ -20,7 +20,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Whether something is at fault.
+    /// Whether something is wrong.
     pub fn fails(&self) -> bool {
         matches!(self, Verdict::Fails(_))
     }

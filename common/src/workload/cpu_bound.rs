@@ -7,7 +7,7 @@ use crate::span::{Kind, Span, now, thread_cpu};
 /// Candidates per slice: well under a millisecond of work, so that a task can yield often.
 pub(crate) const SLICE: u64 = 5000;
 
-/// A slice that took this much longer than the CPU it used was preempted, in microseconds.
+/// A slice that took this much longer than its CPU time was preempted, in microseconds.
 const PREEMPTED: u64 = 500;
 
 /// Counts the primes below a number by trial division, in slices.
@@ -35,7 +35,7 @@ impl Count {
         Count::in_slices_of(SLICE, task, below)
     }
 
-    /// A count that comes to a safe point every `slice` candidates.
+    /// A count that reaches a safe point every `slice` candidates.
     pub fn in_slices_of(slice: u64, task: usize, below: u64) -> Count {
         Count { task, below, slice, next: 2, primes: 0, spans: Vec::new() }
     }
@@ -50,7 +50,7 @@ impl Count {
         self.next < self.below
     }
 
-    /// What was counted.
+    /// The result.
     pub fn finish(self) -> Counted {
         let Count { task, below, primes, spans, .. } = self;
         Counted { task, below, primes, spans }

@@ -1,4 +1,4 @@
-//! early-results: take each page the moment it is there, and call the rest off. Slide 27.
+//! early-results: take each page as it arrives, then cancel the rest. Slide 27.
 
 use std::ops::ControlFlow;
 
@@ -14,19 +14,19 @@ pub struct Arrivals {
 }
 
 impl Default for Arrivals {
-    /// Takes all that come.
+    /// Takes all pages.
     fn default() -> Arrivals {
         Arrivals::take(usize::MAX)
     }
 }
 
 impl Arrivals {
-    /// Takes so many.
+    /// Takes `take` pages.
     pub fn take(take: usize) -> Arrivals {
         Arrivals { take, outcomes: Vec::new(), taken_us: Vec::new() }
     }
 
-    /// Takes a page; `Break` when that is enough: what is under way is no longer wanted.
+    /// Takes a page. `Break` when that is enough: the pages under way are no longer wanted.
     pub fn push(&mut self, outcome: Outcome) -> ControlFlow<()> {
         self.taken_us.push(now());
         self.outcomes.push(outcome);

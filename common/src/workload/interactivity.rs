@@ -18,7 +18,7 @@ pub struct Heart {
 }
 
 impl Heart {
-    /// A heart with so many beats before it.
+    /// A heart that will beat this many times.
     pub fn new(beats: usize) -> Heart {
         Heart { beats, spans: Vec::new() }
     }
@@ -30,21 +30,21 @@ impl Heart {
         self.spans.len() < self.beats
     }
 
-    /// How long it is to the next beat: nothing if that is late. Each beat has its time, counted
-    /// from the first one, so that a late one does not put off all that follow.
+    /// How long it is until the next beat: zero if that is late. Each beat has a fixed time,
+    /// counted from the first one, so that a late beat does not delay the next ones.
     pub fn pause(&self) -> Duration {
         let first = self.spans.first().map_or_else(now, |s| s.from_us);
         let due = first + self.spans.len() as u64 * INTERVAL;
         Duration::from_micros(due.saturating_sub(now()))
     }
 
-    /// The beats, and the count that went on beside them.
+    /// The beats, and the count that ran beside them.
     pub fn finish(self, counted: Counted) -> Beats {
         Beats { spans: self.spans, counted }
     }
 }
 
-/// What came of a heart and a count.
+/// The result of a heart and a count.
 #[derive(Clone, Debug)]
 pub struct Beats {
     /// A span without length for each beat.

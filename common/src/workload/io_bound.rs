@@ -14,15 +14,16 @@ pub struct Job {
     pub task: usize,
     /// An absolute `http://` URL, checked.
     pub url: String,
-    /// Those of its host, in the order in which to try them.
+    /// The addresses of its host, in the order in which to try them.
     pub addresses: Vec<SocketAddr>,
-    /// What the answer calls it: the path on the built-in site, whose port differs between runs.
+    /// Its name in the answer. On the built-in site that is the path: the port differs between
+    /// runs.
     pub page: String,
     /// How long the page may take.
     pub timeout: Duration,
 }
 
-/// What became of a page.
+/// The result of a page.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
     pub task: usize,

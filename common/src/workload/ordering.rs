@@ -4,7 +4,7 @@ use crate::span::thread_cpu;
 
 pub(crate) const STEPS: usize = 8;
 
-/// CPU of a step, in microseconds. Without work nothing would ever be preempted.
+/// CPU of a step, in microseconds. Without it no task would ever be preempted.
 const WORK: u64 = 1000;
 
 /// The steps of one task, to be done one after the other.

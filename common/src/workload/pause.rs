@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What is paused: it counts from 1, without an end.
+/// What is paused: it counts from 1, without end.
 #[derive(Clone, Debug)]
 pub struct Counter {
     counted: u32,
@@ -23,7 +23,7 @@ impl Counter {
         self.counted
     }
 
-    /// For how long it is kept paused.
+    /// How long it is kept paused.
     pub fn hold(&self) -> Duration {
         self.hold
     }
@@ -34,18 +34,18 @@ impl Counter {
 pub struct Paused {
     /// The numbers that came before the pause.
     pub before: Vec<u32>,
-    /// How many had been made when the paused side confirmed that it was paused.
+    /// How many had been made when the producer confirmed that it was paused.
     pub at_confirm: u32,
     /// How many had been made when it was resumed.
     pub at_resume: u32,
     /// The numbers that came after that.
     pub after: Vec<u32>,
-    /// How many had been made when it was gone.
+    /// How many had been made when it had ended.
     pub at_end: u32,
 }
 
 impl Paused {
-    /// What it has to be.
+    /// What the controller must have seen.
     pub fn expected() -> Paused {
         let half = Counter::HALF;
         Paused {

@@ -7,21 +7,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::{children, field};
 
-/// Looks at the clock and at the memory while a style starts its tasks.
+/// Reads the clock and the memory while a style starts its tasks.
 #[derive(Default)]
 pub struct Meter {
     begun: Option<(Instant, Memory)>,
     pub(crate) reading: Reading,
 }
 
-/// What a meter read.
+/// The readings of a meter.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Reading {
     /// Seconds until all tasks waited.
     pub(crate) start_s: f64,
-    /// Bytes more than before, in this process and in its children.
+    /// Bytes more than before, in this process and its children.
     pub(crate) bytes: u64,
-    /// Bytes that the kernel itself keeps for them: stacks of threads, tables of pages.
+    /// Bytes that the kernel keeps for them: stacks of threads, page tables.
     pub(crate) kernel: u64,
     /// Threads more than before while the tasks waited, in this process and in its children.
     pub(crate) threads: u64,
@@ -36,12 +36,12 @@ impl Meter {
         self.begun = Some((Instant::now(), memory));
     }
 
-    /// The machine had no further task to give. Those that there are go on.
+    /// The machine could start no further task. Those that were started go on.
     pub fn refused(&mut self, error: &dyn Display) {
         self.reading.refused.get_or_insert(error.to_string());
     }
 
-    /// All tasks that were started wait at the gate.
+    /// All tasks that were started are waiting.
     pub fn waiting(&mut self) {
         let now = Instant::now();
         let (start, before) = self.begun.expect("it began to measure");
@@ -52,18 +52,18 @@ impl Meter {
         self.reading.threads = memory.threads.saturating_sub(before.threads);
     }
 
-    /// So many tasks have come through the gate, and have ended.
+    /// So many tasks have waited, and have ended.
     pub fn finished(&mut self, tasks: usize) {
         self.reading.finished = tasks;
     }
 }
 
-/// Memory in bytes, and threads, by the kernel's figures.
+/// Memory in bytes, as the kernel counts it.
 #[derive(Clone, Copy)]
 struct Memory {
     /// Pages of this process that are in memory.
     resident: u64,
-    /// Pages that belong to one of its children alone.
+    /// Pages that belong only to its children.
     children: u64,
     /// What the kernel keeps for this process and its children.
     kernel: u64,
@@ -110,8 +110,8 @@ fn kernel() -> (u64, u64) {
     (tables + threads * kernel_stack(), threads)
 }
 
-/// Bytes of a thread's stack in the kernel: those of all threads, by their number, since the
-/// kernel says no more (`man 5 proc_meminfo`, `man 5 proc_loadavg`).
+/// Bytes of a thread's stack in the kernel: those of all threads, divided by their number, because
+/// the kernel reports no more (`man 5 proc_meminfo`, `man 5 proc_loadavg`).
 fn kernel_stack() -> u64 {
     let all = field("/proc/meminfo", "KernelStack:");
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_meter_reads_what_was_touched() {
-        // So much that what other tests of this process let go meanwhile does not count.
+        // So much that the memory that other tests of this process free does not matter.
         const MUCH: usize = 256 * 1024 * 1024;
         let mut meter = Meter::default();
         meter.begin();

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::http::conn::Conn;
 
 /// How long a server that is out of descriptors, memory, threads or processes waits before it
-/// accepts again. If it tried at once, it would spin until another connection releases one.
+/// accepts again. If it tried immediately, it would spin until another connection releases one.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 /// Whether descriptors, memory, threads or processes are exhausted. Any other error of `accept`
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_has_disconnected_exhausts_nothing() {
+    fn a_client_that_has_disconnected_is_not_exhaustion() {
         assert!(is_exhausted(&io::Error::from_raw_os_error(libc::EMFILE)));
         assert!(!is_exhausted(&io::Error::from_raw_os_error(libc::ECONNABORTED)));
     }

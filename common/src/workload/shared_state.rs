@@ -9,11 +9,11 @@ pub(crate) const ACCOUNTS: usize = 10;
 /// What every account holds at first.
 pub(crate) const BALANCE: i64 = 10_000;
 
-/// How long it takes to think. Without it next to nothing would ever be lost; with it, the
-/// transfers of one task outlast the turn that an operating system gives it on one core.
+/// How long it takes to think. Without it almost no update would be lost. With it, the transfers of
+/// one task take longer than its time slice on one core.
 const THOUGHT: Duration = Duration::from_micros(2);
 
-/// Ten accounts, and what four tasks are to do with them.
+/// Ten accounts, and the transfers of four tasks.
 #[derive(Clone, Debug)]
 pub struct Bank {
     transfers: u64,
@@ -36,7 +36,7 @@ impl Bank {
         tasks.map(|task| Transfers { left: self.transfers, random: task }).collect()
     }
 
-    /// What the accounts hold in the end if no transfer is lost, in whatever order they are made.
+    /// What the accounts hold in the end if no transfer is lost. Their order does not matter.
     pub(crate) fn expected(&self) -> Vec<i64> {
         let mut balances = self.balances();
         for Transfer { from, to, amount } in self.tasks().into_iter().flatten() {
@@ -47,7 +47,7 @@ impl Bank {
     }
 }
 
-/// What one task is to do; the same on every run.
+/// The transfers of one task; the same on every run.
 #[derive(Clone, Debug)]
 pub struct Transfers {
     left: u64,
@@ -67,7 +67,7 @@ impl Iterator for Transfers {
 
     fn next(&mut self) -> Option<Transfer> {
         self.left = self.left.checked_sub(1)?;
-        // Knuth's MMIX generator, whose upper half is random enough.
+        // Knuth's MMIX generator: its upper half is random enough.
         self.random = self
             .random
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -103,7 +103,7 @@ impl FromIterator<i64> for Totals {
 pub enum Leaves {
     /// All transfers have been made.
     Exact,
-    /// None has: every task had accounts of its own.
+    /// No transfer: every task had accounts of its own.
     Untouched,
 }
 

@@ -1,4 +1,4 @@
-//! delegation: one conversation, held with a generator and with one that delegates to it.
+//! delegation: the same conversation with a generator and with one that delegates to it.
 //! If `yield from` lets everything through, the caller cannot tell the difference.
 //! Run it: cargo run -p coroutines -- delegation
 
@@ -14,7 +14,7 @@ use crate::asides::generators::nanoseconds;
 use crate::coroutine::delegation::{yield_each, yield_from};
 use crate::coroutine::generators::{Generator, GeneratorExit, Raised, Step};
 
-/// Is sent words, yields words, and returns some.
+/// It is sent words, yields words, and returns a word.
 type Waiter = Generator<&'static str, &'static str, &'static str>;
 
 /// What the waiter noticed.
@@ -74,7 +74,7 @@ fn row(way: &str, caller: &str, waiter: &str) -> String {
     format!("  {way:<16}  {caller:<33}  {waiter}").trim_end().to_string()
 }
 
-/// K4, from the conversations that came out the same with and without delegation.
+/// K4, from the conversations that were the same with and without delegation.
 pub fn all_passes_through(section: &Section) -> Verdict {
     let [ways, same, levels] = ["ways", "same", "levels"].map(|name| &section.measured[name]);
     let seen = format!("{same} of {ways} conversations go the same through {levels} levels");
@@ -109,7 +109,7 @@ fn told(step: Result<Step<&str, &str>, Raised>) -> String {
     }
 }
 
-/// `inner`, and between it and the caller so many that say `return (yield from inner)`.
+/// `inner`, behind `levels` generators that each run `return (yield from inner)`.
 fn delegate<S: Default + 'static, Y: 'static, R: Default + 'static>(
     levels: usize,
     inner: Generator<S, Y, R>,

@@ -1,4 +1,4 @@
-//! generators: a conversation with each kind, line by line as it is held.
+//! generators: a conversation with each kind, printed line by line.
 //! The caller asks; the body runs to its next yield and stops there.
 //! Run it: cargo run -p coroutines -- generators
 
@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::coroutine::generators::{Generator, Raised, Step, Yielder, stackless};
 
-/// Says a line of the conversation: the call as it stands here, and what came of it.
+/// Prints a line of the conversation: the call as it is written here, and its result.
 macro_rules! say {
     ($section:ident, $call:expr) => {
         let came = $call;
@@ -62,7 +62,7 @@ pub fn run(_flags: &Flags) -> Section {
     section
 }
 
-/// K3, from numbers made and asked for, and from both kinds saying the same.
+/// K3, from the numbers made and requested, and from whether both kinds say the same.
 pub fn stop_in_the_middle(section: &Section) -> Verdict {
     let (asked, made) = (&section.measured["asked"], &section.measured["made"]);
     let alike = &section.measured["alike"];
@@ -81,7 +81,7 @@ fn count_to(n: u32) -> Generator<(), u32, &'static str> {
     })
 }
 
-/// Yields the average of all it was sent; "start anew" can be thrown in.
+/// Yields the average of all numbers sent; "start anew" can be thrown in.
 fn averages() -> Generator<i64, i64, ()> {
     Generator::new(|yielder| {
         let (mut sum, mut n) = (0, 0);
@@ -96,7 +96,7 @@ fn averages() -> Generator<i64, i64, ()> {
     })
 }
 
-/// The same without a stack: what it needs to go on is in the `async` block's own fields.
+/// The same without a stack: its state is in the fields of the `async` block.
 fn stackless_averages() -> stackless::Generator<i64, i64, ()> {
     stackless::Generator::new(|yielder| async move {
         let (mut sum, mut n) = (0, 0);
@@ -141,7 +141,7 @@ fn in_order(yielder: &Yielder<(), u32>, from: u32, to: u32) -> Result<(), Raised
 
 type Said = Result<Step<i64, ()>, Raised>;
 
-/// Whether both kinds answer the same to the same.
+/// Whether both kinds give the same answers to the same calls.
 fn alike() -> bool {
     let (mut with, mut without) = (averages(), stackless_averages());
     let mut alike = same(&with.start(), &without.start());

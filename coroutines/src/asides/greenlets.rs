@@ -1,5 +1,5 @@
-//! greenlets: who runs when, by name; what a parent hears; a tree of them.
-//! Nobody runs before it is switched to, and nobody runs on after it has switched away.
+//! greenlets: which one runs when, by name; what a parent receives; a tree of them.
+//! A greenlet runs only after a switch to it, and stops when it switches away.
 //! Run it: cargo run -p coroutines -- greenlets
 
 use std::cell::RefCell;
@@ -26,11 +26,11 @@ pub fn run(_flags: &Flags) -> Section {
     section
 }
 
-/// K5, from the order in which they ran and from what reached the parents.
+/// K5, from the order in which they ran and from what the parents received.
 pub fn switch_and_climb(section: &Section) -> Verdict {
     let seen = |name: &str| section.measured.get(name).and_then(|seen| seen.as_str()).unwrap_or("");
     let (order, heard) = (seen("order"), seen("heard"));
-    let told = format!("they ran in the order {order}; the parents heard: {heard}");
+    let told = format!("they ran in the order {order}; the parents received: {heard}");
     let named = order == "ping pong ping pong main";
     if named && heard == "5 pages, no paper" { Verdict::Holds(told) } else { Verdict::Fails(told) }
 }
@@ -63,14 +63,14 @@ fn switching(section: &mut Section) -> Result<(), Raised> {
     Ok(())
 }
 
-/// Children that end in every way there is, and what their parents hear of it.
+/// Children that end in every possible way, and what their parents receive.
 fn family(section: &mut Section) -> Result<(), Raised> {
     let heard = Log::default();
     let main = Greenlet::main();
     let inner = heard.clone();
     main.greenlet("editor", move |me, _: u32| {
         me.greenlet("author", |me, _| {
-            me.switch("editor", 2)?; // a first draft; the rest on demand
+            me.switch("editor", 2)?; // a first draft; more when it is asked
             Ok(5)
         })?;
         me.greenlet("printer", |_, _| Err("no paper".into()))?;
@@ -91,15 +91,15 @@ fn family(section: &mut Section) -> Result<(), Raised> {
     main.throw("reader", GreenletExit)?;
     section
         .answer
-        .push("  the reader, now the editor's, is killed; the editor hears of it and ends:".into());
+        .push("  the reader, now the editor's child, is killed; then the editor ends:".into());
     draw(&main, MAIN, "    ", &mut section.answer);
     let answer = main.switch("author", 7)?;
-    section.answer.push(format!("  what is sent to a dead one goes to its ancestor: {answer}"));
+    section.answer.push(format!("  a value for a dead greenlet goes to its ancestor: {answer}"));
     section.measure("heard", json!(heard.borrow().join(", ")));
     Ok(())
 }
 
-/// The tree below one of them.
+/// The tree below a greenlet.
 fn draw(main: &Greenlet<u32>, parent: &str, indent: &str, lines: &mut Vec<String>) {
     const NAMES: [&str; 4] = ["editor", "author", "printer", "reader"];
     let children = NAMES.into_iter().filter(|name| main.parent(name) == Some(parent));

@@ -1,4 +1,4 @@
-//! What is shown beside the workloads.
+//! What is shown besides the workloads.
 
 pub mod delegation;
 pub mod generators;

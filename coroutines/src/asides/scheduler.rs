@@ -1,5 +1,5 @@
-//! scheduler: the ladder from taking turns to waiting for sockets, a step at a time.
-//! Each step is a program of its own in `examples/`, and adds one idea to the one before.
+//! scheduler: from taking turns to waiting for sockets, step by step.
+//! Each step is a program of its own in `examples/`, and adds one idea to the previous step.
 //! Run it: cargo run -p coroutines -- scheduler
 
 use std::cell::RefCell;
@@ -20,7 +20,7 @@ use crate::coroutine::scheduler::{self, sleep, spawn, yield_now};
 use crate::coroutine::sync::{Sender, channel};
 use crate::coroutine::wait::{readable, wait, wait_any};
 
-// The steps as they stand; their `main` is for `cargo run --example`.
+// The steps as they are; their `main` is for `cargo run --example`.
 #[allow(dead_code)]
 #[path = "../../examples/step-1-round-robin.rs"]
 mod step_1;
@@ -46,9 +46,9 @@ pub fn run(_flags: &Flags) -> Section {
         section.answer.push(format!("  {name:<20}{idea}"));
         section.answer.push(format!("  {:<20}  {shows}", ""));
     };
-    step("step-1-round-robin", "who yields goes to the end of the line", step_1::show());
+    step("step-1-round-robin", "a task that yields goes to the end of the queue", step_1::show());
     step("step-2-join", "what is yielded is a request: spawn, join", step_2::show());
-    step("step-3-sleep", "timers; if nobody is in line, the thread sleeps", step_3::show());
+    step("step-3-sleep", "timers; if the queue is empty, the thread sleeps", step_3::show());
     let shown = |result: io::Result<String>| result.unwrap_or_else(|error| error.to_string());
     step("step-4-poll", "and wakes for sockets: one poll for all", shown(step_4::show()));
     let fifth = shown(step_5::show());
@@ -56,14 +56,14 @@ pub fn run(_flags: &Flags) -> Section {
     let last = shown(scheduler::run(last_step));
     step("scheduler.rs", "the same, nothing passed along; epoll", last.clone());
     if last != fifth {
-        section.wrong = Some("the last step does not do what the one before it does".into());
+        section.wrong = Some("the last step does not do what the step before it does".into());
     }
     section.shown.push("  run one: cargo run -p coroutines --example step-1-round-robin".into());
     compare(&mut section);
     section
 }
 
-/// The program of step 5 on the real scheduler: no function is handed a yielder.
+/// The program of step 5 on the real scheduler: no function takes a yielder.
 fn last_step() -> io::Result<String> {
     let log = Rc::new(RefCell::new(Vec::new()));
     let (ours, mut theirs) = UnixStream::pair()?;
@@ -86,7 +86,7 @@ fn last_step() -> io::Result<String> {
     let talker = spawn(move || {
         sleep(Duration::from_millis(5));
         theirs.write_all(b"hello")?;
-        sleep(Duration::from_millis(50)); // and then nothing for too long
+        sleep(Duration::from_millis(50)); // and then sends nothing until after the deadline
         io::Result::Ok(())
     });
     for task in [listener, talker] {
@@ -95,7 +95,7 @@ fn last_step() -> io::Result<String> {
     Ok(log.take().join(", "))
 }
 
-/// What a switch costs, layer by layer, and what it costs to find the one that is ready.
+/// What a switch costs, layer by layer, and what it costs to find the task that is ready.
 fn compare(section: &mut Section) {
     let mut bare: Coroutine<(), (), ()> = Coroutine::new(|yielder, ()| {
         loop {
@@ -148,7 +148,7 @@ fn pairs() -> io::Result<Vec<(UnixStream, UnixStream)>> {
     (0..MANY).map(|_| UnixStream::pair()).collect()
 }
 
-/// Microseconds to ask the kernel for the one that is ready, all of them named.
+/// Microseconds to ask the kernel for the one that is ready, with all of them in the call.
 fn poll_crowd(pairs: &[(UnixStream, UnixStream)]) -> io::Result<f64> {
     let last = pairs.last().expect("many");
     (&last.1).write_all(b"x")?;

@@ -1,18 +1,18 @@
 //! `yield from`: a generator hands its caller over to another one until that one returns.
 //!
-//! The caller talks to the inner generator as if there were nothing in between. PEP 380 says what
-//! passes through; each of its rules is a test below, named after it.
+//! The caller talks to the inner generator as if there were nothing in between. PEP 380 defines
+//! what passes through. Each of its rules is a test below, with a name that says the rule.
 
 use super::generators::{Generator, GeneratorExit, Raised, Step, StopIteration, Yielder};
 
 /// `result = yield from inner`
 ///
-/// A generator that has started goes on: the yield that it waits at gets what stands for Python's
-/// `None`, the default of its type. One that has ended yields nothing and is worth the default.
+/// A generator that has started goes on: its current yield gets the default of its type, in place
+/// of Python's `None`. One that has ended yields nothing, and returns the default.
 ///
 /// # Errors
 ///
-/// What `inner` raises, and [`GeneratorExit`] when the delegating generator is closed: pass them
+/// What `inner` raises, and [`GeneratorExit`] when the delegating generator is closed. Pass both
 /// on, with `?`.
 pub fn yield_from<S: Default + 'static, Y: 'static, R: Default + 'static>(
     yielder: &Yielder<S, Y>,
@@ -38,8 +38,8 @@ pub fn yield_from<S: Default + 'static, Y: 'static, R: Default + 'static>(
     }
 }
 
-/// `yield from iterable`: any iterator will do where nothing is sent. It has no `throw` and no
-/// `close`, so what is thrown is raised here.
+/// `yield from iterable`, for any iterator. Nothing can be sent to it. It has no `throw` and no
+/// `close`, so an error that is thrown in is raised here.
 ///
 /// # Errors
 ///

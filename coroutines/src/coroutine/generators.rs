@@ -1,8 +1,8 @@
-//! Generators: functions that hand out a value, stop, and go on when the next one is asked for.
+//! Generators: functions that yield a value, stop, and go on when the next one is requested.
 //!
 //! [`Generator`] has a stack of its own (corosensei), so its body may yield from any depth of
-//! calls. [`stackless`] below is the other kind, which the compiler makes of an `async` block: no
-//! stack, and every function on the way to a yield has to be `async` too.
+//! calls. [`stackless`] below is the other kind, which the compiler makes from an `async` block. It
+//! has no stack, so every function on the way to a yield has to be `async` too.
 //!
 //! The rules are those of PEP 342; `yield from` is in `delegation.rs`.
 
@@ -18,10 +18,10 @@ use corosensei::{Coroutine, CoroutineResult};
 use super::stack::PooledStack;
 use super::unwind::{finish, unwind};
 
-/// An exception: whatever error was thrown in, or comes out.
+/// An exception: any error that is thrown in or raised.
 pub type Raised = Box<dyn Error>;
 
-/// What came out of a generator.
+/// What a generator did when it was resumed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step<Y, R> {
     Yielded(Y),
@@ -29,13 +29,13 @@ pub enum Step<Y, R> {
     Returned(R),
 }
 
-/// What goes into a body.
+/// What is passed into a body.
 enum Sent<S> {
     /// No yield waits for a value yet: this only starts the body.
     Start,
     Value(S),
     Raise(Raised),
-    /// It has ignored that it is to end.
+    /// The body did not end when it was told to.
     Unwind,
 }
 
@@ -44,17 +44,17 @@ type Body<S, Y, R> = Coroutine<Sent<S>, Y, Result<R, Raised>, PooledStack>;
 /// What the body yields through: `let sent = yielder.suspend(value)?;` is `sent = yield value`.
 pub struct Yielder<'a, S, Y> {
     inner: &'a corosensei::Yielder<Sent<S>, Y>,
-    /// Somebody else's panic was under way when the body was resumed.
+    /// Another panic was under way when the body was resumed.
     panicking: Cell<bool>,
 }
 
 impl<S, Y> Yielder<'_, S, Y> {
-    /// Hands out `value` and waits to be asked for the next one.
+    /// Yields `value` and waits until the next one is requested.
     ///
     /// # Errors
     ///
-    /// What is thrown in; [`GeneratorExit`] when the generator is closed or dropped; [`Misuse`] in a
-    /// destructor while the body panics.
+    /// An error that is thrown in; [`GeneratorExit`] when the generator is closed or dropped;
+    /// [`Misuse`] in a destructor while the body panics.
     pub fn suspend(&self, value: Y) -> Result<S, Raised> {
         if thread::panicking() && !self.panicking.get() {
             return Err(Misuse("a generator that is being unwound cannot yield").into());
@@ -75,8 +75,8 @@ impl<S, Y> Yielder<'_, S, Y> {
 
 /// Takes values of type `S`, yields `Y` and at the end returns `R`.
 ///
-/// Dropping one that is suspended closes it, so destructors run. If its body panics then, that is
-/// said on stderr, and no more comes of it; so is an error that it raises.
+/// Dropping one that is suspended closes it, so destructors run. If its body panics or raises an
+/// error then, that is printed on stderr and has no other effect.
 pub struct Generator<S, Y, R> {
     /// None when it has ended.
     coroutine: Option<Body<S, Y, R>>,
@@ -84,7 +84,7 @@ pub struct Generator<S, Y, R> {
 }
 
 impl<S: 'static, Y: 'static, R: 'static> Generator<S, Y, R> {
-    /// Nothing of the body runs before the first value is asked for.
+    /// The body does not run before the first value is requested.
     ///
     /// # Panics
     ///
@@ -96,14 +96,14 @@ impl<S: 'static, Y: 'static, R: 'static> Generator<S, Y, R> {
         Generator::try_new(body).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// As [`new`](Generator::new). The error names the limit of the kernel that was met.
+    /// As [`new`](Generator::new). The error names the limit of the kernel that was reached.
     pub fn try_new<F>(body: F) -> io::Result<Generator<S, Y, R>>
     where
         F: FnOnce(&Yielder<S, Y>) -> Result<R, Raised> + 'static,
     {
         let coroutine =
             Coroutine::with_stack(PooledStack::new()?, |inner, first: Sent<S>| match first {
-                // What is thrown into one that has not started is raised before its first line.
+                // An error that is thrown in before the start is raised before the first line.
                 Sent::Raise(raised) => Err(raised),
                 _ => body(&Yielder { inner, panicking: Cell::new(thread::panicking()) }),
             });
@@ -147,8 +147,8 @@ impl<S: 'static, Y: 'static, R: 'static> Generator<S, Y, R> {
         self.resume(Sent::Raise(error.into()))
     }
 
-    /// Ends the generator: its `yield` raises [`GeneratorExit`]. Returns what the body returns
-    /// then; nothing if it had not started, had ended, or passes the `GeneratorExit` on.
+    /// Ends the generator: its `yield` raises [`GeneratorExit`]. Returns what the body then
+    /// returns; `None` if it had not started, had ended, or passes the `GeneratorExit` on.
     ///
     /// # Errors
     ///
@@ -162,7 +162,7 @@ impl<S: 'static, Y: 'static, R: 'static> Generator<S, Y, R> {
         }
     }
 
-    /// The return value, if a `for` loop has run to the end; once.
+    /// The return value, once, if a `for` loop has run to the end.
     pub fn returned(&mut self) -> Option<R> {
         self.returned.take()
     }
@@ -175,7 +175,7 @@ impl<S: 'static, Y: 'static, R: 'static> Generator<S, Y, R> {
         self.resume(if self.is_suspended() { Sent::Value(S::default()) } else { Sent::Start })
     }
 
-    /// After its return, and after a panic.
+    /// True after its return, and after a panic.
     fn has_ended(&self) -> bool {
         self.coroutine.as_ref().is_none_or(Coroutine::done)
     }
@@ -209,7 +209,7 @@ impl<S, Y, R> Drop for Generator<S, Y, R> {
         let Some(coroutine) = self.coroutine.take_if(|coroutine| !coroutine.done()) else {
             return;
         };
-        // As `close` does; but there is nobody to hand an error to, and none may leave a destructor.
+        // As `close` does. But no caller can take an error, and none may leave a destructor.
         let _ = catch_unwind(AssertUnwindSafe(|| {
             let result = finish(coroutine, |attempt| match attempt {
                 0 => Sent::Raise(GeneratorExit.into()),
@@ -263,7 +263,7 @@ impl fmt::Display for StopIteration {
 
 impl Error for StopIteration {}
 
-/// Raised where a generator that is closed waits. Pass it on, with `?`.
+/// Raised at the current yield of a generator that is closed. Pass it on, with `?`.
 #[derive(Debug)]
 pub struct GeneratorExit;
 
@@ -275,7 +275,7 @@ impl fmt::Display for GeneratorExit {
 
 impl Error for GeneratorExit {}
 
-/// What Python calls a `TypeError` or a `RuntimeError`, in its words.
+/// What Python calls a `TypeError` or a `RuntimeError`, with Python's message.
 #[derive(Debug)]
 pub struct Misuse(pub &'static str);
 
@@ -287,7 +287,7 @@ impl fmt::Display for Misuse {
 
 impl Error for Misuse {}
 
-/// The same by hand and without a stack: an `async` block is a generator that somebody polls.
+/// The same by hand and without a stack: an `async` block that is polled for each value.
 pub mod stackless {
     use std::cell::Cell;
     use std::future::poll_fn;
@@ -297,7 +297,7 @@ pub mod stackless {
 
     use super::{Misuse, Raised, Step, StopIteration};
 
-    /// One value on its way out, one on its way in.
+    /// A value to the caller, and a value from it.
     struct Slot<S, Y> {
         yielded: Cell<Option<Y>>,
         sent: Cell<Option<S>>,
@@ -356,17 +356,17 @@ pub mod stackless {
         }
 
         fn resume(&mut self, sent: Option<S>) -> Result<Step<Y, R>, Raised> {
-            // Put back when it yields: one that has returned or panicked cannot be polled again.
+            // Put back when it yields. A body that has returned or panicked cannot be polled again.
             let mut body = self.body.take().ok_or(StopIteration)?;
             self.started = true;
             self.slot.sent.set(sent);
-            // Nobody needs to be woken: the caller polls when it wants the next value.
+            // The waker does nothing: the caller polls when it wants the next value.
             if let Poll::Ready(value) = body.as_mut().poll(&mut Context::from_waker(Waker::noop()))
             {
                 return Ok(Step::Returned(value));
             }
             let yielded = self.slot.yielded.take();
-            let value = yielded.ok_or(Misuse("the body awaited something that is no yield"))?;
+            let value = yielded.ok_or(Misuse("the body awaited something that is not a yield"))?;
             self.body = Some(body);
             Ok(Step::Yielded(value))
         }

@@ -1,11 +1,11 @@
 //! Greenlets: coroutines that switch to each other by name, in any direction.
 //!
-//! A generator can only go back to its caller. A greenlet names the one that runs next and
-//! hands it a value. Each has a parent: when it ends, its result goes there, and so does an error
-//! that it did not handle. Rules and names are those of Python's greenlet package.
+//! A generator can only go back to its caller. A greenlet names the greenlet that runs next and
+//! passes it a value. Each greenlet has a parent. When it ends, the parent receives its result, or
+//! the error that it did not handle. Rules and names are those of Python's greenlet package.
 //!
 //! corosensei's coroutines are generators too; a trampoline makes greenlets of them. To switch, a
-//! greenlet leaves a letter and drops back onto the trampoline, and the trampoline delivers it.
+//! greenlet leaves a letter and returns to the trampoline, which delivers the letter.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -28,45 +28,45 @@ pub const MAIN: &str = "main";
 /// What a switch carries.
 enum Carried<V> {
     Value(V),
-    /// An error to be raised over there.
+    /// An error to be raised in the other greenlet.
     Raise(Raised),
-    /// A panic, which goes on over there.
+    /// A panic, which continues in the other greenlet.
     Panic(Box<dyn Any + Send>),
-    /// It has ignored that it is to end.
+    /// The greenlet did not end when it was told to.
     Unwind,
 }
 
-/// Whom it is for, and what it carries.
+/// The greenlet it is for, and what it carries.
 type Letter<V> = (&'static str, Carried<V>);
 
 type Stack<V> = Coroutine<Carried<V>, Letter<V>, Carried<V>, PooledStack>;
 
-/// The greenlet that runs, in a tree of greenlets that hand each other values of type `V`.
+/// The running greenlet, in a tree of greenlets that pass each other values of type `V`.
 ///
-/// Main's own ends the others when it is dropped: a [`GreenletExit`] is raised in them.
+/// When that of main is dropped, it ends the others: a [`GreenletExit`] is raised in them.
 pub struct Greenlet<'a, V> {
     node: Rc<Node<V>>,
     tree: Rc<Tree<V>>,
-    /// None in main: that is where the trampoline stands.
+    /// `None` in main, which runs the trampoline.
     yielder: Option<&'a Yielder<Carried<V>, Letter<V>>>,
-    /// Somebody else's panic was under way when this one was resumed.
+    /// Another panic was under way when this one was resumed.
     panicking: Cell<bool>,
 }
 
 struct Tree<V> {
     nodes: RefCell<BTreeMap<&'static str, Rc<Node<V>>>>,
-    /// Somebody has been switched to, and it is not main.
+    /// Another greenlet than main runs.
     away: Cell<bool>,
     next: Cell<usize>,
 }
 
 struct Node<V> {
     name: &'static str,
-    /// None in main.
+    /// `None` in main.
     parent: RefCell<Option<Rc<Node<V>>>>,
-    /// None in main, and when it is dead. Borrowed while it runs.
+    /// `None` in main, and when it is dead. Borrowed while it runs.
     stack: RefCell<Option<Stack<V>>>,
-    /// Who was there first.
+    /// The order in which they were made.
     number: usize,
 }
 
@@ -79,8 +79,8 @@ impl<V: Default + 'static> Greenlet<'_, V> {
         Greenlet { node, tree, yielder: None, panicking: Cell::new(thread::panicking()) }
     }
 
-    /// A greenlet whose parent is this one. It starts with the first value switched to it. The name
-    /// of a dead one can be given again. (`greenlet(run, parent)`)
+    /// Makes a greenlet. Its parent is this one. It starts with the first value switched to it. The
+    /// name of a dead one can be used again. (`greenlet(run, parent)`)
     ///
     /// # Errors
     ///
@@ -99,7 +99,8 @@ impl<V: Default + 'static> Greenlet<'_, V> {
             let result = catch_unwind(AssertUnwindSafe(move || {
                 let first = match first {
                     Carried::Value(first) => first,
-                    // Raised before its first line. No unwinding yet: the body is dropped first.
+                    // Raised before its first line. It does not unwind yet: the body is dropped
+                    // first.
                     Carried::Raise(raised) => return Carried::Raise(raised),
                     Carried::Panic(payload) => return Carried::Panic(payload),
                     Carried::Unwind => return Carried::Unwind,
@@ -117,13 +118,13 @@ impl<V: Default + 'static> Greenlet<'_, V> {
         Ok(())
     }
 
-    /// Stops here, hands `value` to the greenlet of that name, and returns what is handed back
-    /// when somebody switches here. Instead of a dead one its parent gets the value.
+    /// Stops here, passes `value` to the greenlet of that name, and returns the value that is
+    /// passed here in a later switch. If that greenlet is dead, its parent gets the value.
     ///
     /// # Errors
     ///
-    /// Nobody has that name; or what is thrown here, or raised by a child and not handled;
-    /// [`Misuse`] in a destructor during a panic, and of main while another of its tree runs.
+    /// No greenlet has that name; an error thrown in here, or raised by a child and not handled;
+    /// [`Misuse`] in a destructor during a panic, and in main while another of its tree runs.
     ///
     /// # Panics
     ///
@@ -143,17 +144,17 @@ impl<V: Default + 'static> Greenlet<'_, V> {
         self.send((to, Carried::Raise(error.into())))
     }
 
-    /// Who runs. (`getcurrent`)
+    /// The name of the running greenlet. (`getcurrent`)
     pub fn name(&self) -> &'static str {
         self.node.name
     }
 
-    /// It has ended. (`greenlet.dead`)
+    /// Whether it has ended. (`greenlet.dead`)
     pub fn dead(&self, name: &str) -> bool {
         self.tree.find(name).is_some_and(|node| node.is_dead())
     }
 
-    /// Where its result goes. (`greenlet.parent`)
+    /// The greenlet that receives its result. (`greenlet.parent`)
     pub fn parent(&self, name: &str) -> Option<&'static str> {
         Some(self.tree.find(name)?.parent()?.name)
     }
@@ -162,9 +163,9 @@ impl<V: Default + 'static> Greenlet<'_, V> {
     ///
     /// # Errors
     ///
-    /// Nobody has one of the names; or a greenlet would become its own ancestor; main has none.
+    /// A name does not exist, is main, or would make a greenlet its own ancestor.
     pub fn set_parent(&self, name: &'static str, parent: &'static str) -> Result<(), Raised> {
-        let named = |name| self.tree.find(name).ok_or(Misnamed(name, "is nobody's name"));
+        let named = |name| self.tree.find(name).ok_or(Misnamed(name, "does not exist"));
         let (node, parent) = (named(name)?, named(parent)?);
         let mut ancestor = Some(parent.clone());
         while let Some(above) = ancestor {
@@ -177,8 +178,8 @@ impl<V: Default + 'static> Greenlet<'_, V> {
         Ok(())
     }
 
-    // A processor predicts where a function returns to by the calls it has seen; after a change
-    // of stacks it is wrong. So no function lies between a body and its switch.
+    // A processor predicts the target of a return from the calls before it. After a switch of
+    // stacks that is wrong. So no function call lies between a body and its switch.
     #[expect(clippy::inline_always, reason = "a return after a switch is never predicted")]
     #[inline(always)]
     fn send(&self, letter: Letter<V>) -> Result<V, Raised> {
@@ -197,7 +198,7 @@ impl<V: Default + 'static> Greenlet<'_, V> {
         }
     }
 
-    /// From here on its own stack is unwound.
+    /// From here on the stack of the greenlet is unwound.
     #[cold]
     fn end(&self, unwind: impl FnOnce() -> Result<V, Raised>) -> Result<V, Raised> {
         self.panicking.set(false);
@@ -210,7 +211,7 @@ impl<V> Drop for Greenlet<'_, V> {
         if self.yielder.is_some() {
             return;
         }
-        // Those that are suspended hold on to the tree, and the tree holds on to them.
+        // The suspended greenlets keep the tree alive, and the tree keeps them alive.
         loop {
             let mut nodes: Vec<_> = self.tree.nodes.take().into_values().collect();
             if nodes.is_empty() {
@@ -241,10 +242,10 @@ impl<V> Tree<V> {
 }
 
 impl<V: Default> Tree<V> {
-    /// Delivers the letter, and then the one that comes back, until one is for main.
+    /// Delivers the letter, and then the one that is sent back, until one is for main.
     #[inline(never)]
     fn trampoline(&self, (name, mut carried): Letter<V>) -> Carried<V> {
-        /// However it ends, also when the task that runs it is closed.
+        /// Reset at every end, also when the task that runs it is closed.
         struct Away<'a>(&'a Cell<bool>);
         impl Drop for Away<'_> {
             fn drop(&mut self) {
@@ -252,7 +253,7 @@ impl<V: Default> Tree<V> {
             }
         }
         let Some(mut node) = self.find(name) else {
-            return Carried::Raise(Misnamed(name, "is nobody's name").into());
+            return Carried::Raise(Misnamed(name, "does not exist").into());
         };
         if self.away.replace(true) {
             return Carried::Raise(Misuse("another greenlet of this tree is running").into());
@@ -274,7 +275,7 @@ impl<V: Default> Tree<V> {
                         drop(stack);
                         (node, carried) = (next, letter);
                     }
-                    None => carried = Carried::Raise(Misnamed(name, "is nobody's name").into()),
+                    None => carried = Carried::Raise(Misnamed(name, "does not exist").into()),
                 },
                 CoroutineResult::Return(result) => {
                     *stack = None;
@@ -296,7 +297,7 @@ impl<V> Node<V> {
         self.number == 0
     }
 
-    /// Who gets what is meant for a dead one: its parent, which by now may be another one.
+    /// The receiver of what is sent to a dead greenlet: its parent, which may have changed since.
     fn heir(&self) -> Rc<Node<V>> {
         self.parent().expect("only main has none, and main does not die")
     }
@@ -305,7 +306,7 @@ impl<V> Node<V> {
         !self.is_main() && self.stack.try_borrow().is_ok_and(|stack| stack.is_none())
     }
 
-    /// Raises a [`GreenletExit`] where it is suspended. No parent hears of its end.
+    /// Raises a [`GreenletExit`] where it is suspended. No greenlet receives its result.
     fn end(&self) {
         let Some(stack) = self.stack.take() else {
             return;
@@ -324,8 +325,8 @@ impl<V> Node<V> {
     }
 }
 
-/// What a parent hears of its child's end: its result, or an error that it did not handle. To have
-/// been killed is no error.
+/// What a parent receives when its child ends: its result, or an error that it did not handle. A
+/// kill is not an error.
 fn last_words<V: Default>(result: Carried<V>) -> Carried<V> {
     match result {
         Carried::Raise(raised) if raised.is::<GreenletExit>() => Carried::Value(V::default()),
@@ -333,7 +334,7 @@ fn last_words<V: Default>(result: Carried<V>) -> Carried<V> {
     }
 }
 
-/// Thrown into a greenlet to end it: pass it on, with `?`.
+/// Thrown into a greenlet to end it. Pass it on, with `?`.
 #[derive(Debug)]
 pub struct GreenletExit;
 

@@ -1,5 +1,5 @@
 //! Coroutines on corosensei: generators, greenlets, and a scheduler for greenlets that wait.
-//! Each file uses only what stands above it.
+//! Each file uses only those above it.
 
 mod poller;
 mod stack;

@@ -1,4 +1,4 @@
-//! What the kernel is asked: which descriptors are ready. (`select.epoll`)
+//! Asks the kernel which descriptors are ready. (`select.epoll`)
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -7,14 +7,14 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-/// Events taken from the kernel in one go.
+/// How many events are taken from the kernel at once.
 const EVENTS: usize = 1024;
 
 pub struct Poller {
     epoll: Epoll,
     events: Vec<EpollEvent>,
-    /// By descriptor: the kernel has been told of it. If that one has been closed since, and its
-    /// number used again, it knows nothing.
+    /// By descriptor: the kernel has been told of it. If that descriptor was closed and its number
+    /// used again, the kernel no longer knows it.
     known: Vec<bool>,
 }
 
@@ -28,7 +28,8 @@ impl Poller {
     pub fn arm(&mut self, fd: BorrowedFd<'_>, flags: EpollFlags) -> io::Result<()> {
         let data = fd.as_raw_fd() as u64;
         let mut event = EpollEvent::new(flags | EpollFlags::EPOLLONESHOT, data);
-        // What has been added before is most likely there still: most often one call will do.
+        // A descriptor that was added before is most likely still known: one call is usually
+        // enough.
         let known = self.known(fd.as_raw_fd());
         let result = if *known {
             match self.epoll.modify(fd, &mut event) {
@@ -45,7 +46,7 @@ impl Poller {
         Ok(result?)
     }
 
-    /// An event that nobody waits for must not be taken for that of a later socket.
+    /// An event that no task waits for must not be taken for that of a later socket.
     pub fn disarm(&mut self, fd: BorrowedFd<'_>) {
         let _ = self.epoll.delete(fd);
         self.is_new(fd);
@@ -64,7 +65,7 @@ impl Poller {
         &mut self.known[index]
     }
 
-    /// Waits so long for events, forever if `None`, and hands on what became ready.
+    /// Waits for events, for `left` or forever if `None`, and passes on what became ready.
     pub fn poll(&mut self, left: Option<Duration>, mut ready: impl FnMut(RawFd, EpollFlags)) {
         let n = match self.epoll.wait(&mut self.events, left.map_or(EpollTimeout::NONE, timeout)) {
             Ok(n) => n,
@@ -72,7 +73,8 @@ impl Poller {
             Err(error) => unreachable!("epoll_wait on a descriptor of our own: {error}"),
         };
         for event in &self.events[..n] {
-            // A connection that broke is reported to all that wait: their next call says how.
+            // A broken connection is reported to all tasks that wait: their next call returns the
+            // error.
             let broken = EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP;
             let got = match event.events() {
                 got if got.intersects(broken) => EpollFlags::all(),

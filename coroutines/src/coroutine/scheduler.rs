@@ -22,9 +22,9 @@ use super::wait::{wait, wait_any};
 ///
 /// # Panics
 ///
-/// When called from inside of itself.
+/// When it is called inside `run`.
 pub fn run<T>(main: impl FnOnce() -> T) -> T {
-    /// On return as on panic: nothing that was spawned outlives `run`.
+    /// On return and on panic: no task outlives `run`.
     struct Running;
     impl Drop for Running {
         fn drop(&mut self) {
@@ -45,14 +45,15 @@ pub fn spawn<T: 'static>(body: impl FnOnce() -> T + 'static) -> Task<T> {
     try_spawn(body).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// As [`spawn`]. The error says how many tasks there are and which limit of the kernel they met.
+/// As [`spawn`]. The error says how many tasks there are and which limit of the kernel was reached.
 pub fn try_spawn<T: 'static>(body: impl FnOnce() -> T + 'static) -> io::Result<Task<T>> {
     let result = Rc::new(Cell::new(None));
     let kept = Rc::clone(&result);
     let body = move |closed: bool| {
         let ended = catch_unwind(AssertUnwindSafe(move || {
             if closed {
-                // While it unwinds, what the body owns could not be dropped: that may panic too.
+                // While it unwinds, the variables of the body could not be dropped: that may panic
+                // too.
                 drop(body);
                 unwind();
             }
@@ -62,7 +63,7 @@ pub fn try_spawn<T: 'static>(body: impl FnOnce() -> T + 'static) -> io::Result<T
             payload if is_unwinding(&*payload) => Failed::Closed,
             payload => Failed::Panicked(payload),
         });
-        // If no handle is left that keeps the result, this drops it.
+        // If no task keeps the result, this drops it.
         let _ = catch_unwind(AssertUnwindSafe(move || kept.set(Some(ended))));
     };
     match Trampoline::with(|trampoline| trampoline.start(body)) {
@@ -78,7 +79,7 @@ pub fn try_spawn<T: 'static>(body: impl FnOnce() -> T + 'static) -> io::Result<T
 #[inline]
 pub fn yield_now() {
     Trampoline::with(|trampoline| {
-        // A stack that is being unwound takes no turns.
+        // A stack that is being unwound cannot yield.
         if !thread::panicking() {
             trampoline.suspend(State::Next);
         }
@@ -87,9 +88,9 @@ pub fn yield_now() {
 
 /// Waits for a length of time. (`gevent.sleep`)
 ///
-/// Returns at once, too early, only in a task that is being unwound.
+/// Returns early only in a task that is being unwound.
 pub fn sleep(time: Duration) {
-    // A sum that no clock reaches is no deadline.
+    // A time too late for the clock is no deadline.
     let _ = wait_any(&[], Instant::now().checked_add(time));
 }
 
@@ -104,13 +105,13 @@ impl<T> Task<T> {
     ///
     /// # Errors
     ///
-    /// The task panicked, was closed, or can never end, because all wait for one another.
+    /// The task panicked, was closed, or can never end because all tasks wait for each other.
     pub fn join(self) -> Result<T, Failed> {
         wait(self.done(), None).map_err(Failed::Stuck)?;
         self.result.take().unwrap_or(Err(Failed::Closed))
     }
 
-    /// The task's end, as a source for [`wait_any`].
+    /// The end of the task, as a source for [`wait_any`].
     pub fn done(&self) -> Source<'_> {
         Source::Event(&self.fiber.done)
     }
@@ -119,13 +120,13 @@ impl<T> Task<T> {
         self.done().is_set()
     }
 
-    /// Ends the task where it waits: its stack is unwound and its destructors run, before `close`
-    /// returns. A task that has not started never will. One that is running, or is closing the
-    /// caller, ends where it waits next. (`generator.close`, `greenlet.kill`)
+    /// Ends the task at its current wait: its stack is unwound and its destructors run, before
+    /// `close` returns. A task that has not started never starts. A task that is running, or is
+    /// closing the caller, ends at its next wait. (`generator.close`, `greenlet.kill`)
     ///
     /// # Panics
     ///
-    /// With what the task panics with when it is unwound.
+    /// If the task panics when it is unwound: with the same panic.
     pub fn close(&self) {
         if self.is_finished() {
             return;
@@ -175,7 +176,7 @@ impl From<Failed> for io::Error {
     }
 }
 
-/// The words of a panic.
+/// The message of a panic.
 pub fn said(payload: &(dyn Any + Send)) -> &str {
     if let Some(words) = payload.downcast_ref::<&str>() {
         words

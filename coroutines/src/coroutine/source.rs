@@ -12,7 +12,7 @@ pub enum Source<'a> {
     Event(&'a Event),
 }
 
-/// Ready when a read would not block: data, the end of it, or an error. On a listener: `accept`.
+/// Ready when a read would not block: data, its end, or an error. On a listener: `accept`.
 pub fn readable(fd: &impl AsFd) -> Source<'_> {
     Source::Fd(fd.as_fd(), EpollFlags::EPOLLIN)
 }
@@ -22,15 +22,15 @@ pub fn writable(fd: &impl AsFd) -> Source<'_> {
     Source::Fd(fd.as_fd(), EpollFlags::EPOLLOUT)
 }
 
-/// Is not set, and then is: all tasks that wait for it go on. (`gevent.event.Event`; the rest of it is in
+/// Once it is set, all tasks that wait for it go on. (`gevent.event.Event`; its methods are in
 /// `sync.rs`)
 #[derive(Default)]
 pub struct Event {
     pub(super) set: Cell<bool>,
 }
 
-/// A source by its number or its address. While it is waited for it is borrowed: neither can be
-/// used again.
+/// A source by its number or its address. It is borrowed while a task waits for it, so neither can
+/// be used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Key {
     Fd(RawFd),

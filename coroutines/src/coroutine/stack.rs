@@ -1,4 +1,4 @@
-//! The stacks that coroutines run on: small, guarded, and used again.
+//! The stacks that coroutines run on: small, guarded, and reused.
 
 use std::cell::RefCell;
 use std::io;
@@ -8,7 +8,7 @@ use corosensei::stack::{DefaultStack, Stack, StackPointer};
 /// Bytes of stack a coroutine gets. Only the pages it touches cost memory.
 pub const STACK: usize = 64 * 1024;
 
-/// Used stacks kept for the next coroutines, so that starting one does not ask the kernel.
+/// Used stacks kept for the next coroutines, so that starting one needs no system call.
 const POOL: usize = 1024;
 
 thread_local! {
@@ -21,7 +21,7 @@ pub struct PooledStack(Option<DefaultStack>);
 impl PooledStack {
     /// # Errors
     ///
-    /// The kernel has none left: the error names the limit.
+    /// The kernel has no stack left: the error names the limit.
     pub fn new() -> io::Result<PooledStack> {
         match STACKS.with_borrow_mut(Vec::pop) {
             Some(stack) => Ok(PooledStack(Some(stack))),
@@ -41,7 +41,7 @@ fn no_stack(error: &io::Error) -> io::Error {
 
 impl Drop for PooledStack {
     fn drop(&mut self) {
-        // At the end of the thread the pool is gone before the last stack is.
+        // When a thread ends, its pool is dropped before the last stack.
         let _ = STACKS.try_with(|stacks| {
             let mut stacks = stacks.borrow_mut();
             if stacks.len() < POOL {
@@ -52,8 +52,8 @@ impl Drop for PooledStack {
 }
 
 #[expect(unsafe_code, reason = "corosensei's trait is unsafe to implement")]
-// SAFETY: it is a `DefaultStack`, guard page and all; this one's memory is given back, to the pool
-// or to the kernel, only when the coroutine that owns it is gone.
+// SAFETY: it is a `DefaultStack`, guard page and all. Its memory goes back to the pool or to the
+// kernel only after the coroutine that owns it is gone.
 unsafe impl Stack for PooledStack {
     fn base(&self) -> StackPointer {
         self.stack().base()

@@ -1,4 +1,4 @@
-//! What tasks wait for each other with: events, locks and channels.
+//! Events, locks and channels between tasks.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -28,7 +28,7 @@ impl Event {
 
     /// # Errors
     ///
-    /// `Deadlock` when every task waits for another one.
+    /// `Deadlock` if every task waits for another one.
     pub fn wait(&self) -> io::Result<()> {
         wait(Source::Event(self), None)
     }
@@ -46,11 +46,11 @@ impl Lock {
         Lock::default()
     }
 
-    /// Waits until the lock is free, and holds it until the guard is dropped.
+    /// Waits until no task holds the lock, and holds it until the guard is dropped.
     ///
     /// # Errors
     ///
-    /// `Deadlock` when every task waits for another one.
+    /// `Deadlock` if every task waits for another one.
     pub fn acquire(&self) -> io::Result<Held<'_>> {
         while self.held.get() {
             self.released.wait()?;
@@ -67,7 +67,8 @@ pub struct Held<'a>(&'a Lock);
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.0.held.set(false);
-        // All that wait look again, one by one. Waking one would lose the lock if that one is closed.
+        // All tasks that wait try again, one by one. If only one were woken and then closed, the
+        // lock would be lost.
         Trampoline::with(|trampoline| trampoline.wake_all(&self.0.released));
     }
 }
@@ -85,15 +86,15 @@ pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
 
 struct Channel<T> {
     queue: RefCell<VecDeque<T>>,
-    /// The tasks that wait for something to receive.
+    /// The tasks that wait for a value.
     waiting: RefCell<Vec<Rc<Fiber>>>,
     senders: Cell<usize>,
-    /// There still is a receiver.
+    /// The receiver still exists.
     received: Cell<bool>,
 }
 
 impl<T> Channel<T> {
-    /// All that wait look again: if one of them is closed first, its value is not lost.
+    /// All tasks that wait try again: if one of them is closed first, its value is not lost.
     #[inline]
     fn wake_all(&self) {
         Trampoline::with(|trampoline| {
@@ -104,7 +105,7 @@ impl<T> Channel<T> {
     }
 }
 
-/// The end of a [`channel`] that values go into.
+/// The end of a [`channel`] that sends values.
 pub struct Sender<T>(Rc<Channel<T>>);
 
 impl<T> Sender<T> {
@@ -112,7 +113,7 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     ///
-    /// The receiver has been dropped: here is the value again.
+    /// The receiver has been dropped: the error contains the value.
     #[inline]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
         if !self.0.received.get() {
@@ -140,7 +141,7 @@ impl<T> Drop for Sender<T> {
     }
 }
 
-/// The end of a [`channel`] that values come out of, first in, first out.
+/// The end of a [`channel`] that receives values, first in, first out.
 pub struct Receiver<T>(Rc<Channel<T>>);
 
 impl<T> Receiver<T> {
@@ -148,8 +149,8 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// None is left and none will come: every sender has been dropped, or every task waits for
-    /// another one, or this one is being unwound.
+    /// None is left and none will come: every sender has been dropped, every task waits for another
+    /// one, or this task is being unwound.
     #[inline]
     pub fn recv(&self) -> Result<T, RecvError> {
         loop {
@@ -173,7 +174,7 @@ impl<T> Receiver<T> {
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         self.0.received.set(false);
-        // A value may own a sender of this very channel.
+        // A value may own a sender of this channel.
         drop(self.0.queue.take());
     }
 }

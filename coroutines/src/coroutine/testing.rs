@@ -11,7 +11,7 @@ use super::sync::Event;
 /// What the tasks of a test did, in order.
 pub type Log = Rc<RefCell<Vec<String>>>;
 
-/// Writes when it is dropped.
+/// Notes that it is dropped.
 pub struct Finally(pub Log, pub &'static str);
 
 impl Drop for Finally {
@@ -44,7 +44,7 @@ pub fn pair() -> (UnixStream, UnixStream) {
     (a, b)
 }
 
-/// Waits for what never comes.
+/// Waits for an event that never comes.
 pub fn forever() -> io::Result<()> {
     Event::new().wait()
 }

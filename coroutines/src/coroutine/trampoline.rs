@@ -1,8 +1,8 @@
 //! The trampoline: it resumes the tasks that can run, one by one, and asks the kernel which can.
 //!
 //! A task runs until it waits; then it switches back to the trampoline. First in, first out: the
-//! same program takes the same turns on every run. This is what `scheduler.rs`, `wait.rs` and
-//! `sync.rs` are made of.
+//! same program takes the same turns on every run. `scheduler.rs`, `wait.rs` and `sync.rs` are
+//! built on this.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -29,14 +29,14 @@ thread_local! {
 /// Why a task is resumed.
 #[derive(Clone, Copy)]
 pub enum Wake {
-    /// It is its turn; or the descriptor it waits for has other news: look again.
+    /// It is its turn, or its descriptor has another event: check again.
     Again,
     /// The source with this index is ready.
     Ready(usize),
     TimedOut,
-    /// Said to `main` only: no task is left that could wake another.
+    /// Only for `main`: no task is left that could wake another.
     Deadlock,
-    /// To be unwound.
+    /// It has to unwind.
     Closed,
 }
 
@@ -44,17 +44,18 @@ pub enum Wake {
 pub enum State {
     /// Running, or in the queue, or at its end.
     Active,
-    /// On its way to the end of the queue.
+    /// About to go to the end of the queue.
     Next,
     /// Until it is woken.
     Waiting,
 }
 
-/// A stack of its own and what is known of it. `main` is one too, without a coroutine.
+/// A stack of its own and its state. `main` is one too, without a coroutine.
 pub struct Fiber {
-    /// None in `main` and after the end. Borrowed while it runs.
+    /// `None` in `main` and after the end. Borrowed while it runs.
     coroutine: RefCell<Option<Coroutine<(), (), (), PooledStack>>>,
-    /// How to leave the coroutine; on the coroutine's own stack, so valid while it runs.
+    /// How to leave the coroutine. It is on the coroutine's own stack, so it is valid while that
+    /// runs.
     yielder: Cell<Option<NonNull<Yielder<(), ()>>>>,
     state: Cell<State>,
     why: Cell<Wake>,
@@ -71,20 +72,20 @@ struct Waiting {
 pub struct Trampoline {
     main: Rc<Fiber>,
     running: RefCell<Rc<Fiber>>,
-    /// Inside of `scheduler::run`.
+    /// Whether `scheduler::run` is running.
     open: Cell<bool>,
-    /// The queue of those that can run.
+    /// The queue of tasks that can run.
     ready: RefCell<VecDeque<Rc<Fiber>>>,
-    /// How many of them still run before the kernel is asked again.
+    /// How many of them still run before the kernel is polled again.
     before_poll: Cell<usize>,
-    /// By source, then in order of arrival.
+    /// By source, then by order of arrival.
     waiting: RefCell<BTreeMap<(Key, u64, usize), Waiting>>,
     timers: RefCell<BTreeMap<(Instant, u64), Rc<Fiber>>>,
     /// Every task that has not ended, by number.
     tasks: RefCell<BTreeMap<u64, Rc<Fiber>>>,
-    /// Tasks and waits are numbered through.
+    /// The next number of a task or a wait.
     next: Cell<u64>,
-    /// Descriptors being waited for; without any, the kernel need not be asked.
+    /// How many descriptors are waited for. Without any, the kernel need not be polled.
     descriptors: Cell<usize>,
     poller: RefCell<Option<Poller>>,
 }
@@ -107,7 +108,7 @@ impl Trampoline {
         }
     }
 
-    /// The one of this thread.
+    /// The trampoline of this thread.
     #[inline]
     pub fn with<T>(f: impl FnOnce(&Trampoline) -> T) -> T {
         TRAMPOLINE.with(f)
@@ -117,12 +118,12 @@ impl Trampoline {
     ///
     /// # Panics
     ///
-    /// When it has begun already.
+    /// When it has already begun.
     pub fn begin(&self) {
         assert!(!self.open.replace(true), "scheduler::run inside of scheduler::run");
     }
 
-    /// Closes whatever has not ended.
+    /// Closes all tasks that have not ended.
     pub fn finish(&self) {
         while let Some(fiber) = self.any_task() {
             self.close(&fiber);
@@ -151,8 +152,8 @@ impl Trampoline {
         self.next.replace(self.next.get() + 1)
     }
 
-    /// Puts a new task into the queue. `body` catches its panics, and learns whether it has been closed
-    /// before its start.
+    /// Puts a new task into the queue. `body` catches its own panics, and learns whether it was
+    /// closed before its start.
     pub fn start(&self, body: impl FnOnce(bool) + 'static) -> io::Result<Rc<Fiber>> {
         assert!(self.open.get(), "tasks are spawned inside of scheduler::run");
         let stack = PooledStack::new()?;
@@ -179,11 +180,11 @@ impl Trampoline {
         }
     }
 
-    /// Leaves the running task until somebody wakes it. `main` has nowhere to leave to: it runs
-    /// the trampoline meanwhile.
+    /// Leaves the running task until it is woken. `main` cannot leave: it runs the trampoline
+    /// meanwhile.
     ///
-    /// Inlined, with all that lies between it and the task's own code: a processor predicts where
-    /// a function returns to by the calls it has seen, and on another stack it predicts wrongly.
+    /// Inlined, with all calls between it and the task's own code: a processor predicts the target
+    /// of a return from the calls before it, and after a switch of stacks that is wrong.
     #[inline]
     pub fn suspend(&self, state: State) -> Wake {
         let yielder = {
@@ -247,8 +248,8 @@ impl Trampoline {
         }
     }
 
-    /// Ends a task where it waits: its stack is unwound. One that runs, or has called upon the one
-    /// that runs, ends where it waits next.
+    /// Ends a task at its current wait: its stack is unwound. A task that runs, or has called the
+    /// one that runs, ends at its next wait.
     pub fn close(&self, fiber: &Rc<Fiber>) {
         fiber.closing.set(true);
         let Ok(coroutine) = fiber.coroutine.try_borrow_mut().map(|mut slot| slot.take()) else {
@@ -267,7 +268,7 @@ impl Trampoline {
     }
 
     fn end(&self, fiber: &Rc<Fiber>) {
-        fiber.state.set(State::Active); // nobody wakes it any more
+        fiber.state.set(State::Active); // it cannot be woken any more
         fiber.yielder.set(None);
         self.tasks.borrow_mut().remove(&fiber.id);
         fiber.done.set.set(true);
@@ -279,7 +280,7 @@ impl Trampoline {
         self.wake_waiting(event.key(), EpollFlags::all());
     }
 
-    /// Wakes the tasks that wait for this source, in order of arrival.
+    /// Wakes the tasks that wait for this source, in the order they came.
     fn wake_waiting(&self, key: Key, got: EpollFlags) {
         let mut waiting = self.waiting.borrow_mut();
         for ((.., index), one) in waiting.extract_if(all_of(key), |_, _| true) {
@@ -291,7 +292,7 @@ impl Trampoline {
         }
     }
 
-    /// Looks for events and for deadlines that have passed; if no task can run, waits for them.
+    /// Checks for events and for deadlines that have passed. If no task can run, waits for them.
     fn poll(&self) {
         loop {
             let idle = self.ready.borrow().is_empty();
@@ -323,7 +324,7 @@ impl Trampoline {
         }
     }
 
-    /// This descriptor has just been opened: another one may have had its number.
+    /// This descriptor has just been opened. Another one may have had its number before.
     pub fn opened(&self, fd: BorrowedFd<'_>) {
         if let Some(poller) = &mut *self.poller.borrow_mut() {
             poller.is_new(fd);
@@ -354,7 +355,7 @@ impl Fiber {
     }
 }
 
-/// One wait of the running task, in the books from `new` to `drop`.
+/// One wait of the running task, registered from `new` to `drop`.
 pub struct Registered<'a> {
     trampoline: &'a Trampoline,
     sources: &'a [Source<'a>],
@@ -380,8 +381,8 @@ impl<'a> Registered<'a> {
             let mut waiting = trampoline.waiting.borrow_mut();
             if let Source::Fd(fd, wanted) = *source {
                 flags = wanted;
-                // Ten thousand tasks may wait for one descriptor: if the first of them has asked
-                // the kernel for the same, that is enough.
+                // Ten thousand tasks may wait for one descriptor. If one of them has already asked
+                // the kernel for the same events, that is enough.
                 let mut others = waiting.range(all_of(key)).map(|(_, other)| other.flags);
                 if !others.next().is_some_and(|first| first.contains(wanted)) {
                     let others = waiting.range(all_of(key)).map(|(_, other)| other.flags);
@@ -432,8 +433,8 @@ fn until(deadline: Instant) -> Duration {
 #[inline]
 #[expect(unsafe_code, reason = "the yielder is known by its address")]
 fn leave(yielder: NonNull<Yielder<(), ()>>) {
-    // SAFETY: the yielder lies at the bottom of the running task's stack, which this function
-    // runs on, or on top of: `resume` and `close` name the running task just before they switch to
-    // it, and a task without a coroutine is never named again.
+    // SAFETY: the yielder lies at the bottom of the running task's stack, and this function runs on
+    // that stack or above it: `resume` and `close` set the running task just before they switch to
+    // it, and a task without a coroutine is never set again.
     unsafe { yielder.as_ref() }.suspend(());
 }

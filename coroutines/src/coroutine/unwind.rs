@@ -1,8 +1,9 @@
-//! How a coroutine that is suspended ends: its stack is unwound, as by a panic without a message.
+//! How a suspended coroutine ends: its stack is unwound, as by a panic without a message.
 //!
-//! corosensei can do this too. But it aborts the program if a body's destructor panics then, drops
-//! a body twice whose first drop panicked, and never returns from one that suspends forever. So
-//! a coroutine here is always resumed until it returns, and learns its end from what it gets.
+//! corosensei can do this too. But it aborts the program if a destructor of the body panics then,
+//! drops a body twice if its first drop panicked, and never returns if the body suspends forever.
+//! So a coroutine here is always resumed until it returns, and learns from its input that it has to
+//! end.
 
 use std::any::Any;
 use std::mem;
@@ -14,7 +15,7 @@ use corosensei::{Coroutine, CoroutineResult};
 /// How often a coroutine may catch its own end.
 const ATTEMPTS: usize = 10;
 
-/// The payload: caught where the coroutine began.
+/// The payload: it is caught where the coroutine began.
 struct Unwinding;
 
 /// Unwinds the caller's stack.
@@ -27,8 +28,8 @@ pub fn is_unwinding(payload: &(dyn Any + Send)) -> bool {
     payload.is::<Unwinding>()
 }
 
-/// Resumes a coroutine until it has ended, with what `input` makes of the number of the attempt,
-/// and says what it returns. None if it panicked, which stderr knows already.
+/// Resumes a coroutine until it has ended. The input is `input` of the number of the attempt.
+/// Returns its result, or `None` if it panicked, which has already been printed on stderr.
 pub fn finish<I, Y, R, S: Stack>(
     mut coroutine: Coroutine<I, Y, R, S>,
     input: impl Fn(usize) -> I,
@@ -42,7 +43,7 @@ pub fn finish<I, Y, R, S: Stack>(
             return resumed.ok().flatten();
         }
     }
-    // It has its stack forever; nothing on it is dropped, so nothing is used after its drop.
+    // It keeps its stack forever. Nothing on it is dropped, so nothing is used after its drop.
     eprintln!("a coroutine was closed and does not end: its stack leaks");
     mem::forget(coroutine);
     None

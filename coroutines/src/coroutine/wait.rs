@@ -1,4 +1,4 @@
-//! Waiting for sources, with a deadline. `select.select`, of which everything else is made.
+//! Waiting for sources, with a deadline: `select.select`. All other waits are built on it.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -17,8 +17,8 @@ use super::trampoline::{Registered, State, Trampoline, Wake};
 ///
 /// # Errors
 ///
-/// `TimedOut` at the deadline, if the source was not ready by then; `Deadlock` when every task
-/// waits for another one; an error of the kernel's for a descriptor that cannot be waited for.
+/// `TimedOut` at the deadline if the source is not ready by then; `Deadlock` if every task waits
+/// for another one; an error of the kernel for a descriptor that cannot be waited for.
 pub fn wait(source: Source<'_>, deadline: impl Into<Option<Instant>>) -> io::Result<()> {
     wait_any(&[source], deadline).map(|_| ())
 }
@@ -36,7 +36,7 @@ pub fn wait_any(sources: &[Source<'_>], deadline: impl Into<Option<Instant>>) ->
     Trampoline::with(|trampoline| {
         refuse_while_unwinding()?;
         loop {
-            // However the wait ends, also when the task is closed meanwhile, it leaves no trace.
+            // However the wait ends, also if the task is closed meanwhile, it is unregistered.
             let _registered = Registered::new(trampoline, sources, deadline)?;
             match trampoline.suspend(State::Waiting) {
                 Wake::Ready(index) => return Ok(index),
@@ -65,7 +65,7 @@ pub fn connect(address: SocketAddr, deadline: impl Into<Option<Instant>>) -> io:
         Err(Errno::EINPROGRESS | Errno::EINTR) => {}
         Err(error) => return Err(error.into()),
     }
-    // Near by, the handshake is over when the call returns; a second one says so.
+    // To a near address, the handshake is over when the call returns; a second call says so.
     match socket::connect(fd.as_raw_fd(), &address) {
         Ok(()) | Err(Errno::EISCONN) => return Ok(fd.into()),
         Err(Errno::EALREADY | Errno::EINTR) => {}
@@ -79,8 +79,8 @@ pub fn connect(address: SocketAddr, deadline: impl Into<Option<Instant>>) -> io:
     }
 }
 
-/// The panic count of the standard library is the thread's, not the task's: a task that
-/// switched away while it unwinds would make the others look as if they panicked.
+/// The panic count of the standard library belongs to the thread, not to the task. If a task
+/// switched away while it unwinds, the other tasks would seem to panic.
 fn refuse_while_unwinding() -> io::Result<()> {
     if thread::panicking() {
         return Err(io::Error::other("a task that unwinds cannot wait"));

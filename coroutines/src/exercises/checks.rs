@@ -1,4 +1,4 @@
-//! One check for each exercise, which tries the broken file and its solution alike.
+//! One check for each exercise, for the broken file and for its solution.
 
 use std::cell::Cell;
 use std::mem;
@@ -64,7 +64,7 @@ fn check_yield_between(add: fn(&Cell<i64>, i64)) -> Result<(), Sentence> {
     let (balance, begun) = added?;
     let sentence = format!("two tasks add 1 and 10 to 0: it should be 11, not {balance}");
     should(balance == 11, sentence)?;
-    should(begun == 2, "the other task should still run once meanwhile")
+    should(begun == 2, "the other task should still run once in between")
 }
 
 fn check_swallowed_close(count: fn() -> Generator<(), u32, ()>) -> Result<(), Sentence> {
@@ -92,7 +92,7 @@ type WaitFor = fn(&dyn Fn() -> Option<u32>, &Event) -> u32;
 
 fn check_busy_polling(wait_for: WaitFor) -> Result<(), Sentence> {
     let (page, looks) =
-        within(LIMIT, "who waits should go on when the page is there", move || {
+        within(LIMIT, "the task that waits should go on when the page is there", move || {
             scheduler::run(|| {
                 let page = Rc::new(Cell::new(None));
                 let looks = Rc::new(Cell::new(0));

@@ -1,5 +1,5 @@
 //! hub: the loop under the greenlets, and what gevent builds on it.
-//! Every wait hands the hub what it waits for; the hub wakes the waiter when it has happened.
+//! A greenlet that waits tells the hub what it waits for; the hub wakes it when that has happened.
 //! Run it: cargo run -p gevent-style -- hub
 
 use std::io::{self, Read, Write};
@@ -20,7 +20,7 @@ use crate::gevent::pool::{Group, Pool};
 use crate::gevent::queue::Queue;
 use crate::gevent::timeout::{self, GreenletExit, with_timeout};
 
-/// Greenlets that wait for a time, and as many that wait for a descriptor.
+/// Greenlets that wait for a time, and the same number that wait for a descriptor.
 const MANY: usize = 400;
 
 pub fn run(_flags: &Flags) -> Section {
@@ -57,7 +57,7 @@ fn show(section: &mut Section) -> io::Result<()> {
     Ok(())
 }
 
-/// Who waits for what, and who is woken when.
+/// Which greenlet waits for what, and when it is woken.
 fn three_waits() -> io::Result<Vec<String>> {
     let log = Arc::new(Mutex::new(Vec::new()));
     let say = |log: &Mutex<Vec<String>>, line: &str| {
@@ -235,7 +235,7 @@ fn nanoseconds_a_yield(greenlets: u32) -> u128 {
     start.elapsed().as_nanos() / u128::from(YIELDS)
 }
 
-/// G4, from what the hub counted: every wait was ended by its loop, many in one turn.
+/// G4, from the counters of the hub: its loop ended every wait, many of them in one turn.
 pub fn one_loop_underneath(section: &Section) -> Verdict {
     let seen =
         |what: &str| section.measured.get("many").and_then(|many| many[what].as_u64()).unwrap_or(0);

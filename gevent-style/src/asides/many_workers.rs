@@ -1,5 +1,5 @@
 //! many-workers: what `may` does with several worker threads, in a process of its own.
-//! A coroutine goes on wherever a worker is free: faster, in no order, and with other thread-locals.
+//! A coroutine goes on wherever a worker is free: faster, in no order, with other thread-locals.
 //! Run it: cargo run -p gevent-style -- many-workers
 
 use std::collections::BTreeSet;
@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 
 use crate::asides::apart;
 
-/// Two show it, on one core as well.
+/// Two workers are enough to show it, on one core too.
 const WORKERS: [&str; 2] = ["1", "2"];
 /// Counts of primes, each up to this number.
 const COUNTS: usize = 4;
 const BELOW: u64 = 300_000;
-/// How often the order of the tasks is looked at.
+/// How many times the order of the tasks is recorded.
 const RUNS: usize = 20;
 
 pub fn run(_flags: &Flags) -> Section {
@@ -68,11 +68,11 @@ fn row(what: &str, key: &str, one: &Value, two: &Value) -> String {
     format!("  {what:<43} {:>8} {:>11}", one[key].to_string(), two[key].to_string())
 }
 
-/// What one program with so many workers sees.
+/// What one program with this many workers sees.
 pub fn measure(workers: &str) -> Value {
     may::config().set_workers(workers.parse().unwrap_or(1)).set_stack_size(0x8000);
     may::config().set_worker_pin(false);
-    // What is counted first would pay for starting the workers.
+    // The first count would otherwise include the start of the workers.
     join(spawn(|| ()));
     let cpu = common::machine::cpu_seconds();
     let start = Instant::now();
@@ -91,7 +91,7 @@ pub fn measure(workers: &str) -> Value {
 
 #[expect(unsafe_code, reason = "may::coroutine::spawn is unsafe")]
 fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    // SAFETY: what is spawned here keeps nothing of a thread across a switch, and is small.
+    // SAFETY: the closures keep nothing of a thread across a switch, and need little stack.
     unsafe { coroutine::spawn(f) }
 }
 
@@ -126,13 +126,13 @@ fn order() -> String {
             }
         }
     });
-    // They are spawned by one of their own: from outside, the first could run ahead.
+    // A task spawns them: if they were spawned from outside, the first could run ahead.
     join(spawn(move || drop(join_all(tasks.into_iter().map(spawn)))));
     let log = log.lock().expect("no holder panics");
     log.clone()
 }
 
-/// On how many threads a task finds itself, at most, when it asks again after each switch.
+/// On how many different threads a task runs, at most, if it checks after each switch.
 fn threads_seen(switch: fn()) -> usize {
     let look = move || {
         let mut seen = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! What the ten workloads leave out: each file is a command of its own.
+//! What the ten workloads do not show: each file is a command of its own.
 
 pub mod apart;
 pub mod hub;

@@ -1,5 +1,5 @@
 //! monkey-patching: the same blocking code, before and after `patch_all()`.
-//! Unpatched, a greenlet that blocks stops the thread for all; patched, it waits in the hub.
+//! Unpatched, a greenlet that blocks stops the whole thread; patched, it waits in the hub.
 //! Run it: cargo run -p gevent-style -- monkey-patching
 
 use std::collections::BTreeSet;
@@ -31,7 +31,7 @@ const AFTER: usize = 200;
 /// Greenlets for each of the other calls.
 const OTHERS: usize = 20;
 
-/// A call that blocks, as anybody would write it. It knows nothing of greenlets.
+/// A blocking call as in any program. It knows nothing of greenlets.
 #[derive(Clone, Copy)]
 struct Blocking {
     name: &'static str,
@@ -77,11 +77,11 @@ pub fn run(_flags: &Flags) -> Section {
     section
 }
 
-/// Each call, by ten greenlets in a program that is not patched, by two hundred in this one.
+/// Each call, by ten greenlets in an unpatched program, and by two hundred in this one.
 fn compare(section: &mut Section) -> io::Result<()> {
     let site = Site::start()?;
     let site = site.address().to_string();
-    // The programs that are not patched take a second each: all at the same time.
+    // The unpatched programs take a second each, so they run at the same time.
     let before = BLOCKING.map(|blocking| {
         let word = format!("{} {site}", blocking.name);
         thread::spawn(move || apart::run("before", &word))
@@ -108,7 +108,7 @@ fn compare(section: &mut Section) -> io::Result<()> {
     Ok(())
 }
 
-/// What a program that is not patched does: the hub runs, the calls are libc's own.
+/// What an unpatched program does: the hub runs, and the calls are libc's own.
 pub fn before(word: &str) -> Value {
     let (name, site) = word.split_once(' ').unwrap_or((word, ""));
     let site = site.to_string();
@@ -118,8 +118,8 @@ pub fn before(word: &str) -> Value {
     measured.unwrap_or_else(|error| json!({"error": error.to_string()}))
 }
 
-/// Runs a call in `n` greenlets; says how many were in it at once, how long all took, and on how
-/// many threads.
+/// Runs a call in `n` greenlets. Returns how many were in it at once, how long all of them took,
+/// and on how many threads they ran.
 fn all_at_once<F>(n: usize, call: F) -> io::Result<Value>
 where
     F: Fn() -> io::Result<()> + Send + Sync + 'static,
@@ -164,7 +164,7 @@ fn others(section: &mut Section) {
         ("Command::output, sleep 0.02", Box::new(run_a_command)),
         ("joining an OS thread", Box::new(join_a_thread)),
         ("a read timeout of 20 ms", Box::new(read_in_vain)),
-        ("Condvar, the last one rings", Box::new(move || all_meet(&bell))),
+        ("Condvar, the last one notifies", Box::new(move || all_meet(&bell))),
         ("Mutex held across a sleep", Box::new(move || sleep_with_the_lock(&lock))),
     ];
     section.shown.push(format!("  and {OTHERS} greenlets in each of these   at once     took"));
@@ -227,7 +227,7 @@ fn sleep_with_the_lock(lock: &Mutex<()>) -> io::Result<()> {
     Ok(())
 }
 
-/// G3, from how many were in the same call at once on one thread: one before, all after.
+/// G3, from how many greenlets were in the same call at once on one thread: one before, all after.
 pub fn cooperates_when_patched(section: &Section) -> Verdict {
     let seen = |when: &str, what: &str| {
         BLOCKING.map(|call| {

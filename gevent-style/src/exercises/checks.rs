@@ -1,4 +1,4 @@
-//! One check for each exercise, which tries the broken file and its solution alike.
+//! One check for each exercise, for the broken file and for its solution.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
@@ -45,7 +45,7 @@ fn solution_of_killed_map() -> Result<(), Sentence> {
     check_killed_map(solutions::killed_map::map)
 }
 
-/// All tests share one hub, and some of them stop it for a while: longer than elsewhere.
+/// Longer than in other programs: all tests share one hub, and some of them stop it for a while.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// On a busy machine a greenlet may be late, but not every time.
@@ -62,7 +62,7 @@ fn check_round_the_patch(ask: fn(&dyn Fn(round_the_patch::Answer)) -> u32) -> Re
 const BY_A_GREENLET: u32 = 1;
 const BY_AN_OS_THREAD: u32 = 2;
 
-/// Is answered by a greenlet or, where none of them runs, a while later by an OS thread.
+/// A greenlet answers it or, if no greenlet runs, an OS thread a while later.
 fn question(answer: round_the_patch::Answer) {
     let (answered, was_answered) = mpsc::channel();
     let late = answer.clone();
@@ -104,18 +104,18 @@ fn check_killed_map(map: fn(Vec<u32>, Work) -> Vec<u32>) -> Result<(), Sentence>
         greenlets(move || map(vec![1, 2, 3], Box::new(|item| item * item)))
     })?;
     should(squares == [1, 4, 9], format!("the results should be [1, 4, 9], not {squares:?}"))?;
-    let wait = "a greenlet killed while it waits in map should end";
+    let wait = "a greenlet that is killed while it waits in map should end";
     let (started, ended, running) = within(LIMIT, wait, move || greenlets(move || kill(map)))?;
     should(started == 3, format!("three items should be worked on at once, not {started}"))?;
-    should(ended, "a greenlet killed while it waits in map should end by it")?;
+    should(ended, "the kill should end a greenlet that waits in map")?;
     let sentence = format!(
-        "a greenlet killed while it waits in map should take its greenlets with it; \
+        "a greenlet that is killed while it waits in map should end its own greenlets; \
          {running} of 3 still run"
     );
     should(running == 0, sentence)
 }
 
-/// How many greenlets ran in a `map`, whether a kill ended it, and how many run after that.
+/// How many greenlets ran in a `map`, whether a kill ended it, and how many still run after that.
 fn kill(map: fn(Vec<u32>, Work) -> Vec<u32>) -> (usize, bool, usize) {
     let running = Arc::new(AtomicUsize::new(0));
     let gate = Event::new();
@@ -137,7 +137,7 @@ fn kill(map: fn(Vec<u32>, Work) -> Vec<u32>) -> (usize, bool, usize) {
     (started, ended, still_running)
 }
 
-/// Enough for every other greenlet to get as far as it can.
+/// Enough turns for every other greenlet to get as far as it can.
 fn some_turns() {
     for _ in 0..100 {
         thread::yield_now();

@@ -1,7 +1,7 @@
 //! `map` calls `f` on each item, in a greenlet each, and returns the results in order. A greenlet
-//! that is killed while it waits in `map` should take these greenlets with it.
-//! Hint: a kill unwinds from `join`; what becomes of the other tasks of the `Vec` then? Code that
-//! runs in either case is in Rust the `drop` of a value. It may `kill`, which does not wait.
+//! that is killed while it waits in `map` should end the greenlets of `map` too. Hint: a kill
+//! unwinds from `join`. What happens to the other tasks of the `Vec` then? In Rust, the `drop` of a
+//! value runs in both cases. It may call `kill`, which does not wait.
 //! The bug: gevent's issue 1215, "Pool/Group map does not stop when killed".
 //! Try it: `cargo test -p gevent-style killed_map -- --ignored`
 

@@ -2,8 +2,8 @@
 //! between two questions: one of them makes it ready.
 //! Hint: `gevent.sleep(0)` gives the others a turn. What does the documentation of Rust's
 //! `thread::sleep` say of a zero duration, and which function does it name?
-//! Slide 30: an API like that of threads (G2), and what is patched are its calls of libc (G3); here
-//! there is none.
+//! Slide 30: an API like that of threads (G2). The calls to libc are patched (G3); here there is
+//! none.
 //! Try it: `cargo test -p gevent-style sleep_zero_loop -- --ignored`
 
 use std::thread;

@@ -1,5 +1,5 @@
-//! What all hooks share: is the caller to be parked, and how a call that would block is made one
-//! that parks. A hook never panics and sets `errno` last.
+//! What all hooks share: the test whether to park the caller, and how a call that would block
+//! becomes one that parks. A hook never panics and sets `errno` last.
 
 use std::ffi::c_int;
 use std::os::fd::RawFd;
@@ -23,12 +23,12 @@ pub fn is_patched() -> bool {
     PATCHED.load(Ordering::Relaxed)
 }
 
-/// Is the call of a greenlet, which is to be parked where libc would block?
+/// Whether a greenlet makes the call. Then it is parked where libc would block.
 pub fn cooperative() -> bool {
     is_patched() && is_greenlet()
 }
 
-/// Which way data goes through a descriptor: what to wait for, and where its timeout is kept.
+/// The direction of data through a descriptor: what to wait for, and where its timeout is stored.
 #[derive(Clone, Copy)]
 pub struct Direction {
     pub mask: u32,
@@ -38,7 +38,7 @@ pub struct Direction {
 pub const IN: Direction = Direction { mask: READABLE, timeout: libc::SO_RCVTIMEO };
 pub const OUT: Direction = Direction { mask: WRITABLE, timeout: libc::SO_SNDTIMEO };
 
-/// Parks until one of them may be ready; `Err` is the errno to report instead.
+/// Parks until one of them may be ready. `Err` has the errno to report instead.
 pub fn park(on: &[(RawFd, u32)], until: Option<Instant>, timed_out: c_int) -> Result<(), c_int> {
     let wait = Wait { on, until, on_kill: OnKill::Report };
     match wait.park(&Waiter::new()) {
@@ -50,7 +50,7 @@ pub fn park(on: &[(RawFd, u32)], until: Option<Instant>, timed_out: c_int) -> Re
     }
 }
 
-/// The errno of a call that would begin something new in a greenlet that has been told to end.
+/// The errno for a call that would begin something new in a greenlet that has to end.
 pub fn told_to_end() -> Result<(), c_int> {
     match Life::current().and_then(|life| life.told()) {
         Some(Wake::Killed) => Err(libc::ECANCELED),
@@ -59,7 +59,7 @@ pub fn told_to_end() -> Result<(), c_int> {
     }
 }
 
-/// Parks for a moment, where the kernel has no event for what is waited for; `Err` is the errno to
+/// Parks for a moment, for when the kernel has no event for the wait. `Err` has the errno to
 /// report: EAGAIN when the time is up.
 pub fn pause(until: Option<Instant>) -> Result<(), c_int> {
     let soon = Instant::now() + Duration::from_millis(1);
@@ -72,7 +72,7 @@ pub fn pause(until: Option<Instant>) -> Result<(), c_int> {
     }
 }
 
-/// Tries a call that never blocks, and parks while the kernel says that it would.
+/// Tries a call that never blocks, and parks as long as the kernel says that it would block.
 pub fn cooperate(fd: RawFd, way: Direction, mut attempt: impl FnMut() -> ssize_t) -> ssize_t {
     let mut until = None;
     let mut in_vain = 0;
@@ -86,9 +86,9 @@ pub fn cooperate(fd: RawFd, way: Direction, mut attempt: impl FnMut() -> ssize_t
         }
         let until = *until.get_or_insert_with(|| deadline(fd, way.timeout));
         in_vain += 1;
-        // EAGAIN is what the kernel answers when a socket's own timeout is over.
+        // The kernel answers EAGAIN when the timeout of a socket expires.
         let parked = if in_vain % 10 == 0 {
-            // Said to be ready again and again: a datagram for a Unix socket that has no room.
+            // Ready again and again, but never usable: a datagram for a Unix socket that is full.
             pause(until)
         } else {
             park(&[(fd, way.mask)], until, libc::EAGAIN)
@@ -99,16 +99,16 @@ pub fn cooperate(fd: RawFd, way: Direction, mut attempt: impl FnMut() -> ssize_t
     }
 }
 
-/// Parks until a blocking call on this descriptor would not block; `Err` is the errno to report.
-/// By the time of that call somebody else may have been faster: only for descriptors that have no
-/// call that never blocks.
+/// Parks until a blocking call on this descriptor would not block. `Err` has the errno to report.
+/// Another caller may be faster than that call, so this is only for descriptors without a
+/// nonblocking call.
 pub fn until_ready(fd: RawFd, way: Direction) -> Result<(), c_int> {
     if nonblocking(fd) {
         return Ok(());
     }
     while !poll_for_real(&[(fd, way.mask)], 0) {
         match park(&[(fd, way.mask)], None, libc::EAGAIN) {
-            // A regular file cannot be waited for: it never makes anybody wait.
+            // A regular file cannot be polled: a call on it never waits.
             Err(libc::EPERM) => return Ok(()),
             result => result?,
         }

@@ -1,4 +1,4 @@
-//! What greenlets tell each other: gevent's `Event` and `AsyncResult`.
+//! Signals and values between greenlets: gevent's `Event` and `AsyncResult`.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ pub struct Event(Arc<Mutex<Flag>>);
 #[derive(Default)]
 struct Flag {
     set: bool,
-    /// How often it was set: a waiter sees that it was, even when it is cleared at once.
+    /// How often it was set: so a waiter sees that it was set, even if it is cleared at once.
     times: u64,
     waiting: Waiters,
 }
@@ -46,7 +46,7 @@ impl Event {
         self.wait_until(None);
     }
 
-    /// As `wait`; false when the time was up first.
+    /// Like `wait`; false if the timeout expires first.
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         self.wait_until(from_now(Some(timeout)))
     }
@@ -102,7 +102,7 @@ impl<T: Clone> AsyncResult<T> {
         self.get_until(None).expect("a wait without end ends with a value")
     }
 
-    /// As `get`; none when the time was up first.
+    /// Like `get`; `None` if the timeout expires first.
     pub fn get_timeout(&self, timeout: Duration) -> Option<T> {
         self.get_until(from_now(Some(timeout)))
     }
@@ -120,7 +120,7 @@ mod tests {
     use crate::tests::{DEADLINE, greenlets};
 
     #[test]
-    fn an_event_wakes_everybody_who_waits() {
+    fn an_event_wakes_all_waiters() {
         let woken = greenlets(|| {
             let event = Event::new();
             let tasks = [(); 3].map(|()| {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_is_set_keeps_nobody() {
+    fn a_wait_for_a_set_event_returns_at_once() {
         let (before, after) = greenlets(|| {
             let event = Event::new();
             event.set();
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_set_and_cleared_at_once_wakes_all_the_same() {
+    fn an_event_set_and_cleared_at_once_still_wakes() {
         let woken = greenlets(|| {
             let event = Event::new();
             let theirs = event.clone();

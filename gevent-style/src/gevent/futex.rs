@@ -1,6 +1,7 @@
-//! The locks of std (`Mutex`, `Condvar`, `RwLock`, `Once`, `Barrier`) all sleep in `syscall(SYS_futex, ...)`, and
-//! `syscall` is a symbol of libc like any other: so a greenlet that waits for a lock can be parked
-//! and its holder run. Without this, a lock held across a blocking call would stop all greenlets.
+//! The locks of std (`Mutex`, `Condvar`, `RwLock`, `Once`, `Barrier`) all sleep in
+//! `syscall(SYS_futex, ...)`, and `syscall` is a symbol of libc like any other. So a greenlet that
+//! waits for a lock can be parked, and the holder can run. Without this, a lock held across a
+//! blocking call would stop all greenlets.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{c_int, c_long, c_void};
@@ -23,7 +24,7 @@ use crate::gevent::{fork, worker};
 /// The greenlets that wait for a change of the word at an address.
 static WAITING: Mutex<BTreeMap<usize, VecDeque<Arc<Waiter>>>> = Mutex::new(BTreeMap::new());
 
-/// How many are in `WAITING`: with none, a wake-up has nothing to look for.
+/// How many are in `WAITING`: if it is 0, a wake-up need not search.
 static PARKED: AtomicUsize = AtomicUsize::new(0);
 
 type Syscall = unsafe extern "C" fn(c_long, usize, usize, usize, usize, usize, usize) -> c_long;
@@ -35,8 +36,8 @@ fn libc_own() -> Syscall {
     unsafe { std::mem::transmute::<*mut c_void, Syscall>(hidden(c"syscall", &CACHE)) }
 }
 
-// `syscall` is variadic. For integers, both ABIs that this program is built for (System V on
-// x86-64, AAPCS64 on Linux) pass variadic arguments like named ones, so we may name them.
+// `syscall` is variadic. Both ABIs of this program (System V on x86-64, AAPCS64 on Linux) pass
+// variadic integers like named arguments, so we may name them.
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "the signature is libc's")]
 unsafe extern "C" fn syscall(
@@ -67,7 +68,7 @@ unsafe extern "C" fn syscall(
             let clock = (how == libc::FUTEX_WAIT_BITSET).then_some(clock(flags));
             // SAFETY: the caller's timeout, or null.
             let until = unsafe { deadline(timeout as *const timespec, clock) };
-            // SAFETY: the caller's word, which it keeps until this call returns.
+            // SAFETY: the caller's word, which stays valid until this call returns.
             let word = unsafe { &*(address as *const AtomicU32) };
             wait(word, value as u32, until)
         }
@@ -83,8 +84,9 @@ unsafe extern "C" fn syscall(
     }
 }
 
-/// The wait of a destructor while its greenlet unwinds: a real one, and all other greenlets stand still. An
-/// OS thread that holds the lock releases it soon; a greenlet cannot, and this ends the program.
+/// The wait of a destructor while its greenlet unwinds: it really blocks, and no greenlet runs. An
+/// OS thread that holds the lock releases it soon. A greenlet cannot, and then this ends the
+/// program.
 #[expect(unsafe_code, reason = "futex")]
 fn stand_still(address: usize, flags: c_int, value: usize) -> c_long {
     let most = timespec { tv_sec: UNWINDING.as_secs() as _, tv_nsec: 0 };
@@ -99,7 +101,7 @@ fn stand_still(address: usize, flags: c_int, value: usize) -> c_long {
     woken
 }
 
-/// The clock that an absolute timeout is told in.
+/// The clock of an absolute timeout.
 fn clock(flags: c_int) -> clockid_t {
     if flags & libc::FUTEX_CLOCK_REALTIME == 0 {
         libc::CLOCK_MONOTONIC
@@ -110,15 +112,15 @@ fn clock(flags: c_int) -> clockid_t {
 
 fn somebody_parked() -> bool {
     if fork::in_child() {
-        return false; // a copy of those that are parked in the parent
+        return false; // a copy of the greenlets parked in the parent
     }
-    // Pairs with the fence in `enter`: who changes the word and then sees nobody parked is seen
-    // by the greenlet that parks after that.
+    // Pairs with the fence in `enter`: if this thread changes the word and then sees no parked
+    // waiter, a greenlet that parks later sees the new word.
     fence(Ordering::SeqCst);
     PARKED.load(Ordering::SeqCst) > 0
 }
 
-/// When a wait is over: `timeout` is a time of `clock`, or a span when there is none.
+/// When a wait ends: `timeout` is a time of `clock`, or a duration without one.
 ///
 /// # Safety
 ///
@@ -136,7 +138,7 @@ fn wait(word: &AtomicU32, expected: u32, until: Option<Instant>) -> c_long {
     if !enter(word, expected, &waiter) {
         return c_long::from(fail(libc::EAGAIN));
     }
-    // A lock cannot be half taken: a kill waits until there is something that can report it.
+    // A lock cannot be half taken: a kill waits for a wait that can report it.
     let woken = hub::park(&waiter, until, OnKill::Defer);
     leave(word, &waiter, woken);
     if woken == Wake::Ready {
@@ -145,7 +147,7 @@ fn wait(word: &AtomicU32, expected: u32, until: Option<Instant>) -> c_long {
     c_long::from(fail(libc::ETIMEDOUT))
 }
 
-/// Lines up for a change of the word; false when it has changed already.
+/// Registers for a change of the word; false if it has already changed.
 fn enter(word: &AtomicU32, expected: u32, waiter: &Arc<Waiter>) -> bool {
     PARKED.fetch_add(1, Ordering::SeqCst);
     fence(Ordering::SeqCst);
@@ -166,7 +168,7 @@ fn enter(word: &AtomicU32, expected: u32, waiter: &Arc<Waiter>) -> bool {
 fn leave(word: &AtomicU32, waiter: &Arc<Waiter>, woken: Wake) {
     PARKED.fetch_sub(1, Ordering::SeqCst);
     if woken == Wake::Ready {
-        return; // the one that woke us took us out
+        return; // the wake-up removed it
     }
     let address = ptr::from_ref(word).addr();
     locked(&WAITING, |waiting| {
@@ -189,7 +191,7 @@ fn wake(address: usize, most: usize) -> usize {
         while woken < most
             && let Some(waiter) = queue.pop_front()
         {
-            // One whose time was up first does not count.
+            // A waiter that timed out first does not count.
             woken += usize::from(waiter.wake());
         }
         if queue.is_empty() {

@@ -1,5 +1,5 @@
-//! Greenlets with the interface of threads: `spawn`, `join`, and what threads do not have, `kill`.
-//! A greenlet runs until it waits; nothing of a new one runs before the one that spawned it waits.
+//! Greenlets with the interface of threads (`spawn`, `join`) and with `kill`, which threads do not
+//! have. A greenlet runs until it waits. A new one runs only after the one that spawned it waits.
 
 use std::any::Any;
 use std::fs;
@@ -20,7 +20,7 @@ use crate::gevent::timeout::{GreenletExit, from_now, what_unwinds};
 use crate::gevent::waiter::{Life, in_greenlet, locked, uncooperative};
 use crate::gevent::{fork, hub};
 
-/// The stack of the main greenlet, in machine words: 1 MiB, for whatever a `main` may do.
+/// The stack of the main greenlet, in machine words: 1 MiB, enough for any `main`.
 const MAIN_STACK_WORDS: usize = 0x2_0000;
 
 /// A greenlet that was spawned. Dropping it lets the greenlet run on by itself.
@@ -33,7 +33,7 @@ struct Shared<T> {
     outcome: Mutex<Outcome<T>>,
 }
 
-/// What is to be done when a greenlet has finished.
+/// What to do when a greenlet has finished.
 type Link = Box<dyn FnOnce() + Send>;
 
 struct Outcome<T> {
@@ -45,8 +45,8 @@ struct Outcome<T> {
 
 /// `gevent.spawn`: starts a greenlet. It runs as soon as the greenlet that spawned it waits.
 ///
-/// Beyond what the machine can hold it gives a greenlet whose `join` says so; `try_spawn` says so
-/// at once.
+/// If the machine cannot hold another greenlet, it returns one whose `join` fails. `try_spawn`
+/// fails immediately.
 pub fn spawn<F, T>(f: F) -> Greenlet<T>
 where
     F: FnOnce() -> T + Send + 'static,
@@ -58,12 +58,12 @@ where
     }
 }
 
-/// As `spawn`.
+/// Like `spawn`.
 ///
 /// # Errors
 ///
-/// `OutOfMemory` when as many greenlets live as the machine can hold, with a sentence that says
-/// how many that are and what sets the number.
+/// `OutOfMemory` if the machine cannot hold more greenlets. The message says how many there are,
+/// and what limits them.
 pub fn try_spawn<F, T>(f: F) -> io::Result<Greenlet<T>>
 where
     F: FnOnce() -> T + Send + 'static,
@@ -88,9 +88,9 @@ where
     Ok(greenlet)
 }
 
-/// Runs `f` as the main greenlet, while the calling OS thread waits, and returns its result: what
-/// `f` spawns starts in the order it was spawned, from the moment `f` waits. In a greenlet it is
-/// a plain call.
+/// Runs `f` as the main greenlet, while the calling OS thread waits, and returns its result.
+/// Greenlets that `f` spawns start in order, from the moment `f` waits. In a greenlet it is a plain
+/// call.
 pub fn run<T, F>(f: F) -> T
 where
     F: FnOnce() -> T + Send,
@@ -120,21 +120,21 @@ where
     result.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// A child that was forked in this greenlet ends with it: all other greenlets are copies of the parent's.
+/// Ends a child that was forked in this greenlet: all other greenlets are copies of the parent's.
 fn end_in_child<T>(result: &thread::Result<T>) {
     if fork::in_child() {
         let code = if result.is_ok() { 0 } else { 101 };
         #[expect(unsafe_code, reason = "_exit")]
-        // SAFETY: takes no pointer, and runs nothing that was registered by the parent.
+        // SAFETY: takes no pointer, and runs no exit handler of the parent.
         unsafe {
             libc::_exit(code)
         }
     }
 }
 
-/// Starts a coroutine, behind all that can run now. `may` would put a new one behind a second
-/// queue, which it looks into when the first one is empty; then who is woken meanwhile overtakes
-/// it. So a greenlet enters the coroutine at once, has it park, and unparks it.
+/// Starts a coroutine at the end of the queue. `may` would put a new one into a second queue, which
+/// it reads only when the first is empty. Greenlets that are woken meanwhile would overtake it. So
+/// a greenlet enters the coroutine at once, lets it park, and unparks it.
 fn start(builder: Builder, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     if coroutine::is_coroutine() {
         let parked = enter(builder, || {
@@ -151,8 +151,8 @@ type Started = io::Result<JoinHandle<()>>;
 
 #[expect(unsafe_code, reason = "may::coroutine::Builder::spawn_local is unsafe")]
 fn enter(builder: Builder, body: impl FnOnce() + Send + 'static) -> Started {
-    // SAFETY: there is one worker, so a greenlet always finds the thread-locals it left; a stack
-    // that overflows ends in a guard page.
+    // SAFETY: there is one worker, so a greenlet always finds its thread-locals again. A stack that
+    // overflows ends at a guard page.
     or_no_stack(|| unsafe { builder.spawn_local(body) })
 }
 
@@ -162,13 +162,13 @@ fn spawn_outside(builder: Builder, body: impl FnOnce() + Send + 'static) -> Star
     or_no_stack(|| unsafe { builder.spawn(body) })
 }
 
-/// `may` panics when the kernel gives it no stack.
+/// `may` panics if the kernel has no stack left.
 fn or_no_stack(spawn: impl FnOnce() -> Started) -> Started {
     catch_unwind(AssertUnwindSafe(spawn)).unwrap_or_else(|_| Err(Place::none_left()))
 }
 
-/// `gevent.joinall`: waits until all have finished, for so long at most; false when the time was
-/// up first. Their results are still there to be joined.
+/// `gevent.joinall`: waits until all have finished; false if the timeout expires first. Their
+/// results can still be joined.
 pub fn joinall<T>(tasks: &[Greenlet<T>], timeout: Option<Duration>) -> bool {
     let until = from_now(timeout);
     tasks.iter().all(|task| task.wait(until))
@@ -200,22 +200,22 @@ impl<T> Greenlet<T> {
     ///
     /// # Errors
     ///
-    /// What it panicked with; `GreenletExit` when it was killed; an `io::Error` when it could not
-    /// be started.
+    /// The payload of its panic; `GreenletExit` if it was killed; an `io::Error` if it could not be
+    /// started.
     pub fn join(self) -> thread::Result<T> {
         self.wait(None);
         self.shared.take_result()
     }
 
-    /// Waits for the greenlet to finish, at most until then; false when it has not.
+    /// Waits until the greenlet has finished; false if `until` comes first.
     pub fn wait(&self, until: Option<Instant>) -> bool {
         let finished = |outcome: &mut Outcome<T>| outcome.finished.then_some(());
         wait_in(&self.shared.outcome, |outcome| &mut outcome.joining, until, finished).is_some()
     }
 
-    /// Has `f` called when the greenlet has finished, at once when it has: gevent's `link`.
-    /// `f` must not wait: it runs at the end of that greenlet, before anybody else does. If it
-    /// panics, the panic is printed and the other links are called all the same.
+    /// Calls `f` when the greenlet has finished, or immediately if it already has: gevent's `link`.
+    /// `f` must not wait: it runs at the end of that greenlet, before any other greenlet. If it
+    /// panics, the panic is printed, and the other links are still called.
     pub fn link(&self, f: impl FnOnce() + Send + 'static) {
         let mut f: Option<Link> = Some(Box::new(f));
         locked(&self.shared.outcome, |outcome| {
@@ -228,7 +228,7 @@ impl<T> Greenlet<T> {
         }
     }
 
-    /// As `link`; `f` is given the result, as `join` would.
+    /// Like `link`; `f` gets the result that `join` would return.
     pub fn link_result(self, f: impl FnOnce(thread::Result<T>) + Send + 'static)
     where
         T: Send + 'static,
@@ -237,20 +237,20 @@ impl<T> Greenlet<T> {
         self.link(move || f(shared.take_result()));
     }
 
-    /// Has it finished, whatever way?
+    /// Whether it has finished, in any way.
     pub fn ready(&self) -> bool {
         locked(&self.shared.outcome, |outcome| outcome.finished)
     }
 
-    /// What a group needs to kill it.
+    /// A handle with which a group can kill it.
     pub fn life(&self) -> Arc<Life> {
         self.shared.life.clone()
     }
 
-    /// Ends what the greenlet waits for, and every wait that it begins from now on: a call of std
-    /// fails with `ECANCELED`, one of ours unwinds with `GreenletExit`, a patched `thread::sleep`
-    /// ends early, a lock is still waited for. One that has not started never runs.
-    /// Does not wait for the end: `join` does.
+    /// Ends the current wait of the greenlet, and every later one: a call of std fails with
+    /// `ECANCELED`, one of ours unwinds with `GreenletExit`, a patched `thread::sleep` ends early,
+    /// and a lock is still waited for. A greenlet that has not started never runs. `kill` does not
+    /// wait for the end: `join` does.
     pub fn kill(&self) {
         self.shared.life.kill();
     }
@@ -266,7 +266,7 @@ impl<T> Default for Outcome<T> {
 impl<T> Shared<T> {
     fn take_result(&self) -> thread::Result<T> {
         let result = locked(&self.outcome, |outcome| outcome.result.take());
-        result.expect("who takes the result takes the greenlet, after it has finished")
+        result.expect("the result is taken once, after the end")
     }
 
     fn finish(&self, result: thread::Result<T>) {
@@ -298,7 +298,7 @@ fn count_places() -> Option<usize> {
     Some(limit.saturating_sub(SPARE_MAPPINGS) / 2)
 }
 
-/// A living greenlet's share of `most`.
+/// A living greenlet's place among `most`.
 struct Place;
 
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
@@ -338,7 +338,7 @@ mod tests {
     use crate::tests::greenlets;
 
     #[test]
-    fn a_wait_in_vain_leaves_nothing_behind() {
+    fn a_wait_that_times_out_leaves_nothing_behind() {
         let left = greenlets(|| {
             let gate = Event::new();
             let theirs = gate.clone();

@@ -1,4 +1,4 @@
-//! Helper OS threads for what cannot be made cooperative: gevent's thread pool.
+//! Helper OS threads for calls that cannot cooperate: gevent's thread pool.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -9,11 +9,11 @@ use std::thread;
 use crate::gevent::hub;
 use crate::gevent::waiter::{OnKill, Waiter, in_greenlet, lock, locked, uncooperative};
 
-/// Helper threads; gevent's pool has ten as well.
+/// Helper threads; gevent's pool has ten too.
 pub const HELPERS: usize = 10;
 
-/// Runs `f` on a helper OS thread, of which there are ten at most, and parks the greenlet until
-/// it is done: gevent's `threadpool.apply`. A panic in `f` goes on in the caller.
+/// Runs `f` on one of at most ten helper OS threads, and parks the greenlet until it is done:
+/// gevent's `threadpool.apply`. A panic in `f` continues in the caller.
 pub fn offload<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     if !in_greenlet() {
         return f();
@@ -21,8 +21,8 @@ pub fn offload<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     run_elsewhere(f, Helpers::run)
 }
 
-/// As `offload`, on a thread of its own: for what may take as long as another thread likes and
-/// must not keep one of the ten.
+/// Like `offload`, on a thread of its own: for calls that may take arbitrarily long and must not
+/// occupy one of the ten.
 pub fn offload_unbounded<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     if !in_greenlet() {
         return f();
@@ -31,14 +31,15 @@ pub fn offload_unbounded<R: Send>(f: impl FnOnce() -> R + Send) -> R {
         let job = Arc::new(Mutex::new(Some(job)));
         let theirs = job.clone();
         let started = thread::Builder::new().spawn(move || run_once(&theirs));
-        // No thread to be had: the call blocks the hub, as it does unpatched, and is right.
+        // No thread is left: the call blocks the hub, as it would unpatched, but its result is
+        // right.
         if started.is_err() {
             run_once(&job);
         }
     })
 }
 
-/// What is run elsewhere.
+/// What runs on another thread.
 pub type Job = Box<dyn FnOnce() + Send>;
 
 fn run_once(job: &Mutex<Option<Job>>) {
@@ -48,19 +49,20 @@ fn run_once(job: &Mutex<Option<Job>>) {
 }
 
 fn run_elsewhere<R: Send>(f: impl FnOnce() -> R + Send, start: impl FnOnce(Job)) -> R {
-    // SAFETY: both `start`s hand the job to a thread, or run it themselves when there is none.
+    // SAFETY: both `start`s pass the job to a thread, or run it themselves if there is none.
     #[expect(unsafe_code, reason = "the job borrows from this stack")]
     unsafe {
         run_borrowed(f, |job| uncooperative(|| start(job)))
     }
 }
 
-/// Has `start` run `f` elsewhere, waits for it and gives its result; a panic in `f` goes on here.
+/// Lets `start` run `f` on another thread, waits, and returns the result. A panic in `f` continues
+/// here.
 ///
 /// # Safety
 ///
-/// `start` runs the job, or has somebody run it. `f` may borrow: nothing returns from here before
-/// the job is over, and whatever would unwind past it ends the program.
+/// `start` runs the job, or passes it to code that does. `f` may borrow: this does not return
+/// before the job is over, and a panic that would unwind past it ends the program.
 #[expect(unsafe_code, reason = "a job that borrows from a parked stack")]
 pub unsafe fn run_borrowed<R: Send>(f: impl FnOnce() -> R + Send, start: impl FnOnce(Job)) -> R {
     let waiter = Waiter::new();
@@ -73,20 +75,20 @@ pub unsafe fn run_borrowed<R: Send>(f: impl FnOnce() -> R + Send, start: impl Fn
             locked(result, |result| *result = Some(outcome));
             waiter.wake();
         });
-        // SAFETY: only the lifetime changes. The job has run when `park` returns, which no kill
-        // ends, and `borrowed` keeps a panic from going past it.
+        // SAFETY: only the lifetime changes. The job has run when `park` returns, no kill ends that
+        // wait, and `borrowed` stops a panic from unwinding past it.
         start(unsafe { mem::transmute::<Box<dyn FnOnce() + Send + '_>, Job>(job) });
     }
     hub::park(&waiter, None, OnKill::Defer);
     mem::forget(borrowed);
     let outcome = locked(&result, Option::take);
-    match outcome.expect("the waiter is woken after the result is there") {
+    match outcome.expect("the waiter is woken after the result is set") {
         Ok(value) => value,
         Err(panic) => resume_unwind(panic),
     }
 }
 
-/// Stands for what somebody else has borrowed.
+/// Guards data that another thread has borrowed.
 struct AbortOnDrop;
 
 impl Drop for AbortOnDrop {
@@ -95,7 +97,7 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// The helper threads: started when there is more to do than threads, and kept.
+/// The helper threads: started if there are more jobs than threads, and kept.
 #[derive(Default)]
 struct Helpers {
     jobs: VecDeque<Job>,
@@ -114,7 +116,8 @@ impl Helpers {
             let started = thread::Builder::new().name("helper".into()).spawn(Self::help);
             helpers.threads += usize::from(started.is_ok());
         }
-        // No thread to be had: the call blocks the hub, as it does unpatched, and is right.
+        // No thread is left: the call blocks the hub, as it would unpatched, but its result is
+        // right.
         if helpers.threads == 0
             && let Some(job) = helpers.jobs.pop_front()
         {

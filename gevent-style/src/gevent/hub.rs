@@ -1,9 +1,9 @@
 //! The hub: one coroutine that owns the event loop, as gevent's Hub greenlet owns libev's.
-//! A greenlet that would block hands the hub a `Waiter` (a descriptor, a deadline) and is parked.
+//! A greenlet that would block gives the hub a `Waiter` (a descriptor, a deadline) and is parked.
 //!
-//! The loop is an epoll set of our own, nested in the selector of `may`, so that timeouts, several
-//! waiters on one descriptor and a kill all end in one place. Nothing timed of `may` is used
-//! anywhere: it would resume a greenlet on may's timer thread, and then two threads run greenlets.
+//! The loop is an epoll set of our own, nested in the selector of `may`. So timeouts, several
+//! waiters on one descriptor and a kill all end in one place. No timed call of `may` is used: it
+//! would resume a greenlet on may's timer thread, and then two threads would run greenlets.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,18 +25,18 @@ use crate::gevent::waiter::{
 };
 use crate::gevent::{fork, overflow, sys, worker};
 
-/// What a greenlet may use of its stack, in machine words: 256 KiB. A page is only taken from the
-/// machine when it is touched; an unmodified HTTP client in a debug build touches 92 KiB.
+/// How much of its stack a greenlet may use, in machine words: 256 KiB. A page takes memory only
+/// when it is touched. An unmodified HTTP client in a debug build touches 92 KiB.
 const STACK_WORDS: usize = 0x8000;
-/// Stacks made before the first greenlet starts. Few, so that a small program starts at once.
+/// Stacks made before the first greenlet starts. Few, so that a small program starts quickly.
 const STACKS_AT_START: usize = 16;
-/// Stacks kept for the next greenlets once theirs have finished.
+/// Stacks of finished greenlets that are kept for new ones.
 const STACKS_KEPT: usize = 1_000;
-/// How long the worker sleeps at most when nothing happens; the default is 10 ms.
+/// How long the worker sleeps at most if nothing happens; the default is 10 ms.
 const IDLE: Duration = Duration::from_secs(1);
-/// How long a destructor may wait while its greenlet unwinds and all others stand still.
+/// How long a destructor may wait while its greenlet unwinds. No other greenlet runs then.
 pub const UNWINDING: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
-/// Events taken from the kernel in one turn.
+/// How many events are taken from the kernel in one turn.
 const EVENTS: usize = 256;
 
 pub const READABLE: u32 = libc::EPOLLIN as u32;
@@ -55,21 +55,21 @@ struct Hub {
 
 #[derive(Default)]
 struct Waits {
-    /// Who waits for a descriptor, indexed by it.
+    /// The waiters of each descriptor, indexed by it.
     descriptors: Vec<Watch>,
     timers: BTreeMap<(Instant, u64), Arc<Waiter>>,
-    /// Makes the key of a timer unique, and equal deadlines fire in the order they were set.
+    /// Makes the key of a timer unique; equal deadlines fire in the order in which they were set.
     timers_set: u64,
-    /// What the kernel's timer is set to.
+    /// The deadline of the kernel's timer.
     armed: Option<Instant>,
-    /// `sleep(0)`: woken in the next turn, after all that can run and after IO.
+    /// `sleep(0)`: woken in the next turn, after all greenlets that can run and after IO.
     soon: Vec<Arc<Waiter>>,
     counters: Counters,
 }
 
 #[derive(Default)]
 struct Watch {
-    /// Has been in the epoll set. It may be gone since: closing a descriptor takes it out.
+    /// Was added to the epoll set. It may no longer be there: closing a descriptor removes it.
     known: bool,
     waiting: Vec<(u32, Arc<Waiter>)>,
 }
@@ -83,11 +83,11 @@ pub struct Counters {
     pub events: u64,
     /// Timers that fired.
     pub expired: u64,
-    /// Waits, whatever for.
+    /// Waits of all kinds.
     pub waits: u64,
 }
 
-/// Configures `may` and starts the hub, once: the first spawn or wait calls it.
+/// Configures `may` and starts the hub, once. The first spawn or wait calls it.
 pub fn start() {
     hub();
 }
@@ -125,8 +125,8 @@ fn spawn_hub(hub: &'static Hub) {
         // Without its hub no greenlet would ever wake up again.
         std::process::abort()
     };
-    // SAFETY: the hub runs on the one worker, so a thread-local it uses is always the same one,
-    // and its stack is as large as any greenlet's.
+    // SAFETY: the hub runs on the only worker, so a thread-local is always the same one, and its
+    // stack is as large as that of a greenlet.
     drop(unsafe { coroutine::spawn(run) });
     may::config().set_pool_capacity(STACKS_KEPT);
     overflow::watch();
@@ -153,23 +153,24 @@ impl Hub {
         let epoll = Polled(self.epoll.0.as_raw_fd());
         let nested = uncooperative(|| CoIo::new(epoll)).expect("an epoll set can be polled");
         loop {
-            // A full batch may have left something behind, and a turn gives no second edge.
+            // A full batch may have left events in the set, and there would be no second edge for
+            // them.
             while uncooperative(|| self.turn()) == EVENTS {}
             nested.wait_io();
         }
     }
 
-    /// One turn: takes what is ready from the kernel, fires what has expired.
+    /// One turn: takes the ready events from the kernel, and fires the expired timers.
     fn turn(&self) -> usize {
         let mut events = [EpollEvent::empty(); EVENTS];
-        // The only failure left is a signal; the next turn asks again.
+        // The only possible failure is a signal; the next turn tries again.
         let ready = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
         let mut waits = lock(&self.waits);
         waits.counters.turns += 1;
         for event in &events[..ready] {
             match event.data() {
                 TIMER => {
-                    // Reads the count back, so that the descriptor is quiet again.
+                    // Reads the count, so that the descriptor is no longer readable.
                     let _ = self.timer.wait();
                     waits.armed = None;
                 }
@@ -196,14 +197,14 @@ impl Hub {
             !ready
         });
         if !watch.waiting.is_empty() && self.arm(watch, fd).is_err() {
-            // Its retry finds out what is wrong with the descriptor and says so.
+            // The retried call finds the error of the descriptor and returns it.
             for (_, waiter) in watch.waiting.drain(..) {
                 waiter.wake();
             }
         }
     }
 
-    /// Asks the kernel for one event for all that wait on `fd`.
+    /// Asks the kernel for one event for all waiters on `fd`.
     fn arm(&self, watch: &mut Watch, fd: RawFd) -> nix::Result<()> {
         let wanted = watch.waiting.iter().fold(0, |all, (mask, _)| all | mask);
         let flags = EpollFlags::from_bits_truncate(wanted as i32) | EpollFlags::EPOLLONESHOT;
@@ -223,7 +224,7 @@ impl Hub {
         };
         if waits.armed.is_none_or(|armed| first < armed) {
             waits.armed = Some(first);
-            // All zero would switch the timer off.
+            // All zero would disarm the timer.
             let wait = first.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
             let once = Expiration::OneShot(TimeSpec::from_duration(wait));
             let set = self.timer.set(once, TimerSetTimeFlags::empty());
@@ -231,7 +232,7 @@ impl Hub {
         }
     }
 
-    /// Enters a wait in the books: what it waits for, and until when.
+    /// Registers a wait: what it waits for, and until when.
     fn begin(&self, wait: &Wait, waiter: &Arc<Waiter>) -> io::Result<Option<(Instant, u64)>> {
         let mut waits = lock(&self.waits);
         waits.counters.waits += 1;
@@ -256,8 +257,8 @@ impl Hub {
         self.forget(&mut waits, wait.on, waiter);
     }
 
-    /// Removes a waiter. A descriptor without waiters leaves the epoll set: its event would
-    /// come for a greenlet that waits on another descriptor of the same number.
+    /// Removes a waiter. A descriptor without waiters is removed from the epoll set: a later
+    /// descriptor of the same number would get its event.
     fn forget(&self, waits: &mut Waits, on: &[(RawFd, u32)], waiter: &Arc<Waiter>) {
         for &(fd, _) in on {
             let watch = waits.watch(fd);
@@ -265,7 +266,7 @@ impl Hub {
             watch.waiting.retain(|(_, other)| !Arc::ptr_eq(other, waiter));
             if watch.waiting.is_empty() && before > 0 {
                 watch.known = false;
-                // It fails when the descriptor has been closed, or never was in the set.
+                // It fails if the descriptor was closed, or never was in the set.
                 let _ = with_number(fd, |fd| self.epoll.delete(fd));
             }
         }
@@ -308,20 +309,20 @@ impl Waits {
 
 /// What a greenlet waits for.
 pub struct Wait<'a> {
-    /// Descriptors, each with the events that end the wait: `READABLE`, `WRITABLE`. A wait that
-    /// ends says that one of them may be ready: the waiter looks again.
+    /// Descriptors, each with the events that end the wait: `READABLE`, `WRITABLE`. After the wait
+    /// one of them may be ready: the waiter has to check.
     pub on: &'a [(RawFd, u32)],
     pub until: Option<Instant>,
     pub on_kill: OnKill,
 }
 
 impl Wait<'_> {
-    /// Parks the calling greenlet or thread until one of the descriptors is ready, the time is
-    /// up, somebody wakes the waiter, or the greenlet is killed.
+    /// Parks the calling greenlet or thread until one of the descriptors is ready, the time is up,
+    /// the waiter is woken, or the greenlet is killed.
     ///
     /// # Errors
     ///
-    /// What epoll says of a descriptor: `EPERM` is a regular file, which is always ready.
+    /// The error of epoll for a descriptor: `EPERM` means a regular file, which is always ready.
     pub fn park(&self, waiter: &Arc<Waiter>) -> io::Result<Wake> {
         let life = match self.on_kill {
             OnKill::Defer => None,
@@ -331,12 +332,12 @@ impl Wait<'_> {
         let limit = match life.park_on(waiter) {
             Ok(limit) => limit,
             Err(killed) => {
-                // A loop of waits that end at once must not keep all others from running.
+                // A loop of waits that end at once must not stop all other greenlets.
                 yield_now();
                 return Ok(killed);
             }
         };
-        // A with_timeout around us caps every wait.
+        // A `with_timeout` around this limits every wait.
         let capped = limit.filter(|limit| self.until.is_none_or(|until| *limit < until));
         let wait = Wait { until: capped.or(self.until), ..*self };
         match wait.park_until_fired(waiter)? {
@@ -358,15 +359,15 @@ impl Wait<'_> {
         let hub = hub();
         let timer = uncooperative(|| hub.begin(self, waiter))?;
         let woken = waiter.park();
-        // The hub has already struck out a single descriptor that became ready.
+        // If a single descriptor became ready, the hub has already removed the waiter.
         if woken != Wake::Ready || timer.is_some() || self.on.len() > 1 {
             uncooperative(|| hub.end(self, waiter, timer));
         }
         Ok(woken)
     }
 
-    /// The wait of a destructor while its greenlet unwinds: a real one, and all others stand still.
-    /// What only another greenlet can bring does not come; then this ends the program.
+    /// The wait of a destructor while its greenlet unwinds: it really blocks, and no greenlet runs.
+    /// If it waits for something that only another greenlet can do, this ends the program.
     fn stand_still(&self) -> Wake {
         let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
         match left {
@@ -393,7 +394,7 @@ pub fn park(waiter: &Arc<Waiter>, until: Option<Instant>, on_kill: OnKill) -> Wa
     wait.park(waiter).expect("only a descriptor can make a wait fail")
 }
 
-/// Parks the calling greenlet for so long; `on_kill` says what ends the sleep early.
+/// Parks the calling greenlet for `duration`; `on_kill` says what ends the sleep early.
 pub fn sleep(duration: Duration, on_kill: OnKill) -> Wake {
     if duration.is_zero() {
         yield_now();
@@ -402,13 +403,13 @@ pub fn sleep(duration: Duration, on_kill: OnKill) -> Wake {
     }
     let woken = park(&Waiter::new(), Instant::now().checked_add(duration), on_kill);
     if woken != Wake::TimedOut {
-        // A loop of sleeps that end early must not keep all others from running.
+        // A loop of sleeps that end early must not stop all other greenlets.
         yield_now();
     }
     woken
 }
 
-/// `gevent.sleep(0)`: lets every other greenlet and what is ready to be read have a turn.
+/// `gevent.sleep(0)`: gives a turn to all other greenlets and to all ready IO.
 pub fn yield_now() {
     if thread::panicking() {
         return;
@@ -425,7 +426,7 @@ pub fn yield_now() {
     waiter.park();
 }
 
-/// The epoll set as `may` wants to have it.
+/// The epoll set in the form that `may` needs.
 struct Polled(RawFd);
 
 impl AsRawFd for Polled {
@@ -434,9 +435,9 @@ impl AsRawFd for Polled {
     }
 }
 
-/// Tells epoll of a descriptor that a greenlet waits for, which may be one of C's.
+/// Tells epoll about a descriptor that the caller waits for. It may belong to C code.
 fn with_number(fd: RawFd, tell: impl Fn(BorrowedFd) -> nix::Result<()>) -> nix::Result<()> {
-    #[expect(unsafe_code, reason = "a descriptor that nobody here owns")]
+    #[expect(unsafe_code, reason = "a descriptor that this code does not own")]
     // SAFETY: it is not -1. It is borrowed for one call of epoll, which fails on a closed one.
     tell(unsafe { BorrowedFd::borrow_raw(fd) })
 }

@@ -1,5 +1,5 @@
-//! What event, queue, greenlet and pool are made of: a line of waiters beside the state that they
-//! wait for.
+//! What event, queue, greenlet and pool are built on: a queue of waiters next to the state that
+//! they wait for.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -40,7 +40,8 @@ impl Waiters {
         waiter
     }
 
-    /// Removes a waiter whose wait has ended. If it was woken and does not use that, it wakes the next.
+    /// Removes a waiter after its wait. A waiter that was woken but does not use it wakes the next
+    /// one.
     fn remove(&mut self, waiter: &Arc<Waiter>) {
         let before = self.0.len();
         self.0.retain(|other| !Arc::ptr_eq(other, waiter));
@@ -50,8 +51,9 @@ impl Waiters {
     }
 }
 
-/// Waits until `ready` finds something in the state: parked in the list that `line` picks, and
-/// asked again after each wake-up. None when the time is up first. A kill unwinds.
+/// Waits until `ready` returns a value for the state. The waiter is in the list that `line`
+/// selects, and `ready` is called after each wake-up. `None` if the timeout expires first. A kill
+/// unwinds.
 pub fn wait_in<S, R>(
     state: &Mutex<S>,
     line: fn(&mut S) -> &mut Waiters,
@@ -71,13 +73,13 @@ pub fn wait_in<S, R>(
         place.unused = !timeout::wait(&waiter, until);
         if place.unused {
             drop(place);
-            // It may have come in the last moment.
+            // It may have come at the last moment.
             return locked(state, ready);
         }
     }
 }
 
-/// A place in a line, removed when the wait ends without having been woken.
+/// A place in the queue. It is removed if the wait ends without a wake-up.
 struct Place<'a, S> {
     state: &'a Mutex<S>,
     line: fn(&mut S) -> &mut Waiters,
@@ -98,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_was_woken_and_killed_wakes_the_next_one() {
+    fn a_waiter_that_was_woken_and_killed_wakes_the_next_one() {
         let state = Mutex::new(Waiters::default());
         let (first, second) = locked(&state, |line| (line.register(), line.register()));
         locked(&state, Waiters::wake_one);

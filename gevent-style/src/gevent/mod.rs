@@ -1,5 +1,5 @@
-//! The machinery, named as gevent's modules are where it has them. Each file uses only those
-//! before it in this list.
+//! The machinery. Its names are those of gevent's modules, if gevent has the same. Each file uses
+//! only those before it in this list.
 
 pub mod sys;
 

@@ -1,5 +1,5 @@
-//! A greenlet that overflows its stack ends the program, as an OS thread does. `may` would leave
-//! the greenlet where it is and run the others: its locks would stay locked, and its join wait.
+//! A greenlet that overflows its stack ends the program, like an OS thread. `may` would leave the
+//! greenlet in place and run the others: its locks would stay locked, and its join would wait.
 
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
@@ -9,10 +9,11 @@ use std::sync::OnceLock;
 use libc::{sigaction, siginfo_t};
 use may::coroutine;
 
-/// What the guard page below a stack has room for; code without probes may reach over it.
+/// How far below a stack a fault still counts as an overflow: code without probes may reach beyond
+/// the guard page.
 const NEAR: usize = 64 * 1024;
 
-/// What was there before, for the two signals.
+/// The previous handlers of the two signals.
 static BEFORE: [OnceLock<sigaction>; 2] = [OnceLock::new(), OnceLock::new()];
 const SIGNALS: [c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
 
@@ -25,7 +26,7 @@ pub fn watch() {
         let mut action: sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
         action.sa_sigaction = on_fault as *const () as usize;
-        // SAFETY: the handler does what a handler may: it compares, writes and aborts.
+        // SAFETY: the handler does only what a handler may: it compares, writes and aborts.
         if unsafe { libc::sigaction(signal, &raw const action, old.as_mut_ptr()) } == 0 {
             // SAFETY: the call has filled it in.
             before.get_or_init(|| unsafe { old.assume_init() });
@@ -35,7 +36,7 @@ pub fn watch() {
 
 #[expect(unsafe_code, reason = "a signal handler")]
 unsafe extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    // SAFETY: the kernel hands over both, for a handler with SA_SIGINFO.
+    // SAFETY: the kernel passes both to a handler with SA_SIGINFO.
     let (address, stack) = unsafe { ((*info).si_addr().addr(), stack_pointer(&*context.cast())) };
     if coroutine::is_coroutine() && address.abs_diff(stack) < NEAR {
         let said = b"\na greenlet has overflowed its stack: the program ends\n";
@@ -43,10 +44,10 @@ unsafe extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut
         unsafe { libc::syscall(libc::SYS_write, 2, said.as_ptr(), said.len()) };
         std::process::abort();
     }
-    // Something else: the handler before ours has it again, when the instruction is repeated.
+    // Another fault: the previous handler gets it when the instruction is repeated.
     for (other, before) in SIGNALS.iter().zip(&BEFORE) {
         if let (true, Some(before)) = (*other == signal, before.get()) {
-            // SAFETY: what `watch` was given by the same call.
+            // SAFETY: `watch` got this value from the same call.
             unsafe { libc::sigaction(signal, before, ptr::null_mut()) };
         }
     }

@@ -1,4 +1,4 @@
-//! The hooks of `read` and `write`, for sockets, pipes and whatever else can be waited for.
+//! The hooks of `read` and `write`, for sockets, pipes and everything else that can be polled.
 
 use std::ffi::{c_int, c_void};
 use std::os::fd::RawFd;
@@ -9,8 +9,8 @@ use crate::gevent::cooperate::{Direction, IN, OUT, cooperate, cooperative, until
 use crate::gevent::socket::{recvmsg, sendmsg};
 use crate::gevent::sys::{array, errno, fail, libc_own, nonblocking};
 
-/// Standard input, output and error stay as they are: std's lock on them belongs to the OS
-/// thread, so a greenlet parked while it holds one would let the next one in.
+/// Standard input, output and error are not patched. std's lock on them belongs to the OS thread:
+/// if a greenlet were parked with that lock, the next greenlet could take it too.
 fn is_standard(fd: RawFd) -> bool {
     (0..=2).contains(&fd)
 }
@@ -39,7 +39,7 @@ unsafe extern "C" fn readv(fd: c_int, parts: *const iovec, count: c_int) -> ssiz
 #[expect(unsafe_code, reason = "the signature is libc's")]
 unsafe extern "C" fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t {
     let real = libc_own!(write(c_int, *const c_void, size_t) -> ssize_t);
-    // SAFETY: the caller's buffer, or as much of its beginning.
+    // SAFETY: the caller's buffer, or its beginning.
     let call = |len| unsafe { real(fd, buf, len) };
     write_with(fd, &[iovec { iov_base: buf.cast_mut(), iov_len: len }], || call(len), call)
 }
@@ -62,7 +62,7 @@ unsafe extern "C" fn writev(fd: c_int, parts: *const iovec, count: c_int) -> ssi
     write_with(fd, parts, call, write_first)
 }
 
-/// Nothing to move: the kernel says at once what it thinks of the call.
+/// Nothing to transfer: the kernel answers immediately.
 fn is_empty(parts: &[iovec]) -> bool {
     parts.iter().all(|part| part.iov_len == 0)
 }
@@ -72,7 +72,7 @@ fn read_with(fd: RawFd, parts: &[iovec], call: impl Fn() -> ssize_t) -> ssize_t 
         return call();
     }
     let mut message = message(parts);
-    // SAFETY: the caller's parts; `recvmsg` asks the same of them as `readv`.
+    // SAFETY: the caller's parts; `recvmsg` requires the same of them as `readv`.
     #[expect(unsafe_code, reason = "recvmsg")]
     let n = unsafe { recvmsg(fd, &raw mut message, 0) };
     if n >= 0 || errno() != libc::ENOTSOCK {
@@ -100,7 +100,7 @@ fn write_with(
         return call();
     }
     let message = message(parts);
-    // SAFETY: the caller's parts; `sendmsg` asks the same of them as `writev`.
+    // SAFETY: the caller's parts; `sendmsg` requires the same of them as `writev`.
     #[expect(unsafe_code, reason = "sendmsg")]
     let n = unsafe { sendmsg(fd, &raw const message, 0) };
     if n >= 0 || errno() != libc::ENOTSOCK {
@@ -121,13 +121,14 @@ fn write_with(
     }
 }
 
-/// Reads or writes with `RWF_NOWAIT`, a flag of this one call, and parks while it would block.
-/// None where the kernel does not have it: for pipes, Linux has it since 6.4; for terminals never.
+/// Reads or writes with `RWF_NOWAIT`, a flag for this one call, and parks while it would block.
+/// `None` if the kernel does not support it: for pipes, Linux has it since 6.4; for terminals,
+/// never.
 fn cooperate_at_once(fd: RawFd, way: Direction, parts: &[iovec]) -> Option<ssize_t> {
     type Call = unsafe extern "C" fn(c_int, *const iovec, c_int, off_t, c_int) -> ssize_t;
     let call: Call = if way.mask == IN.mask { libc::preadv2 } else { libc::pwritev2 };
     let count = parts.len() as c_int;
-    // SAFETY: the caller's parts. -1 stands for the position that `read` and `write` have.
+    // SAFETY: the caller's parts. -1 stands for the current position, as in `read` and `write`.
     #[expect(unsafe_code, reason = "preadv2 and pwritev2")]
     let attempt = || unsafe { call(fd, parts.as_ptr(), count, -1, libc::RWF_NOWAIT) };
     let n = cooperate(fd, way, attempt);
@@ -145,7 +146,7 @@ fn message(parts: &[iovec]) -> msghdr {
     message
 }
 
-/// Is it a regular file, a pipe, something else? Of `S_IFMT`'s values.
+/// The file type, one of the values of `S_IFMT`: regular file, pipe, and so on.
 #[expect(unsafe_code, reason = "fstat")]
 fn kind(fd: RawFd) -> libc::mode_t {
     // SAFETY: all zero is a `stat`, and it is writable.

@@ -1,5 +1,5 @@
-//! `gevent.pool`: a `Group` of greenlets that are joined or killed together, and a `Pool`, which
-//! is a group with room for so many at a time.
+//! `gevent.pool`: a `Group` of greenlets that are joined or killed together, and a `Pool`, which is
+//! a group with a limit on how many run at a time.
 
 use std::collections::BTreeMap;
 use std::iter;
@@ -18,12 +18,12 @@ pub struct Group(Arc<Mutex<Members>>);
 
 #[derive(Default)]
 struct Members {
-    /// Each with what is needed to kill it, once it is spawned.
+    /// Each with the handle to kill it, once it is spawned.
     living: BTreeMap<u64, Option<Arc<Life>>>,
     spawned: u64,
-    /// How many `kill`s are under way: a greenlet spawned meanwhile does not start.
+    /// How many `kill`s are under way: a greenlet that is spawned meanwhile does not start.
     killing: usize,
-    /// Wait for one to finish.
+    /// The waiters for the end of a member.
     waiting: Waiters,
 }
 
@@ -32,7 +32,7 @@ impl Group {
         Group::default()
     }
 
-    /// Spawns a greenlet into the group; it leaves it when it finishes.
+    /// Spawns a greenlet into the group. It is removed when it finishes.
     pub fn spawn<F, T>(&self, f: F) -> Greenlet<T>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -43,7 +43,7 @@ impl Group {
             members.living.insert(members.spawned, None);
             members.spawned
         });
-        // Goes with `f`, also when that is killed before it starts.
+        // Moved into `f`, so it is dropped even if the greenlet is killed before it starts.
         let member = Member { group: self.clone(), number };
         let greenlet = spawn(move || {
             let _member = member;
@@ -60,7 +60,7 @@ impl Group {
         greenlet
     }
 
-    /// How many of them live.
+    /// How many of them are running.
     pub fn len(&self) -> usize {
         locked(&self.0, |members| members.living.len())
     }
@@ -74,7 +74,7 @@ impl Group {
         self.wait_for(|members| members.living.is_empty());
     }
 
-    /// Kills all that live and all that are spawned meanwhile, and waits for their end.
+    /// Kills all members, and those spawned meanwhile, and waits for their end.
     pub fn kill(&self) {
         let living = locked(&self.0, |members| {
             members.killing += 1;
@@ -115,29 +115,29 @@ impl Drop for Member {
     }
 }
 
-/// A group in which so many live at a time at most. Clones share it.
+/// A group with at most so many greenlets at a time. Clones share it.
 #[derive(Clone)]
 pub struct Pool {
     group: Group,
-    /// One item for each that may live: each spawn takes one out.
+    /// One item for each free place: a spawn takes one out.
     room: Queue<()>,
 }
 
 impl Pool {
-    /// Room for `size` greenlets.
+    /// A pool for `size` greenlets.
     ///
     /// # Panics
     ///
-    /// When `size` is 0: every spawn would wait forever, as it does in gevent.
+    /// If `size` is 0: every spawn would wait forever, as it does in gevent.
     #[track_caller]
     pub fn new(size: usize) -> Pool {
-        assert!(size > 0, "a pool of 0 has no room for anybody");
+        assert!(size > 0, "a pool of 0 has no place for a greenlet");
         let room = Queue::new();
         (0..size).for_each(|_| room.put(()));
         Pool { group: Group::new(), room }
     }
 
-    /// Spawns a greenlet, as soon as there is room. A kill unwinds.
+    /// Spawns a greenlet as soon as there is a free place. A kill unwinds.
     pub fn spawn<F, T>(&self, f: F) -> Greenlet<T>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -151,7 +151,7 @@ impl Pool {
         })
     }
 
-    /// How many more would not have to wait.
+    /// How many more can be spawned without a wait.
     pub fn free_count(&self) -> usize {
         self.room.len()
     }
@@ -160,7 +160,7 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// What the first item's greenlet ended with that did not return.
+    /// The error of the first item whose greenlet did not return.
     pub fn map<I, T, F>(&self, items: I, f: F) -> thread::Result<Vec<T>>
     where
         I: IntoIterator,
@@ -177,10 +177,10 @@ impl Pool {
         tasks.into_iter().map(Greenlet::join).collect()
     }
 
-    /// Runs `f` on every item and gives the results as they come: one for each item, an error for
-    /// whatever panicked, was killed or could not be started. An iterator of items that panics
-    /// gives an error more, and ends the items.
-    /// With nobody left to take them, no more are started.
+    /// Runs `f` on every item and returns the results as they come: one for each item, and an error
+    /// for a greenlet that panicked, was killed or could not be started. If the iterator of items
+    /// panics, that is one more error, and the end of the items. If the returned iterator is
+    /// dropped, no more greenlets are started.
     pub fn imap_unordered<I, T, F>(
         &self,
         items: I,
@@ -207,7 +207,7 @@ impl Pool {
                 task.link_result(move |result| sink.put(Some(result)));
             }
         });
-        // None says that nothing more will be spawned.
+        // `None` means that no more will be spawned.
         let (sink, count) = (results.clone(), spawned.clone());
         let life = KillOnDrop(feeder.life());
         feeder.link_result(move |fed| {
@@ -241,7 +241,7 @@ impl Pool {
         self.group.join();
     }
 
-    /// Kills all that live, and waits for their end.
+    /// Kills all members, and waits for their end.
     pub fn kill(&self) {
         self.group.kill();
     }
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_started_for_a_consumer_that_is_gone() {
+    fn nothing_is_started_after_the_consumer_is_dropped() {
         let started = greenlets(|| {
             let started = Arc::new(AtomicUsize::new(0));
             let count = started.clone();
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic = "no room for anybody"]
+    #[should_panic = "no place for a greenlet"]
     fn a_pool_of_nobody_is_refused() {
         let _ = Pool::new(0);
     }
@@ -407,7 +407,7 @@ mod tests {
             let results = pool.imap_unordered(0..5, |_| Event::new().wait());
             timeout::sleep(Duration::ZERO);
             pool.kill();
-            // The two for which there was no room then.
+            // The two that had no free place then.
             timeout::sleep(Duration::ZERO);
             pool.kill();
             results.collect()
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_spawned_while_a_group_is_killed_is_killed_too() {
+    fn a_greenlet_spawned_while_its_group_is_killed_is_killed_too() {
         struct SpawnOnDrop(Group);
         impl Drop for SpawnOnDrop {
             fn drop(&mut self) {
@@ -433,7 +433,7 @@ mod tests {
             });
             timeout::sleep(Duration::ZERO);
             group.kill();
-            // It is used again afterwards.
+            // It can be used again afterwards.
             let alive = group.spawn(|| 7).join().unwrap() == 7;
             alive && group.is_empty()
         });

@@ -64,7 +64,7 @@ unsafe extern "C" fn sched_yield() -> c_int {
 struct Lent<T>(*mut T);
 
 #[expect(unsafe_code, reason = "pointers of a caller who is parked")]
-// SAFETY: a pointer may be known anywhere; to use what it points to is unsafe in itself.
+// SAFETY: a pointer may be sent anywhere; using what it points to is unsafe in itself.
 unsafe impl<T> Send for Lent<T> {}
 
 impl<T> Lent<T> {
@@ -73,7 +73,7 @@ impl<T> Lent<T> {
     }
 }
 
-/// A name is looked up inside libc, by calls that no symbol of ours replaces: on a helper thread,
+/// libc looks up a name with calls that our symbols do not replace: so it runs on a helper thread,
 /// as gevent's resolver does.
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "the signature is libc's")]
@@ -88,13 +88,13 @@ unsafe extern "C" fn getaddrinfo(
     );
     let (node, service) = (Lent(node.cast_mut()), Lent(service.cast_mut()));
     let (hints, found) = (Lent(hints.cast_mut()), Lent(found));
-    // SAFETY: the caller's arguments; it waits for the answer, and until then uses none of them.
+    // SAFETY: the caller's arguments. It waits for the answer, and uses none of them until then.
     let call = move || unsafe { real(node.get(), service.get(), hints.get(), found.get()) };
     if cooperative() { offload(call) } else { call() }
 }
 
-/// A child process is waited for through a descriptor that becomes readable when it ends. (One that
-/// is stopped does not: a call that asks for that with `WUNTRACED` waits as libc does.)
+/// A child process is waited for through a descriptor that becomes readable when it ends. (A
+/// stopped child does not make it readable: a call with `WUNTRACED` blocks as in libc.)
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "the signature is libc's")]
 unsafe extern "C" fn waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> pid_t {
@@ -141,7 +141,7 @@ unsafe extern "C" fn waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> 
 unsafe extern "C" fn pthread_join(thread: pthread_t, result: *mut *mut c_void) -> c_int {
     let real = libc_own!(pthread_join(pthread_t, *mut *mut c_void) -> c_int);
     let result = Lent(result);
-    // SAFETY: the caller's arguments; it waits for the answer, and until then uses none of them.
+    // SAFETY: the caller's arguments. It waits for the answer, and uses none of them until then.
     let call = move || unsafe { real(thread, result.get()) };
     if cooperative() { offload_unbounded(call) } else { call() }
 }

@@ -1,4 +1,4 @@
-//! `gevent.queue.Queue`: first in, first out; with a bound, `put` waits while it is full.
+//! `gevent.queue.Queue`: first in, first out. A put into a full bounded queue waits.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -13,11 +13,11 @@ pub struct Queue<T>(Arc<Mutex<State<T>>>);
 
 struct State<T> {
     items: VecDeque<T>,
-    /// How many it holds at most; gevent's `maxsize`.
+    /// The maximum number of items; gevent's `maxsize`.
     bound: usize,
     getting: Waiters,
     putting: Waiters,
-    /// Items that were put and are not `task_done` yet.
+    /// Items that were put and not yet marked with `task_done`.
     unfinished: usize,
     joining: Waiters,
 }
@@ -34,7 +34,7 @@ impl<T> Queue<T> {
         Queue::bounded(usize::MAX)
     }
 
-    /// Holds `bound` items; 0 stands for any number, as in gevent.
+    /// Holds `bound` items; 0 means any number, as in gevent.
     pub fn bounded(bound: usize) -> Queue<T> {
         let bound = if bound == 0 { usize::MAX } else { bound };
         Queue(Arc::new(Mutex::new(State {
@@ -71,7 +71,7 @@ impl<T> Queue<T> {
         self.get_until(None).expect("a wait without end ends with an item")
     }
 
-    /// As `get`; none when the time was up first.
+    /// Like `get`; `None` if the timeout expires first.
     pub fn get_timeout(&self, timeout: Duration) -> Option<T> {
         self.get_until(from_now(Some(timeout)))
     }
@@ -80,7 +80,7 @@ impl<T> Queue<T> {
         wait_in(&self.0, |state| &mut state.getting, until, State::get)
     }
 
-    /// `get_nowait`: none when the queue is empty.
+    /// `get_nowait`: `None` if the queue is empty.
     pub fn try_get(&self) -> Option<T> {
         locked(&self.0, State::get)
     }
@@ -94,11 +94,11 @@ impl<T> Queue<T> {
         self.len() == 0
     }
 
-    /// Says that the work on one item that was taken is done: `JoinableQueue.task_done`.
+    /// Says that the work on one taken item is done: `JoinableQueue.task_done`.
     ///
     /// # Panics
     ///
-    /// When it is called more often than there were items; gevent has a `ValueError` for that.
+    /// If it is called more often than there were items; gevent raises a `ValueError` then.
     #[track_caller]
     pub fn task_done(&self) {
         let counted = locked(&self.0, |state| {

@@ -1,6 +1,6 @@
-//! The hooks of sockets, and `poll`. Sockets stay blocking: each attempt says "do not block", and
-//! timeouts are read back from the socket, where std's `set_read_timeout` put them. No table of
-//! descriptors is kept.
+//! The hooks of sockets, and `poll`. Sockets stay blocking: each call is tried with a flag that
+//! says "do not block". Timeouts are read from the socket, where std's `set_read_timeout` set them.
+//! There is no table of descriptors.
 
 use std::ffi::{c_int, c_void};
 use std::os::fd::RawFd;
@@ -18,7 +18,7 @@ use crate::gevent::sys::{
 };
 use crate::gevent::waiter::{lock, uncooperative};
 
-/// Calls on sockets have a flag that makes this one call not block.
+/// For calls on sockets with a flag that makes only this call nonblocking.
 macro_rules! hook_socket_calls {
     ($($name:ident($($argument:ident: $type:ty),*; flags $flags:ident $($more:ident: $more_type:ty),*), $way:ident;)*) => {$(
         #[unsafe(no_mangle)]
@@ -27,7 +27,7 @@ macro_rules! hook_socket_calls {
             fd: c_int, $($argument: $type,)* $flags: c_int $(, $more: $more_type)*
         ) -> ssize_t {
             let real = libc_own!($name(c_int, $($type,)* c_int $(, $more_type)*) -> ssize_t);
-            // SAFETY: the caller's arguments, which keep what libc asks of them.
+            // SAFETY: the caller's arguments, which meet the requirements of libc.
             let call = |flags| unsafe { real(fd, $($argument,)* flags $(, $more)*) };
             if !cooperative() || $flags & libc::MSG_DONTWAIT != 0 {
                 return call($flags);
@@ -46,10 +46,10 @@ hook_socket_calls! {
     sendmsg(message: *const msghdr; flags flags), OUT;
 }
 
-/// Held while a socket is made not to block for a moment: it may be shared with other threads.
+/// Held while a socket is nonblocking for a moment: other threads may share it.
 static FLIPPING: Mutex<()> = Mutex::new(());
 
-/// Makes a call that has no flag of its own for "do not block" not block; gives its errno too.
+/// Makes a call that has no such flag nonblocking. Returns its errno too.
 fn without_blocking(fd: RawFd, call: impl FnOnce() -> c_int) -> (c_int, c_int) {
     uncooperative(|| {
         let _flipping = lock(&FLIPPING);
@@ -61,8 +61,8 @@ fn without_blocking(fd: RawFd, call: impl FnOnce() -> c_int) -> (c_int, c_int) {
     })
 }
 
-/// In an OS thread: was a call refused only because a greenlet has made the socket not block, for
-/// the moment of its own call?
+/// In an OS thread: whether a call was refused only because a greenlet has just made the socket
+/// nonblocking, for the time of its own call.
 fn refused_meanwhile(fd: RawFd, way: Direction) -> bool {
     let reason = errno();
     let meanwhile = reason == libc::EAGAIN && is_patched() && {
@@ -82,14 +82,14 @@ unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, len: socklen_t
     if !cooperative() || nonblocking(fd) {
         return call();
     }
-    // A greenlet that was killed does not try the next address.
+    // A greenlet that has to end does not try the next address.
     if let Err(errno) = told_to_end() {
         return fail(errno);
     }
     let until = deadline(fd, OUT.timeout);
     loop {
         match without_blocking(fd, call) {
-            // A Unix socket whose listener has no room: it connects at once or not at all.
+            // A Unix socket with a full listener: it connects immediately or not at all.
             (-1, libc::EAGAIN) => {
                 if let Err(errno) = pause(until) {
                     return fail(errno);
@@ -192,7 +192,7 @@ unsafe extern "C" fn poll(entries: *mut pollfd, count: nfds_t, timeout: c_int) -
     }
 }
 
-/// What to wait for in place of `poll`; its negative descriptors mean "not this one".
+/// What to wait for instead of `poll`; negative descriptors are skipped.
 fn watched(entries: &[pollfd]) -> Vec<(RawFd, u32)> {
     let wanted = entries.iter().filter(|entry| entry.fd >= 0);
     wanted.map(|entry| (entry.fd, u32::from(entry.events as u16))).collect()

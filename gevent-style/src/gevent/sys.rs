@@ -1,5 +1,5 @@
-//! libc as it is, below everything else: its own functions under the names of our hooks, `errno`,
-//! and the small calls that never block. Nothing here knows of greenlets.
+//! Plain libc, below everything else: its own functions under the names of our hooks, `errno`, and
+//! the small calls that never block. Nothing here depends on greenlets.
 
 use std::ffi::{CStr, c_int, c_void};
 use std::os::fd::RawFd;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use libc::{clockid_t, nfds_t, pollfd, socklen_t, timespec};
 
-/// Finds the symbol of this name that ours has hidden, once.
+/// Finds libc's symbol of this name, which ours hides. Looks it up once.
 #[expect(unsafe_code, reason = "dlsym")]
 pub fn hidden(name: &CStr, cache: &AtomicPtr<c_void>) -> *mut c_void {
     let known = cache.load(Ordering::Relaxed);
@@ -20,7 +20,7 @@ pub fn hidden(name: &CStr, cache: &AtomicPtr<c_void>) -> *mut c_void {
     // SAFETY: `name` ends with NUL; the result is only compared and stored here.
     let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
     if found.is_null() {
-        // No glibc: nothing in this process could read or write, not even to say so.
+        // No glibc: this process could not even print an error.
         std::process::abort();
     }
     cache.store(found, Ordering::Relaxed);
@@ -60,20 +60,20 @@ pub fn set_errno(errno: c_int) {
     unsafe { *libc::__errno_location() = errno };
 }
 
-/// What a hook returns when it fails.
+/// The return value of a hook that fails.
 pub fn fail(errno: c_int) -> c_int {
     set_errno(errno);
     -1
 }
 
-/// The span that a caller of libc has given; none when libc would refuse it.
+/// The duration that a caller of libc passed; `None` if libc would refuse it.
 pub fn duration(span: timespec) -> Option<Duration> {
     let nanos = u32::try_from(span.tv_nsec).ok()?;
     let secs = u64::try_from(span.tv_sec).ok()?;
     (nanos < 1_000_000_000).then(|| Duration::new(secs, nanos))
 }
 
-/// What is left until the time `until` of a clock.
+/// The time that is left until `until` on a clock.
 #[expect(unsafe_code, reason = "clock_gettime")]
 pub fn left_until(clock: clockid_t, until: Duration) -> Duration {
     let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
@@ -82,11 +82,11 @@ pub fn left_until(clock: clockid_t, until: Duration) -> Duration {
     until.saturating_sub(duration(now).unwrap_or_default())
 }
 
-/// An array of a caller of libc, which may be null when it is empty.
+/// An array of a caller of libc. It may be null if it is empty.
 ///
 /// # Safety
 ///
-/// `array` points to `count` values that nobody changes meanwhile, or `count` is 0.
+/// `array` points to `count` values that do not change meanwhile, or `count` is 0.
 #[expect(unsafe_code, reason = "an array from C")]
 pub unsafe fn array<'a, T>(array: *const T, count: usize) -> &'a [T] {
     if count == 0 || array.is_null() {
@@ -96,7 +96,7 @@ pub unsafe fn array<'a, T>(array: *const T, count: usize) -> &'a [T] {
     unsafe { slice::from_raw_parts(array, count) }
 }
 
-/// Did the program itself ask for a descriptor that never blocks? Then EAGAIN is its answer.
+/// Whether the program itself made the descriptor nonblocking. Then EAGAIN is its answer.
 #[expect(unsafe_code, reason = "fcntl")]
 pub fn nonblocking(fd: RawFd) -> bool {
     // SAFETY: takes no pointer.
@@ -120,7 +120,7 @@ pub fn deadline(fd: RawFd, option: c_int) -> Option<Instant> {
     if span.is_zero() { None } else { Instant::now().checked_add(span) }
 }
 
-/// How the attempt to connect has ended.
+/// How an attempt to connect ended.
 pub fn socket_error(fd: RawFd) -> c_int {
     let mut error: c_int = 0;
     socket_option(fd, libc::SO_ERROR, &mut error);
@@ -135,8 +135,8 @@ fn socket_option<T: Copy>(fd: RawFd, option: c_int, value: &mut T) -> bool {
     unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, option, value, &raw mut len) == 0 }
 }
 
-/// libc's `poll`, in a greenlet or not: is one of them ready, in so many milliseconds? An error counts as
-/// ready: the call that follows will report it.
+/// libc's own `poll`, for any caller: whether one of them is ready within so many milliseconds. An
+/// error counts as ready: the next call reports it.
 #[expect(unsafe_code, reason = "poll")]
 pub fn poll_for_real(on: &[(RawFd, u32)], milliseconds: c_int) -> bool {
     let real = libc_own!(poll(*mut pollfd, nfds_t, c_int) -> c_int);

@@ -1,5 +1,5 @@
-//! Waits of our own, which a kill or the end of a `with_timeout` unwinds: `gevent.sleep` and
-//! `gevent.timeout`. What unwinds is not a panic: nothing is printed, and only destructors run.
+//! Our own waits, which a kill or the end of a `with_timeout` unwinds: `gevent.sleep` and
+//! `gevent.timeout`. That unwinding is not a panic: nothing is printed, and only destructors run.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -12,21 +12,21 @@ use crate::gevent::waiter::{
     self, Life, OnKill, Waiter, Wake, cannot_wait_while_unwinding, in_greenlet, is_greenlet,
 };
 
-/// What unwinds a killed greenlet, and the error that joining it gives: gevent's `GreenletExit`.
+/// The payload that unwinds a killed greenlet, and the error of its join: gevent's `GreenletExit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GreenletExit;
 
-/// The time of a `with_timeout` was up: `gevent.Timeout`.
+/// A `with_timeout` expired: `gevent.Timeout`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeout;
 
-/// A time from now; none when it is beyond what a clock can tell.
+/// A time from now; `None` if it is too late for the clock.
 pub fn from_now(span: Option<Duration>) -> Option<Instant> {
     span.and_then(|span| Instant::now().checked_add(span))
 }
 
-/// `gevent.sleep`: parks the calling greenlet, `Duration::ZERO` gives all others a turn.
-/// A kill ends it by unwinding. (`thread::sleep` does the same once patched, but cannot unwind.)
+/// `gevent.sleep`: parks the calling greenlet. `Duration::ZERO` gives all others a turn. A kill
+/// ends it by unwinding. (A patched `thread::sleep` does the same, but cannot unwind.)
 pub fn sleep(duration: Duration) {
     if in_greenlet() {
         unwind_if_told(hub::sleep(duration, OnKill::Report));
@@ -54,13 +54,13 @@ fn unwind_if_told(woken: Wake) {
     }
 }
 
-/// `gevent.with_timeout`: runs `f`, whose waits fail once the time is up: calls of std with
-/// `ErrorKind::TimedOut`, ours by unwinding. Code that never waits is not stopped, and what it
-/// returns is returned.
+/// `gevent.with_timeout`: runs `f`. When the time is up, its waits fail: calls of std with
+/// `ErrorKind::TimedOut`, ours by unwinding. Code that never waits is not stopped, and its result
+/// is returned.
 ///
 /// # Errors
 ///
-/// `Timeout` when the end of the time has ended a wait.
+/// `Timeout` if its end has ended a wait.
 ///
 /// # Panics
 ///
@@ -78,14 +78,14 @@ pub fn with_timeout<R>(duration: Duration, f: impl FnOnce() -> R) -> Result<R, T
     match result {
         Ok(value) if !cut => Ok(value),
         Ok(_) => Err(Timeout),
-        // The one of a with_timeout around us, whose time is shorter, goes on to it.
+        // If an outer `with_timeout` with an earlier end unwinds, it continues there.
         Err(reason) if reason.is::<Timeout>() && cut => Err(Timeout),
         Err(reason) => resume_unwind(reason),
     }
 }
 
-/// What has unwound to here: std's own panic over a wait that was ended early stands for the
-/// reason why it was.
+/// The reason of an unwinding: if std panicked because a wait was ended early, this returns why the
+/// wait was ended.
 pub fn what_unwinds(caught: Box<dyn Any + Send>) -> Box<dyn Any + Send> {
     match Life::current().and_then(|life| life.take_panic_of_std()) {
         Some(Wake::Killed) => Box::new(GreenletExit),

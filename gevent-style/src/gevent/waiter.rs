@@ -1,4 +1,4 @@
-//! A wait of one greenlet and what ends it: what it waits for, its time, a kill, the end of a
+//! One wait of one greenlet, and what ends it: its event, its timeout, a kill, the end of a
 //! `with_timeout` around it.
 
 use std::cell::{Cell, RefCell};
@@ -17,21 +17,21 @@ use crate::gevent::fork;
 /// Why a parked greenlet runs again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wake {
-    /// What it waited for is there.
+    /// The event it waited for has happened.
     Ready,
-    /// Its own time is up.
+    /// Its own timeout has expired.
     TimedOut,
-    /// The time of a `with_timeout` around it is up.
+    /// A `with_timeout` around it has expired.
     OutOfTime,
     Killed,
 }
 
-/// What a wait does about a kill, and about the end of a `with_timeout` around it.
+/// How a wait handles a kill, and the end of a `with_timeout` around it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OnKill {
-    /// Report it: the caller can tell its own caller.
+    /// Report it: the caller can return an error.
     Report,
-    /// End early and leave the report to the next wait: `std::thread::sleep` returns nothing.
+    /// End early and let the next wait report it: `std::thread::sleep` returns nothing.
     EndEarly,
     /// Go on waiting: a lock cannot be half taken.
     Defer,
@@ -64,7 +64,7 @@ impl Waiter {
         Arc::new(Self { reason: AtomicU8::new(WAITING), parked })
     }
 
-    /// Ends the wait with `Wake::Ready`; false when another reason was first.
+    /// Ends the wait with `Wake::Ready`; false if another reason was first.
     pub fn wake(&self) -> bool {
         self.fire(READY)
     }
@@ -89,7 +89,8 @@ impl Waiter {
         first
     }
 
-    /// Parks until somebody fired. An unpark left over from an earlier wait only costs a look.
+    /// Parks until the wait is ended. An unpark left from an earlier wait only causes one more
+    /// check.
     pub fn park(&self) -> Wake {
         fork::refuse_in_child();
         if coroutine::is_coroutine() && thread::panicking() {
@@ -110,8 +111,8 @@ impl Waiter {
     }
 }
 
-/// A destructor that waits for another greenlet while a panic or a kill unwinds would wait forever:
-/// std counts panics by OS thread, so no other greenlet may run before the unwinding is over.
+/// A destructor that waits for another greenlet while a panic or a kill unwinds would wait forever.
+/// std counts panics per OS thread, so no other greenlet may run before the unwinding is over.
 pub fn cannot_wait_while_unwinding() -> ! {
     uncooperative(|| {
         eprintln!("a greenlet that unwinds (a panic, a kill) cannot wait for another one");
@@ -119,8 +120,8 @@ pub fn cannot_wait_while_unwinding() -> ! {
     std::process::abort();
 }
 
-/// Greenlets woken by another OS thread. One that is unparked from there while it is about to park
-/// would be resumed by `may` from inside its own parking; so only the hub does it.
+/// Greenlets woken by another OS thread. If that thread unparked a greenlet that is about to park,
+/// `may` would resume it while it is still parking. So only the hub unparks them.
 static WOKEN_OUTSIDE: Mutex<Vec<Coroutine>> = Mutex::new(Vec::new());
 
 fn unpark_later(greenlet: &Coroutine) {
@@ -128,7 +129,7 @@ fn unpark_later(greenlet: &Coroutine) {
     ring();
 }
 
-/// Unparks the greenlets that another OS thread has woken; the hub calls it for that event.
+/// Unparks the greenlets woken by other OS threads. The hub calls it when the bell rings.
 pub fn unpark_woken_outside() {
     for greenlet in mem::take(&mut *lock(&WOKEN_OUTSIDE)) {
         greenlet.unpark();
@@ -144,34 +145,34 @@ fn event() -> &'static EventFd {
     })
 }
 
-/// The descriptor that wakes the hub when `ring` was called. Watch it edge-triggered: every ring is
-/// an event, and nobody has to read the count back.
+/// The descriptor that wakes the hub after a `ring`. Watch it edge-triggered: every ring is an
+/// event, and the count need not be read.
 pub fn bell() -> BorrowedFd<'static> {
     event().as_fd()
 }
 
 /// Gives the hub a turn.
 pub fn ring() {
-    // It fails only when the count is at its end, and then it has been rung.
+    // It fails only if the count is at its maximum, and then the bell has already rung.
     let _ = uncooperative(|| event().write(1));
 }
 
-/// What is known of one greenlet: was it killed, where is it parked, how long may it wait.
+/// The state of one greenlet: whether it was killed, where it is parked, how long it may wait.
 #[derive(Default)]
 pub struct Life(Mutex<LifeState>);
 
 #[derive(Default)]
 struct LifeState {
-    /// It stays: a greenlet that ignores one failed call is told by the next one.
+    /// It stays true: if the greenlet ignores one failed call, the next one fails too.
     killed: bool,
     parked_on: Option<Arc<Waiter>>,
-    /// The first of the `with_timeout`s around it whose time will be up.
+    /// Of the `with_timeout`s around it, the one that expires first.
     limit: Option<Cap>,
     /// How many `with_timeout`s are around it.
     depth: usize,
     /// The `with_timeout` that has ended a wait early, by its depth.
     cut_by: Option<usize>,
-    /// std has panicked over the error of such a wait.
+    /// std has panicked because such a wait failed.
     std_panicked: bool,
 }
 
@@ -184,12 +185,12 @@ struct Cap {
 may::coroutine_local!(static LIFE: RefCell<Option<Arc<Life>>> = RefCell::new(None));
 
 impl Life {
-    /// Makes this the life of the calling greenlet, which has just started.
+    /// Makes this the state of the calling greenlet, which has just started.
     pub fn begin(self: &Arc<Self>) {
         LIFE.with(|life| *life.borrow_mut() = Some(self.clone()));
     }
 
-    /// The life of the calling greenlet; none in an OS thread.
+    /// The state of the calling greenlet; `None` in an OS thread.
     pub fn current() -> Option<Arc<Self>> {
         if !coroutine::is_coroutine() {
             return None;
@@ -197,7 +198,7 @@ impl Life {
         LIFE.with(|life| life.borrow().clone())
     }
 
-    /// Ends the wait the greenlet is in, and every wait that it begins from now on.
+    /// Ends the current wait of the greenlet, and every later one.
     pub fn kill(&self) {
         locked(&self.0, |state| {
             state.killed = true;
@@ -211,7 +212,7 @@ impl Life {
         locked(&self.0, |state| state.killed)
     }
 
-    /// Why nothing new should be begun: it was killed, or a `with_timeout` has cut a wait.
+    /// Why the greenlet must begin nothing new: it was killed, or a `with_timeout` ended a wait.
     pub fn told(&self) -> Option<Wake> {
         locked(&self.0, |state| match (state.killed, state.cut_by) {
             (true, _) => Some(Wake::Killed),
@@ -220,7 +221,7 @@ impl Life {
         })
     }
 
-    /// As `told`, for one that has not waited: its time may be up all the same.
+    /// Like `told`, for a greenlet that has not waited: its time may still be up.
     pub fn check(&self) -> Option<Wake> {
         locked(&self.0, |state| {
             if let Some(cap) = state.limit.filter(|cap| cap.until <= Instant::now()) {
@@ -230,9 +231,9 @@ impl Life {
         self.told()
     }
 
-    /// Notes what the greenlet is about to park on, and tells how long it may. `Err` when it was
-    /// killed before it got there. The note is left when the wait is over: by then the waiter has
-    /// fired, and a kill that finds it so waits for the next one.
+    /// Notes the waiter on which the greenlet will park, and returns how long it may. `Err` if it
+    /// was killed before. The note stays after the wait: the waiter has fired by then, so a kill
+    /// ends the next wait instead.
     pub fn park_on(&self, waiter: &Arc<Waiter>) -> Result<Option<Instant>, Wake> {
         locked(&self.0, |state| {
             if state.killed {
@@ -252,14 +253,16 @@ impl Life {
         });
     }
 
-    /// A panic begins, in std's `Command` or elsewhere: is it over a wait that was ended early?
+    /// A panic begins, in std's `Command` or elsewhere. Whether a wait that was ended early caused
+    /// it.
     pub fn note_panic(&self, of_command: bool) -> bool {
         let over_a_wait = of_command && self.told().is_some();
         locked(&self.0, |state| state.std_panicked = over_a_wait);
         over_a_wait
     }
 
-    /// Was the panic that has just been caught std's own, over a wait that was ended early? Why?
+    /// Whether the panic that was just caught is std's own, about a wait that was ended early; and
+    /// why.
     pub fn take_panic_of_std(&self) -> Option<Wake> {
         let panicked = locked(&self.0, |state| mem::take(&mut state.std_panicked));
         if panicked { self.told() } else { None }
@@ -272,8 +275,8 @@ impl LifeState {
     }
 }
 
-/// Caps every wait of the calling greenlet, until the guard is dropped. An earlier cap stays.
-/// None in an OS thread, whose waits cannot be ended early.
+/// Limits every wait of the calling greenlet, until the guard is dropped. An earlier limit stays.
+/// `None` in an OS thread, whose waits cannot be ended early.
 pub fn limit(until: Instant) -> Option<Limit> {
     let life = Life::current()?;
     let (outer, depth) = locked(&life.0, |state| {
@@ -286,7 +289,7 @@ pub fn limit(until: Instant) -> Option<Limit> {
     Some(Limit { life, outer, depth })
 }
 
-/// A cap on the waits of a greenlet; dropping it brings back the one before.
+/// A limit on the waits of a greenlet. Dropping it restores the previous one.
 pub struct Limit {
     life: Arc<Life>,
     outer: Option<Cap>,
@@ -294,7 +297,7 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// Has it ended a wait early?
+    /// Whether it has ended a wait early.
     pub fn has_cut(&self) -> bool {
         locked(&self.life.0, |state| state.cut_by == Some(self.depth))
     }
@@ -312,19 +315,19 @@ impl Drop for Limit {
 
 thread_local!(static IN_HUB: Cell<bool> = const { Cell::new(false) });
 
-/// Is the caller a greenlet? Not in a forked child, which has no hub, and not in bookkeeping.
+/// Whether the caller is a greenlet. False in a forked child, which has no hub, and in bookkeeping.
 #[inline(never)]
 pub fn is_greenlet() -> bool {
     coroutine::is_coroutine() && !IN_HUB.get() && !fork::in_child()
 }
 
-/// Is the caller a greenlet that may be parked now? Not while it unwinds: std counts panics by OS
-/// thread, and another greenlet would believe that it is the one panicking.
+/// Whether the caller is a greenlet that may be parked now. Not while it unwinds: std counts panics
+/// per OS thread, and another greenlet would see itself as panicking.
 pub fn in_greenlet() -> bool {
     is_greenlet() && !thread::panicking()
 }
 
-/// Runs bookkeeping whose calls to libc must stay what they are: nothing in `f` parks.
+/// Runs bookkeeping, in which calls to libc are not patched: nothing in `f` parks.
 #[inline(never)]
 pub fn uncooperative<R>(f: impl FnOnce() -> R) -> R {
     struct Reset(bool);
@@ -337,19 +340,19 @@ pub fn uncooperative<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// Is the calling thread in the middle of bookkeeping?
+/// Whether the calling thread is in bookkeeping.
 #[inline(never)]
 pub fn in_bookkeeping() -> bool {
     IN_HUB.get()
 }
 
-/// Bookkeeping under a lock. A lock of the machinery is only ever held here: its waits are real
-/// and short, and nothing is parked while it is held.
+/// Bookkeeping under a lock. A lock of the machinery is held only here: its waits really block but
+/// are short, and nothing parks while it is held.
 pub fn locked<T, R>(mutex: &Mutex<T>, f: impl FnOnce(&mut T) -> R) -> R {
     uncooperative(|| f(&mut lock(mutex)))
 }
 
-/// The lock, also when its last holder panicked: what it guards here is always whole.
+/// The lock, even if its last holder panicked: the data it protects is always consistent.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,7 +10,7 @@ use super::*;
 
 #[expect(unsafe_code, reason = "fork")]
 fn fork_here() -> Option<Pid> {
-    // SAFETY: the child calls what a child of a program with threads may, and exits.
+    // SAFETY: the child only calls what a child of a program with threads may call, and exits.
     match unsafe { fork() }.unwrap() {
         ForkResult::Child => None,
         ForkResult::Parent { child } => Some(child),
@@ -25,12 +25,12 @@ fn exit_now(code: i32) -> ! {
 
 #[test]
 fn a_child_runs_no_greenlet_of_its_parent() {
-    succeeds_apart("tests::forks::who_runs_in_the_child");
+    succeeds_apart("tests::forks::runs_in_the_child");
 }
 
 #[test]
 #[ignore = "is run by the one above, in a process of its own"]
-fn who_runs_in_the_child() {
+fn runs_in_the_child() {
     let (said, us) = greenlets(|| {
         let (mut reader, mut writer) = io::pipe().unwrap();
         let (mut near, mut far) = UnixStream::pair().unwrap();
@@ -47,7 +47,7 @@ fn who_runs_in_the_child() {
             exit_now(0);
         };
         assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
-        // The hub of the parent still wakes everybody.
+        // The hub of the parent still wakes all greenlets.
         thread::sleep(Duration::from_millis(1));
         far.write_all(b"!").unwrap();
         other.join().unwrap();
@@ -60,12 +60,12 @@ fn who_runs_in_the_child() {
 
 #[test]
 fn a_child_ends_with_the_greenlet_that_forked() {
-    succeeds_apart("tests::forks::whose_child_returns");
+    succeeds_apart("tests::forks::a_child_that_returns");
 }
 
 #[test]
 #[ignore = "is run by the one above, in a process of its own"]
-fn whose_child_returns() {
+fn a_child_that_returns() {
     let status = greenlets(|| {
         let task = greenlet::spawn(fork_here);
         let child = task.join().unwrap().unwrap();
@@ -76,12 +76,12 @@ fn whose_child_returns() {
 
 #[test]
 fn a_child_that_wants_a_hub_ends_with_a_sentence() {
-    succeeds_apart("tests::forks::whose_child_spawns");
+    succeeds_apart("tests::forks::a_child_that_spawns");
 }
 
 #[test]
 #[ignore = "is run by the one above, in a process of its own"]
-fn whose_child_spawns() {
+fn a_child_that_spawns() {
     let status = greenlets(|| {
         let Some(child) = fork_here() else {
             Event::new().wait();

@@ -33,7 +33,7 @@ fn run_borrows_from_its_caller() {
 }
 
 #[test]
-fn nothing_of_a_new_greenlet_runs_before_its_spawner_waits() {
+fn a_new_greenlet_does_not_run_before_its_spawner_waits() {
     let order = greenlets(|| {
         let log = Log::default();
         let mut tasks = Vec::new();
@@ -163,7 +163,7 @@ fn a_kill_unwinds_our_own_waits_and_destructors_run() {
 }
 
 #[test]
-fn a_lock_is_waited_for_in_spite_of_a_kill() {
+fn a_lock_is_waited_for_despite_a_kill() {
     let (got, sum) = greenlets(|| {
         let lock = Arc::new(Mutex::new(1));
         let held = lock.lock().unwrap();
@@ -275,7 +275,7 @@ fn in_time_with_timeout_gives_the_value_and_leaves_no_limit() {
 
 #[test]
 fn a_panic_elsewhere_is_not_seen_as_one_of_ours() {
-    // The destructor that blocks while unwinding must not let anybody else run.
+    // The destructor that blocks while unwinding must not let another greenlet run.
     struct BlockingDrop(TcpStream);
     impl Drop for BlockingDrop {
         fn drop(&mut self) {
@@ -360,7 +360,7 @@ fn a_thousand_connections_at_once() {
                 })
             })
             .collect();
-        // Nobody is answered before everybody is connected: all of them wait at once.
+        // No connection is answered before all are connected: so all of them wait at once.
         let sockets: Vec<_> = (0..MANY).map(|_| listener.accept().unwrap().0).collect();
         for mut socket in sockets {
             socket.write_all(b"page").unwrap();

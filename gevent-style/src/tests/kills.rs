@@ -1,10 +1,10 @@
-//! `kill`: it stays, and what it meets on the way: destructors, links, a stack that overflows.
+//! `kill`: it stays in effect, and it meets destructors, links, a stack that overflows.
 
 use std::net::SocketAddr;
 
 use super::*;
 
-/// A listener that accepts no more connections: a client that connects to it waits.
+/// A listener that accepts no more connections: a client that connects waits.
 fn hanging() -> (TcpListener, SocketAddr, Vec<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     #[expect(unsafe_code, reason = "listen")]
@@ -32,7 +32,7 @@ fn a_killed_connect_does_not_try_the_next_address() {
 }
 
 #[test]
-fn a_killed_server_that_ignores_errors_serves_nobody() {
+fn a_killed_server_that_ignores_errors_serves_no_client() {
     let served = greenlets(|| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

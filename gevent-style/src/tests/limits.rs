@@ -1,11 +1,11 @@
-//! What happens at the end of what the machine can hold.
+//! What happens at the limits of the machine.
 
 use super::*;
 use crate::gevent::pool::Pool;
 
 #[test]
 fn beyond_what_the_machine_can_hold_spawn_says_so() {
-    // In a process of its own: here the other tests would find no room.
+    // In a process of its own: otherwise the other tests could not spawn.
     let test = "tests::limits::as_many_as_possible";
     let program = std::env::current_exe().unwrap();
     let arguments = ["--exact", test, "--ignored", "--nocapture"];
@@ -29,12 +29,12 @@ fn as_many_as_possible() {
             }
         };
         println!("{} greenlets, then: {error}", tasks.len());
-        // Less than that only if other tests run in this process after all.
+        // There are fewer only if other tests run in this process too.
         assert!(tasks.len() <= greenlet::most() && tasks.len() > greenlet::most() * 9 / 10);
         // `spawn` says the same when it is joined.
         let late = greenlet::spawn(|| ()).join().unwrap_err();
         assert_eq!(late.downcast_ref::<io::Error>().unwrap().kind(), error.kind());
-        // One place is enough for a pool to say of each item that it could not be started.
+        // One place is enough for a pool to report that each item could not be started.
         let last = tasks.pop().unwrap();
         last.kill();
         assert!(last.join().is_err());
@@ -43,7 +43,7 @@ fn as_many_as_possible() {
         assert!(results.iter().all(|result| result.as_ref().unwrap_err().is::<io::Error>()));
         gate.set();
         assert!(tasks.into_iter().all(|task| task.join().is_ok()));
-        // A greenlet that has finished makes room.
+        // A greenlet that has finished frees its place.
         greenlet::try_spawn(|| ()).unwrap().join().unwrap();
     });
 }

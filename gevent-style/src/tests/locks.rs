@@ -1,4 +1,4 @@
-//! Locks of std and of crates, in cases that the table of the README does not name.
+//! Locks of std and of crates, in cases that are not in the table of the README.
 
 use super::*;
 
@@ -75,9 +75,9 @@ fn rayon_from_many_greenlets() {
 }
 
 #[test]
-fn a_lock_in_a_thread_local_is_waited_for_in_earnest() {
+fn a_wait_for_a_lock_in_a_thread_local_really_blocks() {
     thread_local!(static PAIR: (Mutex<bool>, Condvar) = const { (Mutex::new(false), Condvar::new()) });
-    // Two greenlets that both waited in it would be one thread waiting twice.
+    // If two greenlets both waited in it, that would be one thread waiting twice.
     let timed_out = greenlets(|| {
         let other = greenlet::spawn(|| ());
         let timed_out = PAIR.with(|(flag, changed)| {

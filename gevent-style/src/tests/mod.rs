@@ -1,5 +1,5 @@
 //! What greenlets do, and the two tables of the README: one test for each line of what is patched
-//! and of what is not. The threads of the test harness are no greenlets; all tests share one hub.
+//! and of what is not. The threads of the test harness are not greenlets; all tests share one hub.
 
 use std::cell::Cell;
 use std::fs;
@@ -20,7 +20,7 @@ use crate::gevent::greenlet::{self, Greenlet, iwait, joinall};
 use crate::gevent::timeout::{self, GreenletExit, Timeout, with_timeout};
 use crate::gevent::{helpers, monkey};
 
-/// A safety timeout: a test that waits so long hangs.
+/// A safety timeout: a test that waits this long hangs.
 pub const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Runs `f` as a main greenlet, patched.
@@ -53,7 +53,7 @@ fn succeeds_apart(test: &str) {
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The test ends its process, with this sentence.
+/// The test ends its process, and prints this sentence.
 #[track_caller]
 fn aborts_apart(test: &str, sentence: &str) {
     let output = apart(test);
@@ -62,7 +62,7 @@ fn aborts_apart(test: &str, sentence: &str) {
     assert!(said.contains(sentence), "{said}");
 }
 
-/// Who came when.
+/// The order of events.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<String>>);
 
@@ -77,7 +77,7 @@ impl Log {
 }
 
 /// One greenlet blocks and then writes an `a`. The next one writes a `b` and only then does what
-/// the first one waits for. Cooperative or it hangs.
+/// the first one waits for. If the call does not cooperate, this hangs.
 #[track_caller]
 fn is_patched(block: impl FnOnce() + Send + 'static, release: impl FnOnce() + Send + 'static) {
     assert_eq!(greenlets(|| order(block, release)), "ba");
@@ -99,8 +99,8 @@ fn order(block: impl FnOnce() + Send + 'static, release: impl FnOnce() + Send + 
     log.text()
 }
 
-/// As `is_patched`, but an OS thread releases the first greenlet, once the worker is seen asleep
-/// in the kernel: the second greenlet has not had its turn.
+/// Like `is_patched`, but an OS thread releases the first greenlet, once it sees that the worker
+/// sleeps in the kernel: so the second greenlet has not had its turn.
 #[track_caller]
 fn is_not_patched(block: impl FnOnce() + Send + 'static, release: impl FnOnce() + Send + 'static) {
     let order = greenlets(|| {
@@ -148,7 +148,7 @@ fn thread_id() -> usize {
     unsafe { libc::gettid() as usize }
 }
 
-/// std asks for 128; a burst of more would wait for the kernel's second try, a second later.
+/// std sets 128; a larger burst would wait for the kernel's second try, a second later.
 #[expect(unsafe_code, reason = "listen")]
 fn lengthen_backlog(listener: &TcpListener) {
     // SAFETY: takes no pointer; a listener may be told again.

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn thread_park() {
-    // The greenlets of a program share one parking place: that of the worker.
+    // The greenlets of a program share the parking place of the worker.
     let (send, receive) = mpsc::channel();
     is_not_patched(
         move || {
@@ -76,7 +76,7 @@ fn copying_from_a_pipe_to_a_socket() {
 
 #[test]
 fn waiting_for_any_child() {
-    // In a process of its own: it would take away the children of other tests.
+    // In a process of its own: it would reap the children of other tests.
     let test = "tests::not_patched::in_a_child_of_its_own";
     let program = std::env::current_exe().unwrap();
     let output = Command::new(program).args(["--exact", test, "--ignored"]).output().unwrap();
@@ -90,7 +90,7 @@ fn in_a_child_of_its_own() {
     let cat = Command::new("cat").stdin(Stdio::piped()).spawn();
     let input = cat.unwrap().stdin.take().unwrap();
     is_not_patched(
-        // SAFETY: null stands for "no status, please".
+        // SAFETY: null means that no status is wanted.
         || assert!(unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } > 0),
         move || drop(input),
     );
@@ -103,7 +103,7 @@ fn standard_input() {
     let mut command = Command::new(program);
     command.args(["--exact", test, "--ignored"]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // The test writes a line when its reader is asleep; then it gets its input.
+    // The test writes a line when the reader is asleep; then the reader gets its input.
     let mut input = child.stdin.take().unwrap();
     let mut output = io::BufReader::new(child.stdout.take().unwrap());
     let mut said = String::new();
@@ -291,7 +291,7 @@ fn locks_of_c() {
 
 #[test]
 fn a_child_of_fork() {
-    succeeds_apart("tests::forks::who_runs_in_the_child");
+    succeeds_apart("tests::forks::runs_in_the_child");
 }
 
 #[test]

@@ -175,7 +175,7 @@ fn pipes_both_ways() {
             reader.read_to_end(&mut all).unwrap();
             assert_eq!(all.len(), 1 << 20);
         },
-        // Much more than the pipe holds: one write must not take the worker along.
+        // Much more than the pipe holds: one write must not block the worker.
         move || writer.write_all(&vec![7; 1 << 20]).unwrap(),
     );
 }

@@ -21,7 +21,7 @@ fn every_line_of_the_tables_names_a_test_that_exists() {
     }
 }
 
-/// A link to a line leads to the one that defines what it names.
+/// A link to a line leads to the definition of what it names.
 #[test]
 fn every_link_to_a_line_leads_to_what_it_names() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));

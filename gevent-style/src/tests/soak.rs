@@ -23,7 +23,7 @@ fn half_a_minute() {
     soak(Duration::from_secs(27));
     let after = resident_kib();
     println!("resident: {before} KiB, after 3 s {warm} KiB, after 30 s {after} KiB");
-    // What leaks does so with each of some hundred thousand operations.
+    // A leak would leak in each of some hundred thousand operations.
     assert!(after < warm + 8 * 1024, "grew from {warm} to {after} KiB");
 }
 
@@ -64,7 +64,7 @@ fn soak(span: Duration) {
         let mut random = Random(77);
         let mut tasks: Vec<Option<Greenlet<()>>> = (0..GREENLETS).map(|_| None).collect();
         while Instant::now() < theirs.until {
-            // One of them is killed, waited for, and replaced.
+            // One of them is killed, joined, and replaced.
             let i = random.below(GREENLETS);
             if let Some(task) = tasks[i].take() {
                 task.kill();
@@ -93,7 +93,7 @@ fn keep_on(shared: &Arc<Shared>, seed: usize) {
     let (mut near, mut far) = UnixStream::pair().unwrap();
     while Instant::now() < shared.until {
         if one_operation(shared, &mut random, &mut near, &mut far).is_err() {
-            // A read or write that was killed: the two no longer agree on what was sent.
+            // A killed read or write: the two ends no longer agree on what was sent.
             return;
         }
         shared.done.fetch_add(1, Ordering::Relaxed);
@@ -142,7 +142,7 @@ fn one_operation(
             let panicking = greenlet::spawn(|| resume_unwind(Box::new("on purpose")));
             assert!(panicking.join().is_err());
         }
-        // An OS thread has nothing that could end its waits.
+        // The waits of an OS thread cannot be ended.
         _ if !may::coroutine::is_coroutine() => {}
         _ => {
             let _ = with_timeout(short, || Pool::new(2).map(0..3_u64, greenlet_sleep));

@@ -1,4 +1,4 @@
-//! `with_timeout`: what it ends and what it lets through.
+//! `with_timeout`: what it ends and what it does not.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ fn compute_until(end: Instant) {
 }
 
 #[test]
-fn what_has_come_in_time_is_not_lost() {
+fn an_item_that_came_in_time_is_not_lost() {
     let got = greenlets(|| {
         let queue = Queue::new();
         let theirs = queue.clone();
@@ -30,7 +30,7 @@ fn what_has_come_in_time_is_not_lost() {
 }
 
 #[test]
-fn what_was_read_in_time_is_not_lost() {
+fn data_read_in_time_is_not_lost() {
     let got = greenlets(|| {
         let (mut near, mut far) = streams();
         let late = Instant::now() + 4 * SHORT;

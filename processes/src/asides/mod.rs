@@ -1,4 +1,4 @@
-//! What only processes have, to be shown.
+//! What only processes have.
 
 pub mod pool;
 pub mod start_methods;

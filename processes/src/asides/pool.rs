@@ -1,4 +1,4 @@
-//! pool: a job takes its worker with it, and four policies say what becomes of it.
+//! pool: a job kills its worker, and four policies decide what happens to the job.
 //! The pool waits in one poll for all its workers, and sees which of them died.
 //! Run it: cargo run -p processes -- pool
 
@@ -22,7 +22,7 @@ const DEADLY: usize = 3;
 const WORKERS: usize = 2;
 const WORK: Duration = Duration::from_millis(6);
 
-/// What eight jobs come to, one of which takes its worker with it.
+/// The results of eight jobs, one of which kills its worker.
 struct Trial {
     results: Vec<Option<Result<usize, JobError>>>,
     shifts: Vec<Shift>,
@@ -30,14 +30,14 @@ struct Trial {
 }
 
 impl Trial {
-    /// `deaths`: how many workers die of the deadly job before one can do it.
+    /// `deaths`: how many workers the deadly job kills before one can do it.
     fn run(on_death: OnDeath, deaths: u64) -> io::Result<Self> {
         let deaths = Shared::new([AtomicU64::new(deaths)])?;
         let work = |job: usize| {
             thread::sleep(WORK); // the job
             if job == DEADLY && deaths[0].load(Relaxed) > 0 {
                 deaths[0].fetch_sub(1, Relaxed);
-                // As the kernel does it, out of memory, to whom it chooses.
+                // As the kernel kills a process that it chooses when memory runs out.
                 let _ = kill(Pid::this(), Signal::SIGKILL);
             }
             job
@@ -49,7 +49,7 @@ impl Trial {
             match results.next_within(Duration::from_millis(100)) {
                 Ok(Some((n, result))) => seen[n] = Some(result),
                 Ok(None) => break,
-                // It would go on forever.
+                // Otherwise it would go on forever.
                 Err(TimedOut) if results.under_way() == 0 => break,
                 Err(TimedOut) => {}
             }
@@ -85,7 +85,7 @@ impl Trial {
         self.results.iter().map(mark).collect()
     }
 
-    /// One line per worker, with the numbers of its jobs where it had them.
+    /// One line per worker, with the numbers of its jobs at their times.
     fn lanes(&self) -> Vec<String> {
         const COLUMNS: u64 = 54;
         let from = self.shifts.iter().map(|s| s.from_us).min().unwrap_or(0);
@@ -118,7 +118,7 @@ impl Trial {
     }
 }
 
-/// Four answers to a dead worker, then more deaths than any program should see.
+/// Four policies for a dead worker, then more deaths than any program should see.
 pub fn run(_: &Flags) -> Section {
     let mut section = Section::default();
     if let Err(error) = show(&mut section) {
@@ -169,9 +169,9 @@ fn show(section: &mut Section) -> io::Result<()> {
     Ok(())
 }
 
-/// A job that panics costs a result, no worker.
+/// A job that panics loses its result, but not its worker.
 fn a_panic() -> io::Result<String> {
-    let hook = panic::take_hook(); // which would print it: the workers inherit one that does not
+    let hook = panic::take_hook(); // it would print the panic: the workers inherit one that does not
     panic::set_hook(Box::new(|_| ()));
     let pool = Pool::new(1, OnDeath::Report, |job: usize| {
         assert!(job != DEADLY, "no page {job}");
@@ -187,12 +187,12 @@ fn a_panic() -> io::Result<String> {
     if unharmed { Ok(error) } else { Err(io::Error::other("a panic has harmed other jobs")) }
 }
 
-/// Kills workers at random moments. How many jobs were done meanwhile, each exactly once, and the
-/// time it took.
+/// Kills workers at random moments. Returns how many jobs were done meanwhile, each exactly once,
+/// and the time it took.
 fn under_fire(kills: usize) -> io::Result<(usize, f64)> {
     const ROUND: usize = 100;
     let started = Instant::now();
-    // Results of several times what a pipe holds: many are torn in the middle.
+    // Some results are several times as long as a pipe can hold: many are torn in the middle.
     let size = |job: usize| job * 7_919 % 200_000;
     let retry = OnDeath::Retry { times: u32::MAX };
     let mut pool = Pool::new(4, retry, |job: usize| "x".repeat(size(job)))?;
@@ -208,7 +208,7 @@ fn under_fire(kills: usize) -> io::Result<(usize, f64)> {
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
-            // Not reaped before the pool looks again, the number is still the worker's.
+            // The worker is not reaped before the pool looks again, so the number is still its own.
             if let Some(victim) = results.pids().get(random as usize % 8)
                 && killed.len() < kills
                 && killed.insert(*victim)

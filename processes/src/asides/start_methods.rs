@@ -18,7 +18,7 @@ use crate::multiprocessing::child::{Child, retry};
 use crate::multiprocessing::process;
 use crate::multiprocessing::start_methods::{Call, ForkServer, Functions, Served, Spawned};
 
-/// What this program can be asked by name.
+/// The functions of this program that can be called by name.
 pub const FUNCTIONS: &Functions = &[
     ("echo", |n| n),
     ("remembered", |_| MEMORY.load(Relaxed)),
@@ -28,10 +28,10 @@ pub const FUNCTIONS: &Functions = &[
     }),
 ];
 
-/// What this process has come to know while it ran.
+/// What this process has learned since it started.
 static MEMORY: AtomicU64 = AtomicU64::new(0);
 
-/// What every program has: a lock that any thread takes for a moment, now and then.
+/// As in every program: a lock that any thread takes for a moment, now and then.
 static LOG: Mutex<()> = Mutex::new(());
 
 fn log() -> MutexGuard<'static, ()> {
@@ -51,16 +51,16 @@ type Start<'a> = &'a dyn Fn(Call) -> Result<u64, ProcessError>;
 
 const STARTS: u64 = 30;
 
-/// How long a process that may hang is watched, in milliseconds.
+/// How long to watch a process that may hang, in milliseconds.
 const WATCH_MS: u8 = 100;
 
 fn show(section: &mut Section) -> Result<(), ProcessError> {
     let mut first = Times::default();
     let server = first.time(ForkServer::start)?;
     first.time(|| server.spawn(&Call::new("echo", 0))?.join())?;
-    // A process of its own has the thread, so that this one may go on forking.
+    // Another process has the thread, so this one can go on forking.
     let beside = process::try_spawn(beside_a_thread)?.join()?;
-    MEMORY.store(42, Relaxed); // learned after this program, and the server, began
+    MEMORY.store(42, Relaxed); // stored after this program and the server have started
 
     let fork = |call: Call| process::try_spawn(move || call.run(FUNCTIONS))?.join();
     let forkserver = |call| server.spawn(&call)?.join();
@@ -101,7 +101,7 @@ fn show(section: &mut Section) -> Result<(), ProcessError> {
     section.shown.push(format!("  and once, the server itself: {:.2} ms", before * 1e3));
     section.shown.push("\n  a thread holds a lock, and the process forks:".into());
     section.shown.push("  main    ╶─────────fork─────────────────gets it╴".into());
-    section.shown.push("  thread  ╶holds it──────────releases it╴".into());
+    section.shown.push("  thread  ╶holds it─────────────releases╴".into());
     section.shown.push("  child             ╶wants it─────────────────────────────────✗".into());
     section.shown.push(format!(
         "  killed after {WATCH_MS} ms: a thread that it has no copy of holds its lock"
@@ -109,13 +109,13 @@ fn show(section: &mut Section) -> Result<(), ProcessError> {
     Ok(())
 }
 
-/// What becomes of three processes that want a lock which a thread of their parent holds.
+/// What happens to three processes that want a lock that a thread of their parent holds.
 #[derive(Serialize, Deserialize)]
 struct Beside {
     fork_got_it: bool,
     forkserver_got_it: bool,
     spawn_got_it: bool,
-    /// What [`process::spawn`] says to that.
+    /// The error of [`process::spawn`] in that case.
     refusal: String,
 }
 
@@ -139,7 +139,7 @@ fn beside_a_thread() -> Beside {
 
     drop(release);
     thread.join().expect("the thread does not panic");
-    drop(log()); // it is free again: here
+    drop(log()); // here it is released again
     Beside {
         fork_got_it: ends_in_time(&forked).expect("poll is given an open descriptor"),
         forkserver_got_it: served.is_ok(),
@@ -151,7 +151,7 @@ fn beside_a_thread() -> Beside {
 #[expect(unsafe_code, reason = "it shows what goes wrong")]
 fn fork_to_lock() -> io::Result<Child> {
     // SAFETY: the child only waits for a lock, which is an atomic and a system call. (It does not
-    // crash. It waits for a thread that does not exist over there.)
+    // crash. It waits for a thread that does not exist in the child.)
     unsafe {
         Child::fork_beside_threads(|| {
             drop(log());
@@ -160,7 +160,7 @@ fn fork_to_lock() -> io::Result<Child> {
     }
 }
 
-/// What our own fork says to that.
+/// The error of our own fork in that case.
 fn refusal() -> String {
     match process::try_spawn(|| ()) {
         Ok(_) => "nothing".into(),
@@ -168,7 +168,7 @@ fn refusal() -> String {
     }
 }
 
-/// The watchdog.
+/// The watchdog: whether the child ends in time.
 fn ends_in_time(child: &Child) -> io::Result<bool> {
     let Some(death) = child.pidfd() else { return Ok(true) };
     let mut sources = [PollFd::new(death, PollFlags::POLLIN)];

@@ -1,4 +1,4 @@
-//! One check for each exercise, which tries the broken file and its solution alike.
+//! One check for each exercise, for the broken file and for its solution.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -74,8 +74,8 @@ fn check_lock_in_fork(report: fn(&Mutex<i32>) -> io::Result<Child>) -> Result<()
     Ok(())
 }
 
-/// Calls `report` while another thread holds the lock: until it has returned, or for a while, if
-/// it waits for the lock itself.
+/// Calls `report` while another thread holds the lock: until it has returned, or for a while if it
+/// waits for the lock itself.
 fn fork_while_locked(report: fn(&Mutex<i32>) -> io::Result<Child>) -> io::Result<Child> {
     let counter = &Mutex::new(7);
     let (locked, is_locked) = channel();
@@ -93,7 +93,7 @@ fn fork_while_locked(report: fn(&Mutex<i32>) -> io::Result<Child>) -> io::Result
     })
 }
 
-/// How the child has ended, if it has by then; otherwise it is killed.
+/// How the child has ended, if it has ended in time. Otherwise it is killed.
 fn end_within(child: &mut Child, limit: Duration) -> Option<End> {
     if let Some(pidfd) = child.pidfd() {
         let mut sources = [PollFd::new(pidfd, PollFlags::POLLIN)];
@@ -109,7 +109,8 @@ type Collect = fn(Vec<process::Child>) -> io::Result<Vec<Result<String, ExitStat
 
 fn check_dead_worker(collect: Collect) -> Result<(), Sentence> {
     let _alone = alone();
-    let waits = "a worker that was killed should be an error, and nobody should wait for its line";
+    let waits =
+        "a worker that was killed should be an error, and its line should not be waited for";
     let answers = within(LIMIT, waits, move || {
         let scripts = ["echo 1", "kill -9 $$", "printf 3; kill -9 $$", "echo 4; exit 5"];
         let workers = scripts.map(|script| {

@@ -1,5 +1,5 @@
-//! `report` starts a process that exits with the number in `counter`. It should do so whatever
-//! the other threads of this process do, also when one of them holds the lock just then.
+//! `report` starts a process that exits with the number in `counter`. The other threads of this
+//! process must not matter, even if one of them holds the lock at that moment.
 //! Hint: a fork copies one thread, and every lock as it is. Who releases a copy that was locked?
 //! What does the child need: the lock, or the number?
 //! The bug: a fork while another thread logs (CPython issue 50970). `process::spawn` refuses it.

@@ -1,6 +1,6 @@
 //! `output` runs a command and returns all that it prints. It should end when the command has.
-//! Hint: a pipe ends when its last writing end is closed. How many are there, and whose are
-//! they? A `Command` keeps what it was given until it is dropped.
+//! Hint: a pipe ends when its last writing end is closed. How many are there, and which code owns
+//! them? A `Command` keeps what it was given until it is dropped.
 //! The bug: Python's documentation of `multiprocessing.connection.wait` closes that end "now to
 //! be sure that p is the only process which owns a handle for it".
 //! Try it: `cargo test -p processes open_end -- --ignored`

@@ -1,4 +1,4 @@
-//! What a process has to say at its end: the result of its closure, or why there is none.
+//! The answer of a process at its end: the result of its closure, or why there is none.
 
 use std::any::Any;
 use std::fmt;
@@ -21,9 +21,9 @@ use super::connection::{Frames, decode, encode, to_frame};
 pub enum ProcessError {
     /// Its closure panicked, with this message.
     Panicked(String),
-    /// It ended before it had a whole result: it exited, or was killed.
+    /// It ended before it had a complete result: it exited, or was killed.
     Ended(End),
-    /// The result, or what it was asked, cannot travel between processes, for this reason.
+    /// The result, or the request, cannot be sent between processes, for this reason.
     Unsendable(String),
     /// Its result could not be received.
     Io(io::Error),
@@ -48,10 +48,10 @@ impl From<io::Error> for ProcessError {
     }
 }
 
-/// Where a process leaves its answer: a file in memory (`man 2 memfd_create`).
+/// Where a process writes its answer: a file in memory (`man 2 memfd_create`).
 ///
-/// Not a pipe: what does not fit into a pipe waits for a reader. So nobody could wait for the end
-/// of a process and read its result afterwards.
+/// Not a pipe: a write of more than a pipe can hold waits for a reader. So a process could not end
+/// before its result is read.
 #[derive(Debug)]
 pub struct AnswerFile(File);
 
@@ -67,7 +67,7 @@ impl AnswerFile {
         self.0.as_fd()
     }
 
-    /// A child's work: runs the closure, leaves what became of it, returns the exit code.
+    /// The work of a child: runs the closure, writes its answer, returns the exit code.
     pub fn report<F, T>(&self, f: F) -> i32
     where
         F: FnOnce() -> T,
@@ -78,14 +78,14 @@ impl AnswerFile {
             Err(answer) => (answer, 101),
         };
         let _ = io::stdout().flush();
-        // If there is no memory for it, it is torn, and so no answer.
+        // If there is not enough memory, the answer is torn, and so there is none.
         match self.0.write_all_at(&to_frame(0, &answer), 0) {
             Ok(()) => code,
             Err(_) => 101,
         }
     }
 
-    /// What the child has left; `None` if that is not a whole answer. Asked after its end.
+    /// The child's answer; `None` if it is not complete. To be called after its end.
     pub fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut bytes = Vec::new();
         self.0.rewind()?;
@@ -102,7 +102,7 @@ impl From<OwnedFd> for AnswerFile {
     }
 }
 
-/// What a child says of a closure it ran.
+/// What a child reports about a closure it ran.
 #[derive(Serialize, Deserialize)]
 enum Answer<T> {
     Returned(T),
@@ -110,8 +110,8 @@ enum Answer<T> {
     Unsendable(String),
 }
 
-/// Runs a closure and encodes what became of it: `Ok` with its result, `Err` with its panic or with
-/// the reason why its result cannot be sent.
+/// Runs a closure and encodes its result: `Ok` with the result, `Err` with its panic or with the
+/// reason why the result cannot be sent.
 pub fn to_answer<F, T>(f: F) -> Result<Vec<u8>, Vec<u8>>
 where
     F: FnOnce() -> T,
@@ -130,12 +130,12 @@ where
     Err(encode(&failure).expect("a string can be encoded"))
 }
 
-/// The answer of a process that could not read what it was asked.
+/// The answer of a process that could not read its request.
 pub fn unreadable(reason: String) -> Vec<u8> {
     encode(&Answer::<()>::Unsendable(reason)).expect("a string can be encoded")
 }
 
-/// Takes apart what [`to_answer`] made in another process.
+/// Decodes what [`to_answer`] encoded in another process.
 pub fn from_answer<T: DeserializeOwned>(answer: &[u8]) -> Result<T, ProcessError> {
     match decode(answer).map_err(ProcessError::Unsendable)? {
         Answer::Returned(value) => Ok(value),
@@ -144,7 +144,7 @@ pub fn from_answer<T: DeserializeOwned>(answer: &[u8]) -> Result<T, ProcessError
     }
 }
 
-/// The words a panic was raised with.
+/// The message of a panic.
 pub fn panic_message(panic: &(dyn Any + Send)) -> String {
     if let Some(message) = panic.downcast_ref::<&str>() {
         (*message).to_owned()

@@ -1,4 +1,4 @@
-//! A forked process: started, signalled, reaped. (`multiprocessing`'s `popen_fork`)
+//! A forked process: start it, signal it, reap it. (`multiprocessing`'s `popen_fork`)
 
 use std::fmt;
 use std::fs;
@@ -16,16 +16,16 @@ use nix::sys::signal::{self, SigHandler, SigSet, SigmaskHow, Signal};
 use nix::unistd::{ForkResult, Pid, fork, getppid};
 use serde::{Deserialize, Serialize};
 
-/// A process that this one has started, and must reap: killed, then reaped, when it is dropped.
+/// A process that this one has started and must reap. Dropping it kills and reaps the process.
 ///
-/// Only the process that started it may wait for it. A copy of this handle in a process that was
-/// forked later can do no harm: dropped, it does nothing.
+/// Only the process that started it may wait for it. A later fork has a copy of this handle, which
+/// does nothing when it is dropped.
 #[derive(Debug)]
 pub struct Child {
     pid: Pid,
     parent: Pid,
-    /// Names the process, where its number could by now be another's. `None` if it had ended and
-    /// been reaped by the kernel before anybody could ask for this (`SIGCHLD` is ignored).
+    /// Identifies the process even if its number has been reused. `None` if the process had ended
+    /// and the kernel had reaped it before this was opened (`SIGCHLD` is ignored).
     pidfd: Option<OwnedFd>,
     end: Option<End>,
 }
@@ -37,7 +37,7 @@ pub enum End {
     Exited(i32),
     /// By this signal. A number, because real-time signals have no names.
     Killed(i32),
-    /// It ended, but the kernel has told another caller how, or none: `SIGCHLD` is ignored.
+    /// It ended, but how is not known: another waiter was told, or `SIGCHLD` is ignored.
     Unknown,
 }
 
@@ -51,7 +51,7 @@ impl fmt::Display for End {
             },
             Self::Unknown => write!(
                 f,
-                "the process ended without a result, and somebody else was told how (SIGCHLD is \
+                "the process ended without a result, and another waiter was told how (SIGCHLD is \
                  ignored, or another part of this program waits for all children)"
             ),
         }
@@ -59,24 +59,24 @@ impl fmt::Display for End {
 }
 
 impl Child {
-    /// Forks a child that runs `body`, exits with the code that `body` returns (101 if it panics),
-    /// and is killed when this process ends.
+    /// Forks a child that runs `body` and exits with the code that `body` returns (101 if it
+    /// panics). The kernel kills it when this process ends.
     ///
     /// # Errors
-    /// No process or no descriptor left, as a sentence that names the limit; or this process has
-    /// other threads. `fork` copies the memory but only the calling thread: a lock that any other
-    /// thread holds at that moment stays locked in the child forever, the one of the allocator or
-    /// of stderr included.
+    /// No process or no descriptor left, with the limit in the message; or this process has other
+    /// threads. `fork` copies the memory, but only the calling thread. A lock that another thread
+    /// holds at that moment stays locked in the child forever, including the locks of the allocator
+    /// and of stderr.
     #[expect(unsafe_code, reason = "the child starts with a copy of everything")]
     pub fn fork(body: impl FnOnce() -> i32) -> io::Result<Self> {
-        // That this could open a directory shows that a descriptor is free for the pidfd.
+        // It opens a directory, so there is also a descriptor for the pidfd.
         check_single_threaded()?;
-        // SAFETY: this thread is the only one, so no other can have left a lock taken or a
-        // structure half changed in the copy. The child may do what it likes.
+        // SAFETY: this thread is the only one. So no other thread can have left a lock locked or
+        // data half changed in the copy. The child may do anything.
         unsafe { Self::fork_beside_threads(body) }
     }
 
-    /// The same, whatever other threads run in this process.
+    /// The same, even if this process has other threads.
     ///
     /// # Errors
     /// No process or no descriptor left.
@@ -86,10 +86,10 @@ impl Child {
     /// (`man 7 signal-safety`): not even allocate.
     #[expect(unsafe_code, reason = "the child starts with a copy of everything")]
     pub unsafe fn fork_beside_threads(body: impl FnOnce() -> i32) -> io::Result<Self> {
-        // What is still in the buffer would be printed by both.
+        // Otherwise both processes would print what is still in the buffer.
         let _ = io::stdout().flush();
         let parent = Pid::this();
-        // SAFETY: the child does nothing that the caller has not vouched for.
+        // SAFETY: the child only does what the caller has promised to be safe.
         match unsafe { fork() }.map_err(|errno| not_started(errno.into()))? {
             ForkResult::Parent { child } => Self::adopt(child),
             ForkResult::Child => {
@@ -106,7 +106,7 @@ impl Child {
         }
     }
 
-    /// Takes over a child that was just started, by whatever means.
+    /// Takes ownership of a child that was just started, in any way.
     ///
     /// # Errors
     /// No descriptor left; the child is then killed and reaped.
@@ -116,7 +116,7 @@ impl Child {
             Ok(pidfd) => child.pidfd = Some(pidfd),
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
             Err(error) => {
-                // Nobody can have reaped it yet, so the number is still its own.
+                // It cannot have been reaped yet, so the number is still its own.
                 let _ = signal::kill(pid, Signal::SIGKILL);
                 let _ = retry(|| nix::sys::wait::waitpid(pid, None));
                 child.end = Some(End::Unknown);
@@ -131,12 +131,12 @@ impl Child {
     }
 
     /// A descriptor that is readable when the child has ended (`man 2 pidfd_open`); `None` if it
-    /// ended at once, and unseen.
+    /// ended before this could be opened.
     pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
         self.pidfd.as_ref().map(AsFd::as_fd)
     }
 
-    /// Sends a signal; to one that has ended it makes no difference.
+    /// Sends a signal. It has no effect on a process that has ended.
     pub fn kill(&self, signal: Signal) -> io::Result<()> {
         match self.pidfd() {
             Some(pidfd) => pidfd_send_signal(pidfd, signal),
@@ -149,16 +149,16 @@ impl Child {
         self.end.is_some() || self.pidfd().is_none_or(is_readable)
     }
 
-    /// Waits until it has stopped (true) or ended (false), and reaps nothing.
+    /// Waits until it has stopped (true) or ended (false). Does not reap it.
     pub fn wait_stopped(&self) -> io::Result<bool> {
         let (code, _) = self.wait(libc::WSTOPPED | libc::WEXITED | libc::WNOWAIT)?;
         Ok(code == libc::CLD_STOPPED)
     }
 
-    /// Waits for the end, and frees the number.
+    /// Waits for the end and reaps the process.
     ///
     /// # Errors
-    /// This is another process than the one that started it.
+    /// This process did not start it.
     pub fn reap(&mut self) -> io::Result<End> {
         if let Some(end) = self.end {
             return Ok(end);
@@ -172,8 +172,8 @@ impl Child {
         Ok(end)
     }
 
-    /// `man 2 waitid`: what happened, and the exit code or the signal; zeros if the child has ended
-    /// and somebody else was told.
+    /// `man 2 waitid`: what happened, and the exit code or the signal. Zeros if the child has ended
+    /// and another waiter was told.
     fn wait(&self, flags: i32) -> io::Result<(i32, i32)> {
         if self.parent != Pid::this() {
             return Err(not_ours(self.parent));
@@ -187,7 +187,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // A process that was forked later has a copy of this handle, but not the right to use it.
+        // A process that was forked later has a copy of this handle, but must not use it.
         if self.end.is_none() && self.parent == Pid::this() {
             let _ = self.kill(Signal::SIGKILL);
             let _ = self.reap();
@@ -195,18 +195,18 @@ impl Drop for Child {
     }
 }
 
-/// What a handle says that was inherited by a fork.
+/// The error of a handle that was inherited by a fork.
 pub fn not_ours(owner: Pid) -> io::Error {
-    io::Error::other(format!("it belongs to process {owner}, which has started it"))
+    io::Error::other(format!("it belongs to process {owner}, which started it"))
 }
 
-/// Adds to an error which limit was met.
+/// Adds to an error the limit that was reached.
 pub fn not_started(error: io::Error) -> io::Error {
     let Some(limit) = limit(&error) else { return error };
     io::Error::new(error.kind(), format!("no further process can be started: {error} ({limit})"))
 }
 
-/// Which limit an error tells of.
+/// Which limit an error is about.
 pub fn limit(error: &io::Error) -> Option<&'static str> {
     match error.raw_os_error()? {
         libc::EAGAIN => Some("the limit of processes: ulimit -u, or pids.max of the container"),
@@ -224,16 +224,16 @@ pub fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
     if fd == -1 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just made this descriptor, and nobody else knows of it.
+    // SAFETY: the kernel has just made this descriptor, and no other code knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// Sends a signal to one that may have been reaped: then it makes no difference.
+/// Sends a signal. It has no effect on a process that may already be reaped.
 #[expect(unsafe_code, reason = "nix has no pidfd_send_signal")]
 pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
     let (fd, signal) = (pidfd.as_raw_fd(), signal as i32);
     let nothing = std::ptr::null::<libc::siginfo_t>();
-    // SAFETY: three numbers, and no information that goes with the signal.
+    // SAFETY: three numbers, and no extra data for the signal.
     match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, nothing, 0) } {
         0 => Ok(()),
         _ => match io::Error::last_os_error() {
@@ -243,12 +243,12 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()
     }
 }
 
-/// nix's `waitid` knows no real-time signals.
+/// nix's `waitid` does not support real-time signals.
 #[expect(unsafe_code, reason = "nix's waitid fails for real-time signals, after it has reaped")]
 fn waitid(pidfd: BorrowedFd<'_>, flags: i32) -> nix::Result<(i32, i32)> {
     let fd = pidfd.as_raw_fd().unsigned_abs();
     // SAFETY: zeros are a valid `siginfo_t`, which the call fills in. It is about a child, so the
-    // status is the field in use.
+    // status is the valid field.
     unsafe {
         let mut info: libc::siginfo_t = mem::zeroed();
         Errno::result(libc::waitid(libc::P_PIDFD, fd, &raw mut info, flags))?;
@@ -269,43 +269,43 @@ pub fn wait_readable(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// A forked process must not run what its parent has registered for the end, nor unwind into its
-/// parent's frames.
+/// A forked process must not run the exit handlers of its parent, nor unwind into the frames of its
+/// parent.
 #[expect(unsafe_code, reason = "std's exit runs the parent's exit handlers")]
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: ends the process at once and touches no memory.
     unsafe { libc::_exit(code) }
 }
 
-/// Frees a child from what it has inherited and does not want.
+/// Resets what a child has inherited and does not want.
 pub fn settle_in() {
-    // Ctrl-C goes to parent and children alike. The parent decides what it means for the children.
+    // Ctrl-C goes to the parent and to the children. The parent decides what it means for the
+    // children.
     set_handler(Signal::SIGINT, SigHandler::SigIgn);
-    // The parent's handler would tell the parent that the signal was meant for it.
+    // The handler of the parent would report the signal to the parent.
     set_handler(Signal::SIGTERM, SigHandler::SigDfl);
-    // It wants to know how its own children end.
+    // The child must learn how its own children end.
     set_handler(Signal::SIGCHLD, SigHandler::SigDfl);
     let _ = signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }
 
 #[expect(unsafe_code, reason = "a signal handler is replaced")]
 pub fn set_handler(signal: Signal, handler: SigHandler) {
-    // SAFETY: neither to ignore a signal nor its default action runs any code of ours.
+    // SAFETY: neither ignoring a signal nor its default action runs any code of ours.
     let _ = unsafe { signal::signal(signal, handler) };
 }
 
-/// Makes sure that this process is killed when `parent`, its parent, ends, for whatever reason.
-/// The kernel means the thread that forked (`man 2const PR_SET_PDEATHSIG`): here it is the only
-/// one.
+/// Makes the kernel kill this process when `parent`, its parent, ends for any reason. The kernel
+/// watches the thread that forked (`man 2const PR_SET_PDEATHSIG`): here it is the only thread.
 fn die_with(parent: Pid) {
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
     if getppid() != parent {
-        exit_now(1); // it has ended already, and no signal will tell
+        exit_now(1); // it has already ended, and no signal will come
     }
 }
 
 fn check_single_threaded() -> io::Result<()> {
-    // The kernel lists a thread for a moment longer than the join that waited for it.
+    // The kernel lists a thread for a moment after it was joined.
     let deadline = Instant::now() + Duration::from_millis(100);
     loop {
         let threads = fs::read_dir("/proc/self/task").map_err(not_started)?.count();
@@ -321,7 +321,7 @@ fn check_single_threaded() -> io::Result<()> {
     }
 }
 
-/// Repeats a system call that a signal has interrupted.
+/// Repeats a system call that was interrupted by a signal.
 pub fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
     loop {
         match call() {

@@ -1,4 +1,4 @@
-//! Messages between processes: what is in them, and how they travel. (`multiprocessing.connection`)
+//! Messages between processes: their content and how they travel. (`multiprocessing.connection`)
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -11,13 +11,13 @@ use serde::de::DeserializeOwned;
 
 use super::child::retry;
 
-/// The bytes of a value, exact to the last bit of a float, or the reason why it cannot be sent.
-/// (In Python: `pickle.dumps`)
+/// The bytes of a value, exact to the last bit of a float, or why it cannot be sent. (In Python:
+/// `pickle.dumps`)
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, String> {
     postcard::to_stdvec(value).map_err(reason)
 }
 
-/// The value, or the reason why its type cannot be sent: that comes out on this side only.
+/// The value, or why its type cannot be sent: that is found only here, by the receiver.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
@@ -43,14 +43,14 @@ fn reason(error: postcard::Error) -> String {
     reason.to_owned()
 }
 
-/// A message in a stream: its length and its number, eight bytes each and little-endian, and what
-/// is in it. The number says which question an answer belongs to.
+/// A message in a stream: its length and its number, eight bytes each and little-endian, and then
+/// its content. The number says which request an answer belongs to.
 pub fn to_frame(number: u64, message: &[u8]) -> Vec<u8> {
     let length = message.len() as u64;
     [&length.to_le_bytes(), &number.to_le_bytes(), message].concat()
 }
 
-/// Puts frames together again from pieces of any size.
+/// Puts frames together from pieces of any size.
 #[derive(Debug, Default)]
 pub struct Frames {
     bytes: Vec<u8>,
@@ -61,7 +61,7 @@ impl Frames {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Number and message of the oldest frame that has arrived as a whole.
+    /// Number and message of the oldest frame that has arrived completely.
     pub fn next(&mut self) -> Option<(u64, Vec<u8>)> {
         let (length, rest) = self.bytes.split_first_chunk()?;
         let (number, rest) = rest.split_first_chunk()?;
@@ -72,14 +72,14 @@ impl Frames {
         Some((number, message))
     }
 
-    /// Whether part of a frame is there and the rest is not. If its sender has ended, it is torn.
+    /// Whether only a part of a frame has arrived. If its sender has ended, the frame is torn.
     pub fn is_partial(&self) -> bool {
         !self.bytes.is_empty()
     }
 }
 
-/// Sends a message, and a descriptor with it if there is one, through a socket that keeps the
-/// borders between messages. (In Python: `multiprocessing.reduction.send_handle`)
+/// Sends a message, and a descriptor with it if there is one, through a socket that keeps messages
+/// separate. (In Python: `multiprocessing.reduction.send_handle`)
 pub fn send<T: Serialize>(
     socket: BorrowedFd<'_>,
     message: &T,
@@ -94,8 +94,8 @@ pub fn send<T: Serialize>(
     Ok(())
 }
 
-/// Receives a message and the descriptor that came with it; `None` if the other side is gone. A
-/// process that has no descriptor left receives the message without.
+/// Receives a message and the descriptor that came with it; `None` if the other side is gone. If
+/// this process has no descriptor left, it receives the message without the descriptor.
 #[expect(unsafe_code, reason = "a descriptor arrives as a number")]
 pub fn receive<T: DeserializeOwned>(
     socket: BorrowedFd<'_>,
@@ -105,7 +105,7 @@ pub fn receive<T: DeserializeOwned>(
     let mut slices = [IoSliceMut::new(&mut bytes)];
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;
     let message = loop {
-        // Not `retry`: what is received borrows the buffers.
+        // Not `retry`, because the received data borrows the buffers.
         match recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), flags) {
             Err(Errno::EINTR) => {}
             result => break result?,
@@ -116,7 +116,7 @@ pub fn receive<T: DeserializeOwned>(
         for part in message.cmsgs()? {
             if let ControlMessageOwned::ScmRights(descriptors) = part {
                 for fd in descriptors {
-                    // SAFETY: the kernel has just made this descriptor; nobody else knows of it.
+                    // SAFETY: the kernel has just made this descriptor, and no other code knows it.
                     passed = Some(unsafe { OwnedFd::from_raw_fd(fd) });
                 }
             }

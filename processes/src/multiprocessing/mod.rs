@@ -1,4 +1,4 @@
-//! What Python's `multiprocessing` and `concurrent.futures` offer, one file for each part.
+//! What Python's `multiprocessing` and `concurrent.futures` offer, one file per part.
 
 pub mod answer;
 pub mod child;

@@ -1,8 +1,8 @@
 //! A pool of worker processes that survives the death of any of them.
 //!
-//! Like `multiprocessing.Pool`: `map`, `imap_unordered`, `close`, `terminate`. Unlike it, each
-//! worker has a pipe for its jobs and a pipe for its results to itself. Python's workers share one
-//! queue each way, so that one that is killed while it holds the queue's lock stops all others.
+//! Like `multiprocessing.Pool`: `map`, `imap_unordered`, `close`, `terminate`. But each worker has
+//! its own pipe for jobs and its own pipe for results. Python's workers share one queue for each
+//! direction: a worker that is killed while it holds the lock of the queue stops all others.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -22,22 +22,22 @@ use super::child::{End, not_ours};
 pub use super::worker::Shift;
 use super::worker::{Job, Worker};
 
-/// What happens to a job when its worker dies: the four answers that pools give.
+/// What happens to a job whose worker died: the four policies of pools.
 ///
-/// A worker that had not read its whole job cannot have begun it. Under each policy but
-/// `BreakAll` such a job goes to another worker, five times at most.
+/// A worker that died before it had read its whole job cannot have begun it. Then, with every
+/// policy but `BreakAll`, the job goes to another worker, at most five times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnDeath {
     /// Nothing: a new worker is started, and a caller that waits for the job waits forever.
     /// (`multiprocessing.Pool`)
     Hang,
-    /// The pool is broken: it finishes no job any more, and takes no new ones. An idle
-    /// worker that dies is enough. (`concurrent.futures.ProcessPoolExecutor`: `BrokenProcessPool`)
+    /// The pool is broken: it does no unfinished job and no later one. The death of an idle worker
+    /// is enough. (`concurrent.futures.ProcessPoolExecutor`: `BrokenProcessPool`)
     BreakAll,
     /// The job is lost, and its result says so. The other jobs are not affected.
     Report,
-    /// The job is started again on a new worker, and lost once it has been started so many times.
-    /// Only for jobs that may be done twice: the dead worker may have done any part of it.
+    /// The job is started again on a new worker, and is lost once it has been started this many
+    /// times. Only for jobs that may be done twice: it is unknown how far the dead worker came.
     Retry { times: u32 },
 }
 
@@ -47,13 +47,13 @@ const DELIVERIES: u32 = 5;
 /// Why a job has no result.
 #[derive(Debug)]
 pub enum JobError {
-    /// The job ran to its end, which was a panic; or it, or its result, cannot be sent.
+    /// The job panicked; or the job or its result cannot be sent.
     Failed(ProcessError),
-    /// Its worker died, as often as the policy allows.
+    /// Its workers died, as often as the policy allows.
     Lost { started: u32, last: ProcessError },
     /// Another worker died, and the policy is [`OnDeath::BreakAll`].
     Broken,
-    /// There is no worker for it, for this reason.
+    /// No worker could be started for it, for this reason.
     NoWorker(String),
 }
 
@@ -72,13 +72,13 @@ impl fmt::Display for JobError {
 
 impl std::error::Error for JobError {}
 
-/// A job's number in the order they were handed in, and what became of it.
+/// The number of a job, in the order in which the jobs were given, and its result.
 pub type Done<R> = (usize, Result<R, JobError>);
 
 /// Worker processes that all do the same work on one job after another.
 ///
-/// Dropped, it is terminated. It belongs to the process that made it: in one that was forked later
-/// its copy does no jobs, and dropped it does nothing.
+/// Dropping it terminates it. It belongs to the process that made it. In a process that was forked
+/// later, the copy does no jobs, and does nothing when it is dropped.
 pub struct Pool<'w, J, R> {
     workers: Vec<Worker>,
     size: usize,
@@ -86,7 +86,7 @@ pub struct Pool<'w, J, R> {
     broken: bool,
     deaths: usize,
     owner: Pid,
-    /// The number of the last job in this pool's life.
+    /// The number of the last job of this pool.
     ticket: u64,
     work: Box<dyn Fn(J) -> R + 'w>,
 }
@@ -96,15 +96,15 @@ where
     J: Serialize + DeserializeOwned,
     R: Serialize + DeserializeOwned,
 {
-    /// Starts `size` workers. Each is a copy of this process at this moment, and receives nothing
-    /// but jobs.
+    /// Starts `size` workers. Each has a copy of this process as it is now, and later receives
+    /// nothing but jobs.
     ///
     /// # Errors
-    /// No process or no descriptor left, as a sentence that names the limit; this process has other
-    /// threads; no workers are asked for.
+    /// No process or no descriptor left, with the limit in the message; this process has other
+    /// threads; `size` is 0.
     pub fn new(size: usize, on_death: OnDeath, work: impl Fn(J) -> R + 'w) -> io::Result<Self> {
         if size == 0 {
-            let error = "a pool needs one worker at least";
+            let error = "a pool needs at least one worker";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
         }
         let mut pool = Self {
@@ -128,15 +128,15 @@ where
         all.into_iter().map(|(_, result)| result).collect()
     }
 
-    /// Does all jobs, and returns each result as soon as it is there, with its job's number. A job
-    /// is taken when a worker is free for it, so there may be no end of jobs. When the iterator is
-    /// dropped, jobs under way are cancelled: their workers are killed.
+    /// Does all jobs. Each result comes as soon as it is there, with the number of its job. A job
+    /// is taken when a worker is free for it, so the iterator of jobs may be endless. When the
+    /// returned iterator is dropped, jobs under way are cancelled: their workers are killed.
     pub fn imap_unordered<'p, I>(&'p mut self, jobs: I) -> Unordered<'p, 'w, J, R>
     where
         I: IntoIterator<Item = J>,
         I::IntoIter: 'p,
     {
-        self.cancel(); // if an earlier iterator was forgotten, not dropped
+        self.cancel(); // an earlier iterator may have been forgotten, not dropped
         let jobs: Box<dyn Iterator<Item = (usize, J)> + 'p> =
             Box::new(jobs.into_iter().enumerate());
         Unordered {
@@ -155,7 +155,7 @@ where
         self.workers.iter().map(|w| w.child.pid()).collect()
     }
 
-    /// How many workers have died and been noticed.
+    /// How many workers have died so far, as far as the pool knows.
     pub fn deaths(&self) -> usize {
         self.deaths
     }
@@ -177,7 +177,7 @@ where
         }
     }
 
-    /// Kills the workers, whatever they do.
+    /// Kills the workers, even in the middle of a job.
     pub fn terminate(self) {
         drop(self);
     }
@@ -185,7 +185,7 @@ where
     /// Starts workers until there are as many as there should be.
     fn start_workers(&mut self) -> io::Result<()> {
         while self.workers.len() < self.size {
-            // A worker has copies of the ends that belong to its elder siblings.
+            // A worker has copies of the pipe ends that belong to the workers started before it.
             let siblings = &mut self.workers;
             let worker = Worker::start(|| siblings.clear(), &*self.work)?;
             self.workers.push(worker);
@@ -201,21 +201,21 @@ impl<J, R> Pool<'_, J, R> {
     }
 }
 
-/// The results of [`Pool::imap_unordered`], as they come.
+/// The results of [`Pool::imap_unordered`], as they arrive.
 pub struct Unordered<'p, 'w, J, R> {
     pool: &'p mut Pool<'w, J, R>,
     jobs: Fuse<Box<dyn Iterator<Item = (usize, J)> + 'p>>,
-    /// Jobs whose worker died, to be done by another.
+    /// Jobs whose worker died, to be done by another worker.
     again: VecDeque<Job>,
     done: VecDeque<Done<R>>,
     /// How many jobs will never have a result ([`OnDeath::Hang`]).
     unanswered: usize,
-    /// Why no worker could be started. The next death is the next occasion.
+    /// Why no worker could be started. It is tried again after the next death.
     no_worker: Option<String>,
     shifts: Vec<Shift>,
 }
 
-/// No result came within the time the caller gave it.
+/// No result came within the caller's timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimedOut;
 
@@ -224,10 +224,10 @@ where
     J: Serialize + DeserializeOwned,
     R: Serialize + DeserializeOwned,
 {
-    /// Waits for the next result, but not forever: Python's `IMapIterator.next(timeout)`.
+    /// Waits for the next result, with a timeout: Python's `IMapIterator.next(timeout)`.
     ///
     /// # Errors
-    /// None came in time. The jobs go on, and it may come later.
+    /// No result came in time. The jobs go on, and it may come later.
     pub fn next_within(&mut self, timeout: Duration) -> Result<Option<Done<R>>, TimedOut> {
         self.next_until(Instant::now().checked_add(timeout))
     }
@@ -243,7 +243,7 @@ where
         self.again.len() + self.pool.workers.iter().filter(|w| w.job.is_some()).count()
     }
 
-    /// Which worker had which job when, those that died of it included.
+    /// Which worker had which job when, including the workers that died.
     pub fn shifts(&self) -> &[Shift] {
         &self.shifts
     }
@@ -254,7 +254,7 @@ where
                 return Ok(Some(done));
             }
             if self.pool.owner == Pid::this() {
-                self.attend(PollTimeout::ZERO); // so that no job is given to a dead worker
+                self.attend(PollTimeout::ZERO); // so that no dead worker gets a job
                 self.give_jobs();
             } else {
                 self.refuse(&not_ours(self.pool.owner).to_string());
@@ -268,7 +268,7 @@ where
         }
     }
 
-    /// The next job, encoded. One that cannot be is done with.
+    /// The next job, encoded. A job that cannot be encoded gets its error as its result.
     fn take_job(&mut self) -> Option<Job> {
         if let Some(job) = self.again.pop_front() {
             return Some(job);
@@ -285,7 +285,7 @@ where
         }
     }
 
-    /// Gives each worker without a job the next one, and starts workers in the place of dead ones.
+    /// Gives the next job to each worker that has none, and replaces dead workers.
     fn give_jobs(&mut self) {
         if self.pool.broken {
             if let Some(job) = self.take_job() {
@@ -317,7 +317,7 @@ where
         }
     }
 
-    /// There will be no worker for any of these jobs.
+    /// Fails all jobs that are left: there will be no worker for them.
     fn refuse(&mut self, reason: &str) {
         let with_workers = self.pool.workers.iter_mut().filter_map(|worker| worker.job.take());
         let mut numbers: Vec<usize> = with_workers.map(|job| job.number).collect();
@@ -330,7 +330,7 @@ where
         }
     }
 
-    /// Waits until something happens to a worker, and deals with all that has happened.
+    /// Waits until something happens to a worker, and handles everything that has happened.
     fn attend(&mut self, timeout: PollTimeout) {
         let mut sources: Vec<PollFd> = Vec::new();
         for worker in &self.pool.workers {
@@ -338,9 +338,9 @@ where
         }
         match poll(&mut sources, timeout) {
             Ok(_) => {}
-            Err(Errno::EINTR) => return, // the caller looks at the time, and comes again
+            Err(Errno::EINTR) => return, // the caller checks the time and calls again
             Err(errno) => {
-                // EINVAL: there are more of them than the process may now have open.
+                // EINVAL: more descriptors than the process may have open now.
                 let reason = format!("the workers cannot be waited for: {errno} (ulimit -n)");
                 self.refuse(&reason);
                 return self.pool.workers.clear();
@@ -355,12 +355,12 @@ where
             })
             .collect();
 
-        // From the last to the first, so that a worker can be removed on the way.
+        // From the last to the first, so that a worker can be removed in the loop.
         for (n, [results, death, jobs]) in news.into_iter().enumerate().rev() {
             let worker = &mut self.pool.workers[n];
             let mut alive = death.is_empty() && !jobs.contains(PollFlags::POLLERR);
             if !results.is_empty() || !alive {
-                // The pipe first: the last result may be in it, and whole.
+                // The pipe first: it may contain the last result, complete.
                 alive &= worker.pull();
             }
             if let Some((job, answer)) = worker.take_done() {
@@ -387,7 +387,7 @@ where
         if self.pool.on_death == OnDeath::BreakAll {
             self.pool.broken = true;
             let unfinished = self.pool.workers.drain(..).filter_map(|mut w| w.job.take());
-            self.again.extend(unfinished); // which `give_jobs` refuses
+            self.again.extend(unfinished); // `give_jobs` fails them
         }
         let _ = worker.child.kill(Signal::SIGKILL); // in case it has only closed its pipes
         let begun = worker.has_read_its_job();

@@ -1,8 +1,8 @@
 //! A process that is spawned and joined like a thread.
 //!
-//! `process::spawn(f)` forks: the child runs `f` on its own copy of all memory, leaves what `f`
-//! returned in a file in memory and ends. `join` waits for that. It is what
-//! `multiprocessing.Process` is in Python (start method `fork`, `daemon=True`).
+//! `process::spawn(f)` forks: the child runs `f` on its own copy of all memory, writes the result
+//! of `f` to a file in memory, and ends. `join` waits for that. It is Python's
+//! `multiprocessing.Process` (start method `fork`, `daemon=True`).
 
 use std::io;
 use std::marker::PhantomData;
@@ -16,14 +16,14 @@ use serde::de::DeserializeOwned;
 use super::answer::{AnswerFile, ProcessError, from_answer};
 use super::child::Child;
 
-/// A child process that runs one closure, as a `JoinHandle` stands for a thread that does.
+/// A child process that runs one closure. It is like a `JoinHandle` of a thread.
 ///
-/// Dropped without a join, the child is killed and reaped: it is never left behind, neither running
-/// nor as a zombie. It belongs to the process that spawned it: in one that was forked later its
-/// copy cannot be joined, and dropped it does nothing.
+/// Dropped without a join, the child is killed and reaped, so it is never left running or as a
+/// zombie. It belongs to the process that spawned it. In a process that was forked later, the copy
+/// cannot be joined, and does nothing when it is dropped.
 ///
-/// As a descriptor (`AsFd`) it is readable once the child has ended, so that `join` will not wait.
-/// To wait for the first of many, poll them all.
+/// As a descriptor (`AsFd`) it is readable once the child has ended: then `join` does not wait. To
+/// wait for the first of many, poll them all.
 #[derive(Debug)]
 #[must_use = "a process that is dropped is killed: join it"]
 pub struct Process<T> {
@@ -36,7 +36,7 @@ pub struct Process<T> {
 ///
 /// `f` may borrow: the child has a copy of everything. Only the result travels.
 ///
-/// # Panics
+/// If no process can be started, as with `thread::spawn`; [`try_spawn`] returns the error instead.
 /// If no process can be started, as `thread::spawn` does; [`try_spawn`] returns the error instead.
 #[track_caller]
 pub fn spawn<F, T>(f: F) -> Process<T>
@@ -50,11 +50,11 @@ where
     }
 }
 
-/// Like [`spawn`], for a caller who expects to meet a limit, as `thread::Builder::spawn` is.
+/// Like [`spawn`], for a caller that may reach a limit. It is like `thread::Builder::spawn`.
 ///
 /// # Errors
-/// No process (`EAGAIN`, `ENOMEM`) or no descriptor left, as a sentence that names the limit. Each
-/// process that is not yet joined takes two descriptors. Or this process has other threads: see
+/// No process (`EAGAIN`, `ENOMEM`) or no descriptor left, with the limit in the message. Each
+/// process that is not joined yet takes two descriptors. Or this process has other threads: see
 /// [`Child::fork`].
 pub fn try_spawn<F, T>(f: F) -> io::Result<Process<T>>
 where
@@ -62,7 +62,7 @@ where
     T: Serialize + DeserializeOwned,
 {
     let answer = AnswerFile::new()?;
-    // Moved into the closure, the parent's copy of `f` is dropped by the time this returns.
+    // `f` moves into the closure, so the parent's copy of it is dropped when this returns.
     let child = Child::fork(|| answer.report(f))?;
     Ok(Process { child, answer, returns: PhantomData })
 }
@@ -71,8 +71,8 @@ impl<T: Serialize + DeserializeOwned> Process<T> {
     /// Waits for the process to end and returns what its closure returned.
     ///
     /// # Errors
-    /// The closure panicked; the process exited or was killed before it had a result; the result's
-    /// type cannot travel; this process has not spawned it.
+    /// The closure panicked; the process exited or was killed before it had a result; the type of
+    /// the result cannot be sent; this process did not spawn it.
     pub fn join(mut self) -> Result<T, ProcessError> {
         let end = self.child.reap()?;
         match self.answer.read()? {
@@ -88,14 +88,14 @@ impl<T> Process<T> {
         self.child.pid()
     }
 
-    /// Sends a signal. A `SIGKILL` ends the process whatever it does; `SIGSTOP` and `SIGCONT` pause
-    /// and resume it without its knowing. To one that has ended it makes no difference.
+    /// Sends a signal. `SIGKILL` ends the process at any point. `SIGSTOP` and `SIGCONT` pause and
+    /// resume it, and it does not notice. A signal has no effect on a process that has ended.
     pub fn kill(&self, signal: Signal) -> io::Result<()> {
         self.child.kill(signal)
     }
 
-    /// Waits until the process has stopped (true) or ended (false), as `waitpid(WUNTRACED)` does,
-    /// and leaves its end to [`Process::join`].
+    /// Waits until the process has stopped (true) or ended (false), as `waitpid(WUNTRACED)` does.
+    /// It does not reap the process: [`Process::join`] does.
     pub fn wait_stopped(&self) -> io::Result<bool> {
         self.child.wait_stopped()
     }
@@ -108,7 +108,8 @@ impl<T> Process<T> {
 
 impl<T> AsFd for Process<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // A file, unlike a pipe, is always readable: right for one that ended unseen.
+        // A file, unlike a pipe, is always readable. That is right for a process that ended before
+        // it had a pidfd.
         self.child.pidfd().unwrap_or(self.answer.as_fd())
     }
 }

@@ -1,8 +1,9 @@
-//! Memory that processes share because they asked for it, and a lock that outlives its holder.
+//! Memory that processes share on request, and a lock that survives its holder.
 //!
 //! After a fork nothing is shared: each process writes to its own copy. [`Shared`] is the exception
-//! (`multiprocessing.RawArray`), and brings back what threads suffer from. [`SharedLock`] is the
-//! remedy (`multiprocessing.Lock`), and does better than Python's: when a process dies inside the
+//! (`multiprocessing.RawArray`), and has the problems of threads again. [`SharedLock`] is the
+//! remedy (`multiprocessing.Lock`), and does better than Python's: if a process dies in the
+//! critical section, the next one gets the lock and is told so.
 //! critical section, the next one gets the lock and is told.
 
 use std::cell::Cell;
@@ -21,8 +22,8 @@ use super::child::limit;
 
 /// Atomics in memory that this process shares with all processes it forks from now on.
 ///
-/// Only atomics may live there: all that a process can share without a lock are single words, and
-/// an address on its heap would mean nothing to the others.
+/// Only atomics may be in it: without a lock, processes can share only single words. An address on
+/// the heap of one process means nothing to the others.
 #[derive(Debug)]
 pub struct Shared<T: Atomic> {
     mapping: Mapping<T>,
@@ -30,11 +31,11 @@ pub struct Shared<T: Atomic> {
 
 impl<T: Atomic> Shared<T> {
     /// # Errors
-    /// No memory left, as a sentence that names the limit.
+    /// No memory left, with the limit in the message.
     pub fn new(values: impl IntoIterator<Item = T>) -> io::Result<Self> {
         let mut all = Vec::new();
         for value in values {
-            // A Vec that grows by itself ends the program where there is no memory left.
+            // If there is no memory left, a Vec that grows by itself would end the program.
             all.try_reserve(1).map_err(|_| no_memory(Errno::ENOMEM))?;
             all.push(value);
         }
@@ -68,15 +69,15 @@ mod word {
     impl Word for AtomicUsize {}
 }
 
-/// A lock between processes: made before the fork, held by one of them at a time.
+/// A lock between processes: made before the fork, held by one process at a time.
 ///
-/// A lock of std knows only the threads of one process. This is a mutex of the C library, in shared
-/// memory, `PTHREAD_PROCESS_SHARED` and `PTHREAD_MUTEX_ROBUST` (`man 3
+/// A lock of std works only between the threads of one process. This is a mutex of the C library in
+/// shared memory, `PTHREAD_PROCESS_SHARED` and `PTHREAD_MUTEX_ROBUST` (`man 3
 /// pthread_mutexattr_setrobust`).
 #[derive(Debug)]
 pub struct SharedLock {
     mutex: Mapping<Mutex>,
-    /// Whether this process, by its own account, holds it.
+    /// Whether this process holds it, as far as it knows.
     held: Cell<bool>,
 }
 
@@ -94,7 +95,7 @@ impl SharedLock {
         Ok(lock)
     }
 
-    /// Waits for the lock. It is released when the guard is dropped, or its process ends.
+    /// Waits for the lock. It is released when the guard is dropped or its process ends.
     ///
     /// # Panics
     /// If this process holds it already: it would wait for itself.
@@ -103,7 +104,7 @@ impl SharedLock {
         let holder_died = match lock(self.mutex()) {
             0 => false,
             libc::EOWNERDEAD => {
-                // From here on the lock is as good as new. What it protects may not be.
+                // From here on the lock is usable again. The data that it protects may not be.
                 let code = consistent(self.mutex());
                 assert_eq!(code, 0, "the lock of a dead holder is ours to repair");
                 true
@@ -122,10 +123,10 @@ impl SharedLock {
 
 impl Drop for SharedLock {
     fn drop(&mut self) {
-        // Not destroyed: other processes may go on using it, and it owns nothing but its memory.
+        // Not destroyed: other processes may still use it, and it owns nothing but its memory.
         if self.held.get() {
-            // A guard was forgotten, so the C library still has the mutex in the list of those
-            // that it would release at the end of this process. That memory has to stay.
+            // A guard was forgotten, so the mutex is still in the list of those that the C library
+            // releases at the end of this process. So its memory has to stay.
             self.mutex.keep();
         }
     }
@@ -140,9 +141,9 @@ pub struct SharedGuard<'a> {
 }
 
 impl SharedGuard<'_> {
-    /// Whether the last holder died inside the critical section, as a poisoned `std::sync::Mutex`
-    /// would say. What the lock protects may be half changed. Repair it: no later holder is told
-    /// again.
+    /// Whether the last holder died in the critical section; the lock was poisoned, in the words of
+    /// `std::sync::Mutex`. The data that it protects may be half changed. This holder has to repair
+    /// it: no later one is told.
     pub fn holder_died(&self) -> bool {
         self.holder_died
     }
@@ -150,8 +151,8 @@ impl SharedGuard<'_> {
 
 impl Drop for SharedGuard<'_> {
     fn drop(&mut self) {
-        // A process forked inside the critical section has a copy of the guard, not the lock: the
-        // mutex knows its holder, and refuses.
+        // A process that was forked in the critical section has a copy of the guard, but does not
+        // hold the lock: the mutex knows its holder, and refuses.
         unlock(self.lock.mutex());
         self.lock.held.set(false);
     }
@@ -166,7 +167,7 @@ fn make_shared_and_robust(mutex: *mut libc::pthread_mutex_t) -> io::Result<()> {
     let mut attributes = mem::MaybeUninit::uninit();
     let attributes = attributes.as_mut_ptr();
     // SAFETY: the attributes are initialized by the first call, used by the others and destroyed by
-    // the last. The mutex is valid memory that nobody else knows of yet.
+    // the last. The mutex is valid memory that no other code knows yet.
     unsafe {
         check(libc::pthread_mutexattr_init(attributes))?;
         let result =
@@ -200,13 +201,13 @@ fn consistent(mutex: *mut libc::pthread_mutex_t) -> i32 {
 
 #[expect(unsafe_code, reason = "std has no lock between processes")]
 fn unlock(mutex: *mut libc::pthread_mutex_t) {
-    // SAFETY: as for `lock`. A mutex that checks for errors may be unlocked by anybody: it refuses
-    // all but its holder.
+    // SAFETY: as for `lock`. A mutex that checks for errors refuses an unlock by another process
+    // than its holder.
     unsafe { libc::pthread_mutex_unlock(mutex) };
 }
 
-/// A line that so many processes wait at until all are there (`multiprocessing.Barrier`): made
-/// before the fork, `PTHREAD_PROCESS_SHARED` as the lock is.
+/// A point where a number of processes wait until all of them are there
+/// (`multiprocessing.Barrier`): made before the fork, and `PTHREAD_PROCESS_SHARED` like the lock.
 #[derive(Debug)]
 pub struct SharedBarrier(Mapping<Barrier>);
 
@@ -216,7 +217,7 @@ struct Barrier(std::cell::UnsafeCell<mem::MaybeUninit<libc::pthread_barrier_t>>)
 
 impl SharedBarrier {
     /// # Errors
-    /// No memory left; nobody to wait for, or more processes than the C library can count.
+    /// No memory left; no process to wait for, or more than the C library can count.
     pub fn new(processes: usize) -> io::Result<Self> {
         if processes == 0 || i32::try_from(processes).is_err() {
             let error = format!("no barrier for {processes} processes: from 1 to {}", i32::MAX);
@@ -232,7 +233,7 @@ impl SharedBarrier {
         self.0.values()[0].0.get().cast()
     }
 
-    /// Waits until as many processes wait as were announced.
+    /// Waits until as many processes wait as the barrier was made for.
     #[expect(unsafe_code, reason = "std has no barrier between processes")]
     pub fn wait(&self) {
         // SAFETY: the barrier is initialized, and mapped for as long as this lives.
@@ -245,7 +246,7 @@ fn make_shared_barrier(barrier: *mut libc::pthread_barrier_t, processes: u32) ->
     let mut attributes = mem::MaybeUninit::uninit();
     let attributes = attributes.as_mut_ptr();
     // SAFETY: the attributes are initialized by the first call, used by the others and destroyed by
-    // the last; none of these can fail. The barrier is memory that nobody else knows of yet.
+    // the last; none of these can fail. The barrier is memory that no other code knows yet.
     let code = unsafe {
         libc::pthread_barrierattr_init(attributes);
         libc::pthread_barrierattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED);
@@ -264,7 +265,7 @@ fn no_memory(errno: Errno) -> io::Error {
     }
 }
 
-/// Values in anonymous memory that stays the same memory across a fork.
+/// Values in anonymous memory that is shared across a fork.
 #[derive(Debug)]
 struct Mapping<T> {
     start: NonNull<T>,
@@ -317,8 +318,8 @@ impl<T> Drop for Mapping<T> {
     #[expect(unsafe_code, reason = "std has no shared memory")]
     fn drop(&mut self) {
         if !self.kept {
-            // SAFETY: mapped by `new` with this length; borrows of the values have ended. Only this
-            // process loses it.
+            // SAFETY: mapped by `new` with this length, and no value is borrowed any more. Other
+            // processes keep their mapping.
             let _ = unsafe { munmap(self.start.cast(), Self::bytes(self.len).get()) };
         }
     }

@@ -6,9 +6,10 @@
 //! | `forkserver` | a copy of a small process started for this, [`ForkServer`] | a [`Call`] |
 //! | `spawn` | this program, started from the beginning, [`Spawned`] | a [`Call`] |
 //!
-//! A copy is cheap, knows everything, and has inherited every lock that another thread held at that
-//! moment, for good. The other two know nothing but what they are told, and are safe to start at
-//! any time, from any thread. Python's default on Linux was `fork`, and is `forkserver` since 3.14.
+//! A copy is cheap, has all data of its parent, and also every lock that another thread held at
+//! that moment, locked forever. The other two have only what they are given, and can be started
+//! safely at any time, from any thread. Python's default on Linux was `fork`, and is `forkserver`
+//! since 3.14.
 
 use std::collections::HashMap;
 use std::env;
@@ -33,8 +34,8 @@ use super::child::{
 };
 use super::connection::{receive, send};
 
-/// What another program can be asked to do: a function by its name, and plain data. A closure would
-/// be an address, and an address means nothing over there. (`pickle` sends functions the same way.)
+/// A request to another program: the name of a function, and plain data. A closure would contain an
+/// address, which means nothing in another process. (`pickle` sends functions the same way.)
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Call {
     pub function: String,
@@ -58,13 +59,13 @@ impl Call {
     }
 }
 
-/// The first argument of a process that [`Spawned`] or [`ForkServer`] has started.
+/// The first argument of a process that [`Spawned`] or [`ForkServer`] started.
 const MARK: &str = "--multiprocessing-fork";
 
-/// The message that its descriptor comes with: one of no bytes would look like the end.
+/// The message that carries its descriptor: an empty message would look like the end.
 const HELLO: u8 = 1;
 
-/// Does the work of a process that was started to work, and ends with it; returns in any other.
+/// In a process that was started to work, does that work and exits. In any other process, returns.
 /// First line of `main`, as in Python: `multiprocessing.freeze_support()`.
 pub fn freeze_support(functions: &Functions) {
     let mut arguments = env::args_os().skip(1).map(OsString::into_string);
@@ -91,8 +92,8 @@ pub fn freeze_support(functions: &Functions) {
     exit(code);
 }
 
-/// The socket that this process was given in place of its standard input, and the descriptor that
-/// waits in it. Its standard input is empty from now on, as in Python.
+/// The socket that this process got as its standard input, and the descriptor that was sent through
+/// it. From then on the standard input is empty, as in Python.
 fn take_home() -> io::Result<(OwnedFd, OwnedFd)> {
     let home = io::stdin().as_fd().try_clone_to_owned()?;
     dup2_stdin(File::open("/dev/null")?)?;
@@ -102,55 +103,56 @@ fn take_home() -> io::Result<(OwnedFd, OwnedFd)> {
     }
 }
 
-/// Makes sure that this process is killed when its parent is gone, and with it the other end of
-/// `home`. Not by `PR_SET_PDEATHSIG`, which is about the thread that started this process, and
-/// threads end.
+/// Makes the kernel kill this process when its parent ends, and so the other end of `home` closes.
+/// `PR_SET_PDEATHSIG` would watch the thread that started this process, and that thread may end
+/// earlier.
 #[expect(unsafe_code, reason = "nix does not know these settings")]
 fn die_with(home: BorrowedFd<'_>, parent: Pid) {
     let fd = home.as_raw_fd();
-    // SAFETY: these calls take numbers. From now on the kernel sends SIGKILL when something
-    // happens to this socket (`man 2 fcntl`, signal-driven I/O). Only its end can happen to it.
+    // SAFETY: these calls take numbers. From now on the kernel sends SIGKILL on an event of this
+    // socket (`man 2 fcntl`, signal-driven I/O). The only possible event is its end.
     unsafe {
         libc::fcntl(fd, libc::F_SETOWN, libc::getpid());
         libc::fcntl(fd, F_SETSIG, libc::SIGKILL);
         libc::fcntl(fd, libc::F_SETFL, libc::O_ASYNC);
     }
     if is_readable(home) || getppid() != parent {
-        exit_now(1); // it has ended already, and no signal will tell
+        exit_now(1); // it has already ended, and no signal will come
     }
 }
 
-/// libc has it for some targets only.
+/// libc defines it only for some targets.
 const F_SETSIG: i32 = 10;
 
-/// This program once more, in a process of its own that is given a descriptor. Returns the other
-/// end of its socket, to be kept as long as it.
+/// Starts this program again, in a process that is given a descriptor. Returns also the other end
+/// of its socket, which has to be kept as long as the process.
 fn another(role: &str, given: BorrowedFd<'_>, call: Option<&Call>) -> io::Result<(Child, OwnedFd)> {
     let (home, theirs) = pair()?;
     send(home.as_fd(), &HELLO, Some(given))?;
     let mut command = Command::new("/proc/self/exe");
     command.arg(MARK).arg(role).arg(Pid::this().to_string());
     if let Some(call) = call {
-        command.arg(serde_json::to_string(call)?); // for everybody to see, in `ps`
+        command.arg(serde_json::to_string(call)?); // visible in `ps`
     }
     let child = command.stdin(Stdio::from(theirs)).spawn().map_err(not_started)?;
     Ok((Child::adopt(Pid::from_raw(child.id() as i32))?, home))
 }
 
-/// Two sockets that keep the borders between messages, and a descriptor with its message.
+/// Two sockets that keep messages separate, each with its descriptor.
 fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC);
     pair.map_err(|errno| not_started(errno.into()))
 }
 
-/// A call in a process that knows nothing of this one. (`multiprocessing`'s start method `spawn`)
+/// A call in a process that shares nothing with this one. (`multiprocessing`'s start method
+/// `spawn`)
 ///
 /// Killed and reaped when dropped without a join.
 #[derive(Debug)]
 pub struct Spawned {
     child: Child,
     answer: AnswerFile,
-    /// It is killed when this end is closed.
+    /// The process is killed when this end is closed.
     _home: OwnedFd,
 }
 
@@ -178,29 +180,29 @@ impl Spawned {
     }
 }
 
-/// A process of one thread that forks on request, whatever runs in the process that requests it.
-/// (`multiprocessing`'s start method `forkserver`) Several threads may use it.
+/// A process of one thread that forks on request. So other processes can request it even if they
+/// have threads. (`multiprocessing`'s start method `forkserver`) Several threads may use it.
 ///
-/// Ends, with all it has forked, when it is dropped.
+/// When it is dropped, it ends, and so do all processes that it forked.
 #[derive(Debug)]
 pub struct ForkServer {
     /// Killed and reaped with this handle.
     server: Child,
-    /// Locked from the request to its reply: a reply does not say whom it is for.
+    /// Locked from the request to its reply: a reply does not say which thread it is for.
     socket: Mutex<OwnedFd>,
     owner: Pid,
-    /// Its first socket, which has nothing more to say.
+    /// Its first socket, which carries no more messages.
     _home: OwnedFd,
 }
 
-/// What a fork server is asked. With `Start` comes the file for the answer.
+/// A request to a fork server. `Start` comes with the file for the answer.
 #[derive(Serialize, Deserialize)]
 enum Request {
     Start(Call),
     Reap { pid: i32, kill: bool },
 }
 
-/// What it replies. With `Started` comes the child's pidfd.
+/// The reply. `Started` comes with the pidfd of the child.
 #[derive(Serialize, Deserialize)]
 enum Reply {
     Started(i32),
@@ -221,8 +223,8 @@ impl ForkServer {
     /// about 200 KiB.
     ///
     /// # Errors
-    /// No process or no descriptor left, there or here; the server is gone; it belongs to another
-    /// process.
+    /// No process or no descriptor left, here or in the server; the server is gone; it belongs to
+    /// another process.
     pub fn spawn(&self, call: &Call) -> io::Result<Served<'_>> {
         let answer = AnswerFile::new()?;
         match self.ask(&Request::Start(call.clone()), Some(answer.as_fd()))? {
@@ -261,8 +263,8 @@ impl ForkServer {
     }
 }
 
-/// A call in a process that a [`ForkServer`] has forked: no child of ours, so the server reaps it,
-/// and tells how it ended.
+/// A call in a process that a [`ForkServer`] forked. It is not a child of this process, so the
+/// server reaps it and reports how it ended.
 ///
 /// Killed and reaped when dropped without a join.
 #[derive(Debug)]
@@ -285,7 +287,8 @@ impl Served<'_> {
         if self.server.owner != Pid::this() {
             return Err(not_ours(self.server.owner).into());
         }
-        // Waited for here: the server itself waits for no child, so that it can serve the others.
+        // The wait is here: the server never waits for one process, so that it can serve the
+        // others.
         wait_readable(self.pidfd.as_fd())?;
         let end = self.reap(false);
         match self.answer.read()? {
@@ -311,10 +314,10 @@ impl Drop for Served<'_> {
     }
 }
 
-/// A fork server's whole life: it ends when no process is left that could ask it.
+/// The main loop of a fork server. It ends when no process is left that could send a request.
 fn serve(socket: BorrowedFd<'_>, parent: Pid, functions: &Functions) -> i32 {
-    // The end of the socket alone would not do: a process that its parent has forked since may
-    // hold a copy of the other end.
+    // The end of the socket alone is not enough: a process that its parent forked later may hold a
+    // copy of the other end.
     let Ok(life) = pidfd_open(parent) else { return 1 };
     if getppid() != parent {
         return 1;
@@ -334,7 +337,8 @@ fn serve(socket: BorrowedFd<'_>, parent: Pid, functions: &Functions) -> i32 {
                 start(call, file.into(), &mut children, functions)
             }
             (Request::Start(_), None) => {
-                // The message came, and its descriptor found no place in this process.
+                // The message arrived, but this process had no free descriptor for the one it
+                // carried.
                 let error = not_started(io::Error::from_raw_os_error(libc::EMFILE));
                 Reply::NotStarted(format!("the fork server: {error}"))
             }
@@ -357,7 +361,7 @@ fn start(
     functions: &Functions,
 ) -> Reply {
     let forked = Child::fork(|| {
-        // Its siblings are none of its business.
+        // The child must not handle the other children of the server.
         mem::take(children);
         answer.report(move || call.run(functions))
     });

@@ -1,4 +1,4 @@
-//! One worker of a pool: what it does in its process, and what the pool knows of it.
+//! One worker of a pool: what runs in its process, and what the pool knows about it.
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
@@ -14,14 +14,14 @@ use super::answer::{to_answer, unreadable};
 use super::child::{Child, not_started};
 use super::connection::{Frames, decode, encode, to_frame};
 
-/// What a worker is told.
+/// A message to a worker.
 #[derive(Serialize, Deserialize)]
 enum Order<J> {
     Work(J),
     Close,
 }
 
-/// A worker's whole life.
+/// The main loop of a worker.
 fn serve<J, R>(mut jobs: PipeReader, mut results: PipeWriter, work: &dyn Fn(J) -> R) -> i32
 where
     J: DeserializeOwned,
@@ -33,7 +33,7 @@ where
         while let Some((number, order)) = inbox.next() {
             let answer = match decode(&order) {
                 Ok(Order::Close) => return 0,
-                // A panic ends the job and not the worker.
+                // A panic ends the job, but not the worker.
                 Ok(Order::Work(job)) => to_answer(|| work(job)).unwrap_or_else(|failure| failure),
                 Err(reason) => unreadable(reason),
             };
@@ -45,14 +45,14 @@ where
         match jobs.read(&mut buf) {
             Ok(0) => return 0, // the pool is gone
             Ok(n) => inbox.received(&buf[..n]),
-            // The parent's signal handlers are here, too.
+            // The signal handlers of the parent are inherited.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return 1,
         }
     }
 }
 
-/// What the pool knows of a worker.
+/// What the pool knows about a worker.
 pub struct Worker {
     pub child: Child,
     jobs: PipeWriter,
@@ -63,12 +63,12 @@ pub struct Worker {
 
 /// A job, encoded, until it has a result.
 pub struct Job {
-    /// Its place among the jobs of the call that brought it.
+    /// Its position among the jobs of the call that brought it.
     pub number: usize,
-    /// Its number in the life of the pool: an answer with another one is not its answer.
+    /// Its number in this pool: an answer with another number is not its answer.
     ticket: u64,
     frame: Vec<u8>,
-    /// How much of it the pipe to its worker has taken.
+    /// How many of its bytes are written to the pipe of its worker.
     sent: usize,
     /// How many workers have begun it, and how many died before they had read it.
     pub started: u32,
@@ -83,7 +83,7 @@ pub struct Shift {
     pub worker: Pid,
     pub from_us: u64,
     pub to_us: u64,
-    /// Whether it ended with the worker, not with a result.
+    /// Whether it ended with the death of the worker, not with a result.
     pub died: bool,
 }
 
@@ -101,7 +101,7 @@ impl Job {
 }
 
 impl Worker {
-    /// Forks a worker. `forget` runs in it, for what it has inherited and should not hold.
+    /// Forks a worker. `forget` runs in it, to drop what it has inherited and should not hold.
     ///
     /// # Errors
     /// No process or no descriptor left, or this process has other threads.
@@ -112,7 +112,7 @@ impl Worker {
     {
         let (jobs_out, jobs) = io::pipe().map_err(not_started)?;
         let (results, results_in) = io::pipe().map_err(not_started)?;
-        // The parent waits in one place, for all of them at once.
+        // The parent has one wait for all of them.
         fcntl(&jobs, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         fcntl(&results, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let mut ours = Some((jobs, results));
@@ -139,13 +139,14 @@ impl Worker {
             match self.jobs.write(rest) {
                 Ok(n) => job.sent += n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Full: poll will tell when to go on. Or its reader is dead: poll will tell, too.
+                // The pipe is full, or its reader is dead: in both cases poll reports the next
+                // event.
                 Err(_) => return,
             }
         }
     }
 
-    /// Reads what has arrived; false once nothing more can come.
+    /// Reads what has arrived. False if nothing more can come.
     pub fn pull(&mut self) -> bool {
         let mut buf = [0; 16 * 1024];
         loop {
@@ -158,7 +159,7 @@ impl Worker {
         }
     }
 
-    /// The job that is done, and its answer, if that has arrived as a whole.
+    /// The job that is done, and its answer, if that has arrived completely.
     pub fn take_done(&mut self) -> Option<(Job, Vec<u8>)> {
         loop {
             let (ticket, answer) = self.inbox.next()?;
@@ -168,15 +169,15 @@ impl Worker {
         }
     }
 
-    /// Whether it has read its job to the last byte, so that it may have begun it.
+    /// Whether the worker has read its job to the last byte, and so may have begun it.
     pub fn has_read_its_job(&self) -> bool {
         self.job.as_ref().is_some_and(|job| job.sent == job.frame.len()) && unread(&self.jobs) == 0
     }
 
     /// Tells it to end.
     pub fn dismiss(&mut self) {
-        // Said in so many words: a process that somebody else has forked since may hold a copy
-        // of this end, and the end of file would wait for it.
+        // An explicit message, because the end of file is not reliable: a process that was forked
+        // later may hold a copy of this end.
         let farewell = encode(&Order::<()>::Close).expect("a word can be encoded");
         let _ = self.jobs.write_all(&to_frame(0, &farewell));
     }
@@ -193,7 +194,7 @@ impl Worker {
     }
 }
 
-/// How many bytes lie in a pipe that nobody has read (`man 2const FIONREAD`).
+/// How many unread bytes a pipe contains (`man 2const FIONREAD`).
 #[expect(unsafe_code, reason = "std has no such question")]
 fn unread(pipe: &PipeWriter) -> i32 {
     let mut bytes = 0;

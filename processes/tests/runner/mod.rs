@@ -1,5 +1,5 @@
-//! Runs tests one after the other on the main thread, because only a process of one thread may
-//! fork, and the usual harness runs each test in a thread.
+//! Runs tests one after the other on the main thread: only a process with one thread may fork, and
+//! the usual harness runs each test in a thread.
 
 use std::panic;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use nix::unistd::alarm;
 
 pub type Test = (&'static str, fn());
 
-/// Runs the tests whose names contain one of the arguments; all of them without arguments.
+/// Runs the tests whose names contain one of the arguments; without arguments, all of them.
 pub fn main(tests: &[Test]) -> ExitCode {
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
@@ -17,7 +17,7 @@ pub fn main(tests: &[Test]) -> ExitCode {
         if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part)) {
             continue;
         }
-        alarm::set(120); // a net: a test that hangs is ended by SIGALRM
+        alarm::set(120); // a safety timeout: SIGALRM ends a test that hangs
         if panic::catch_unwind(test).is_ok() {
             println!("test {name} ... ok");
         } else {

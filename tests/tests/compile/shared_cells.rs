@@ -1,4 +1,4 @@
-//! Balances that two threads share: plain cells are not let in (E0277), atomics are.
+//! Balances that two threads share: plain cells are refused (E0277), atomics are allowed.
 
 #[cfg(atomics)]
 type Number = std::sync::atomic::AtomicI64;

@@ -1,5 +1,5 @@
 //! deadlock: two locks taken in two orders, seen by a watchdog, cured by one order; poisoning.
-//! A thread that waits for a lock waits forever if its holder waits for it.
+//! A thread waits forever for a lock if the holder of the lock waits for that thread.
 //! Run it: cargo run -p threads -- deadlock
 
 use std::io;
@@ -25,7 +25,8 @@ enum Says {
     Done,
 }
 
-/// Who said it, in microseconds of the monotonic clock when, and the kernel's number of its thread.
+/// The name and number of the thread that said it, and when, in microseconds of the monotonic
+/// clock.
 #[derive(Clone, Debug)]
 struct Said {
     name: &'static str,
@@ -72,12 +73,10 @@ fn show(section: &mut Section) -> io::Result<()> {
     section.shown.push("  one order:".into());
     section.shown.extend(done.picture());
     section.shown.push(format!(
-        "  The {} threads of the first act still wait: they cannot be cancelled.",
+        "  The {} threads of the first part still wait: they cannot be cancelled.",
         stuck.waiting()
     ));
-    section
-        .shown
-        .push("  Nothing was timed: a cycle of who waits for whom is proof enough.".into());
+    section.shown.push("  Nothing was timed: a cycle of waiting threads is proof enough.".into());
     section.picture = json!({"kind": "timeline"});
     section.spans = [stuck.spans(0), done.spans(2)].concat();
     Ok(())
@@ -91,7 +90,7 @@ fn careless() -> io::Result<Receiver<Said>> {
     for (name, locks) in NAMES.into_iter().zip([("left", "right"), ("right", "left")]) {
         let (log, accounts) = (log.clone(), Arc::clone(&accounts));
         let both_hold_one = Arc::clone(&both_hold_one);
-        // Never joined, which is the point: `join` would wait forever as well.
+        // Never joined, on purpose: `join` would wait forever too.
         let task = thread::Builder::new().spawn(move || {
             let meet = || _ = both_hold_one.wait();
             transfer(name, &accounts, locks, &log, meet);
@@ -127,7 +126,7 @@ fn transfer(
     log: &Sender<Said>,
     meet: impl FnOnce(),
 ) {
-    // The watchdog may have ended already, which is no error of the transfer.
+    // An error means that the watchdog has ended. The transfer goes on.
     let thread = nix::unistd::gettid().as_raw();
     let say = |says| _ = log.send(Said { name, says, at_us: now(), thread });
     let account = |side| if side == "left" { &accounts.left } else { &accounts.right };
@@ -143,7 +142,7 @@ fn transfer(
     say(Says::Done);
 }
 
-/// What the watchdog has seen: a row for each thread that waits forever, and what it was told.
+/// What the watchdog has seen: a row for each thread that waits forever, and all messages.
 struct Watched {
     table: Vec<String>,
     log: Vec<Said>,
@@ -151,8 +150,8 @@ struct Watched {
     end_us: u64,
 }
 
-/// The watchdog: keeps a table of who holds and who wants what, until all are done or it sees
-/// that each of two waits for the other. Says which it was.
+/// The watchdog: keeps a table of which thread holds or wants which lock, until all are done or two
+/// threads wait for each other. Returns which it was.
 fn watch(said: &Receiver<Said>) -> Watched {
     let mut held: Vec<(&str, &str)> = Vec::new();
     let mut wanted: Vec<(&str, &str)> = Vec::new();
@@ -185,12 +184,12 @@ fn watch(said: &Receiver<Said>) -> Watched {
             return Watched { table, log, end_us: now() };
         }
     }
-    let table = vec!["no thread waits for one that waits for it".into()];
+    let table = vec!["no two threads wait for each other".into()];
     Watched { table, log, end_us: now() }
 }
 
 impl Watched {
-    /// How many had not got what they wanted at the end.
+    /// How many threads were still waiting for a lock at the end.
     fn waiting(&self) -> usize {
         let last = |name| self.log.iter().rev().find(|said| said.name == name);
         let waits = |said: &Said| matches!(said.says, Says::Wants(_));
@@ -224,7 +223,7 @@ impl Watched {
         rows.map(|row| row.trim_end().to_owned()).into()
     }
 
-    /// Who waited for a lock when, and who ran; the first thread is this task.
+    /// When each thread waited for a lock, and when it ran; the first thread is task `first`.
     fn spans(&self, first: usize) -> Vec<Span> {
         let mut spans = Vec::new();
         for (n, name) in NAMES.into_iter().enumerate() {
@@ -251,14 +250,14 @@ impl Watched {
     }
 }
 
-/// What a panic inside leaves behind: a lock that says so, and lets one in all the same.
+/// What a panic of a holder leaves behind: a poisoned lock, which still gives access.
 fn poisoned() -> io::Result<String> {
     let account = Arc::new(Mutex::new(100));
     let holder = Arc::clone(&account);
     let task = thread::Builder::new().spawn(move || -> () {
         let mut money = holder.lock().expect("this is the first");
         *money -= 10;
-        // As `panic!`, but without the message on stderr.
+        // Like `panic!`, but without the message on stderr.
         resume_unwind(Box::new("while it paid"));
     });
     let why = task.map_err(no_thread)?.join().expect_err("it panicked");
@@ -290,7 +289,7 @@ mod tests {
             let rows = watched.picture();
             assert!(rows[0].contains("+left") && rows[0].ends_with("──…"), "{rows:?}");
             assert!(rows[1].contains("+right") && rows[1].ends_with("──…"), "{rows:?}");
-            // What waits to the end of the trace: both.
+            // The waits that last to the end of the trace: both.
             let last = watched.spans(0);
             let stuck =
                 last.iter().filter(|s| s.kind == Kind::Waiting && s.to_us == watched.end_us);

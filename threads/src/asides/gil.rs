@@ -1,5 +1,5 @@
 //! gil: CPython's Global Interpreter Lock, and what it does to threads that compute or wait.
-//! A thread runs only while it holds the lock; it lets it go at a safe point, if another asked.
+//! A thread runs only while it holds the lock; it releases it at a safe point, on request.
 //! Run it: cargo run -p threads -- gil
 
 use std::io;
@@ -25,30 +25,31 @@ use super::limit::no_thread;
 /// CPython's switch interval (`sys.getswitchinterval`).
 const INTERVAL: Duration = Duration::from_millis(5);
 
-/// Before 3.2 a thread let the lock go after so many ticks (`sys.setcheckinterval`).
+/// Before 3.2 a thread released the lock after this many ticks (`sys.setcheckinterval`).
 const TICKS: u32 = 100;
 
-/// A lock that threads have to hold in order to run (`Python/ceval_gil.c`).
+/// A lock that a thread has to hold in order to run (`Python/ceval_gil.c`).
 pub struct Gil {
     state: Mutex<State>,
-    /// A thread has released the lock.
+    /// The lock was released.
     released: Condvar,
-    /// A thread has taken it.
+    /// The lock was taken.
     switched: Condvar,
-    /// The holder is asked to let it go; looked at without the lock at every safe point.
+    /// A waiter asks the holder to release it. Read without the lock at every safe point.
     drop_request: AtomicBool,
     policy: Policy,
-    /// How many threads are running, and the most that ever were.
+    /// How many threads are running, and the maximum so far.
     inside: AtomicUsize,
     most_inside: AtomicUsize,
 }
 
-/// When a holder lets the lock go.
+/// When a holder releases the lock.
 #[derive(Clone, Copy)]
 pub enum Policy {
-    /// Since 3.2: when a waiter has waited this long. It then waits until the waiter has it.
+    /// Since 3.2: when a waiter has waited this long. The holder then waits until a waiter has it.
     Interval(Duration),
-    /// Before 3.2: after so many ticks, whether a thread waits or not; then the fastest takes it.
+    /// Before 3.2: after this many ticks, with or without a waiter. Then the fastest thread takes
+    /// it.
     Ticks(u32),
 }
 
@@ -61,7 +62,7 @@ struct State {
     switches: u64,
     /// How often a waiter had to ask.
     requests: u64,
-    /// How often a waiter woke up and found that another thread had been faster.
+    /// How often a waiter woke up and found that another thread had taken the lock.
     in_vain: u64,
 }
 
@@ -78,7 +79,7 @@ impl Gil {
         }
     }
 
-    /// Waits for the lock, and holds it until what it returns is dropped, by a panic as well:
+    /// Waits for the lock, and holds it until the returned value is dropped. A panic drops it too:
     /// otherwise all others would wait forever.
     ///
     /// # Panics
@@ -110,7 +111,7 @@ impl Gil {
         self.switched.notify_all();
     }
 
-    /// Waits for an interval; if no thread got the lock in that time, asks for it.
+    /// Waits for an interval. If no thread got the lock in that time, asks for it.
     fn ask_after<'a>(
         &self,
         interval: Duration,
@@ -131,7 +132,8 @@ impl Gil {
         self.inside.fetch_sub(1, SeqCst);
         state.holder = None;
         self.released.notify_one();
-        // Forced switching: the thread that was asked does not compete for the lock that it has just released.
+        // Forced switching: a holder that was asked does not compete for the lock that it has
+        // released.
         let me = Some(thread::current().id());
         while self.drop_request.load(SeqCst) && state.last_holder == me && state.waiting > 0 {
             state = self.switched.wait(state).expect("no holder panics");
@@ -151,11 +153,11 @@ impl Gil {
         }
     }
 
-    /// Runs `wait` without the lock (`Py_BEGIN_ALLOW_THREADS`), and says how long it took to get
+    /// Runs `wait` without the lock (`Py_BEGIN_ALLOW_THREADS`), and returns how long it took to get
     /// the lock back.
     pub fn allow_threads(&self, wait: impl FnOnce()) -> Duration {
         self.drop_gil();
-        // The thread in which `wait` panics believes that it holds the lock.
+        // A caller that catches the panic of `wait` still expects to hold the lock.
         let result = panic::catch_unwind(AssertUnwindSafe(wait));
         let ready = Instant::now();
         self.take_gil();
@@ -180,7 +182,7 @@ impl Drop for Held<'_> {
     }
 }
 
-/// What one act showed.
+/// The figures of one experiment.
 struct Act {
     name: &'static str,
     seconds: f64,
@@ -193,7 +195,7 @@ struct Act {
     in_vain: u64,
 }
 
-/// `threads` threads count primes, each only while it holds the lock, if there is one.
+/// `threads` threads count primes. If there is a lock, each counts only while it holds it.
 fn compute(name: &'static str, threads: usize, gil: Option<&Gil>) -> io::Result<Act> {
     let mut walls = Times::default();
     let at_work = AtWork::default();
@@ -228,8 +230,8 @@ fn compute(name: &'static str, threads: usize, gil: Option<&Gil>) -> io::Result<
     })
 }
 
-/// How many threads compute, and the most that ever did at once: counted where they compute, so
-/// that it tells whether the lock does its work.
+/// How many threads compute, and the maximum so far. It is counted in the computing code, so it
+/// shows whether the lock works.
 #[derive(Default)]
 struct AtWork {
     now: AtomicUsize,
@@ -254,8 +256,8 @@ fn count(task: usize, gil: Option<&Gil>, at_work: &AtWork) -> Counted {
     count.finish()
 }
 
-/// How long a thread that waits for IO all the time waits for the lock on top of it, while
-/// another thread computes: the convoy. The median of `rounds`.
+/// How much longer a thread that does IO all the time waits for the lock, while another thread
+/// computes: the convoy effect. The median of `rounds`.
 fn convoy(interval: Duration, rounds: usize) -> io::Result<Duration> {
     let gil = Gil::new(Policy::Interval(interval));
     let done = AtomicBool::new(false);
@@ -345,7 +347,7 @@ fn draw(section: &mut Section, acts: &[Act; 5], convoys: [(Duration, Duration); 
         under.requests, under.switches
     ));
     section.shown.push(format!(
-        "  before 3.2, released every {TICKS} ticks: {} hand-overs, {} wake-ups in vain",
+        "  till 3.1, released every {TICKS} ticks: {} hand-overs, {} useless wake-ups",
         ticks.switches, ticks.in_vain
     ));
     for (interval, wait) in convoys {
@@ -356,7 +358,7 @@ fn draw(section: &mut Section, acts: &[Act; 5], convoys: [(Duration, Duration); 
     }
 }
 
-/// Figures of acts; `None` if the aside met an error before it had them.
+/// Figures of experiments; `None` if the aside had an error before it had them.
 fn figures<const N: usize>(section: &Section, names: [(&str, &str); N]) -> Option<[f64; N]> {
     let figure = |(act, name)| section.measured.get(act)?.get(name)?.as_f64();
     let found: Vec<f64> = names.into_iter().map_while(figure).collect();
@@ -392,8 +394,8 @@ pub fn one_loses_nothing(section: &Section) -> Verdict {
     let names = ["most_inside", "requests", "in_vain"].map(|name| ("1 under it", name));
     let Some([most, requests, in_vain]) = figures(section, names) else { return no_figures() };
     let said = format!(
-        "{under:.3} s of CPU under it, {plain:.3} s without; {requests} requests to release it, \
-         {in_vain} wake-ups in vain"
+        "{under:.3} s of CPU under it, {plain:.3} s without; {requests} requests to release, \
+         {in_vain} useless wake-ups"
     );
     match () {
         () if (most - 1.0).abs() > 0.5 || requests + in_vain > 0.0 => Verdict::Fails(said),
@@ -415,8 +417,8 @@ pub fn three_gain_nothing(section: &Section) -> Verdict {
         return no_figures();
     };
     let said = format!(
-        "{cores:.2} cores in use under it, {free:.2} without; {requests} requests to release it, and \
-         {in_vain} wake-ups in vain in the lock of ticks"
+        "{cores:.2} cores in use under it, {free:.2} without; {requests} requests to release, and \
+         {in_vain} useless wake-ups in the lock of ticks"
     );
     match () {
         () if cores > 1.25 || requests + in_vain < 1.0 => Verdict::Fails(said),

@@ -1,4 +1,4 @@
-//! left-behind: no thread can be killed. Who only stops waiting leaves it behind, with its socket.
+//! left-behind: no thread can be killed. After a timeout it stays behind, with its socket.
 //! What to do instead: `early_results.rs` shuts its socket down, `deadline.rs` tells it in advance.
 //! Run it: cargo run -p threads -- left-behind
 
@@ -14,7 +14,7 @@ use common::span::{Kind, Span, now};
 
 use super::limit::no_thread;
 
-/// How long an answer is waited for, and how long the thread is then left behind.
+/// How long to wait for an answer, and how long the thread is then left behind.
 const TIMEOUT: Duration = Duration::from_millis(100);
 
 pub fn careless(_: &Flags) -> Section {
@@ -25,24 +25,24 @@ pub fn careless(_: &Flags) -> Section {
     section
 }
 
-/// Stops waiting when the time is up, and that is all it does: the thread goes on.
+/// Stops waiting after the timeout, and does nothing else: the thread goes on.
 fn show(section: &mut Section) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let mut socket = TcpStream::connect(listener.local_addr()?)?;
-    let (peer, _) = listener.accept()?; // which never says anything
+    let (peer, _) = listener.accept()?; // it never sends anything
     let (sender, answers) = channel();
     let from = now();
     let reads = move || {
         let n = socket.read(&mut [0])?;
-        let _ = sender.send(n); // nobody may be listening any more
+        let _ = sender.send(n); // an error: the receiver has timed out
         io::Result::Ok((n, Span::here(1, Kind::Waiting, from, now())))
     };
     let task = thread::Builder::new().spawn(reads).map_err(no_thread)?;
     let answer = answers.recv_timeout(TIMEOUT);
     let waited = Span::here(0, Kind::Waiting, from, now());
-    thread::sleep(TIMEOUT); // for the picture: nothing ends the thread meanwhile
+    thread::sleep(TIMEOUT); // for the picture: nothing ends the thread in this time
     let still_there = !task.is_finished();
-    // No call of std's or the kernel's ends it. What it waits for can be ended: its connection.
+    // Neither std nor the kernel can end the thread. But its connection can be closed.
     drop(peer);
     let (n, read) = task.join().expect("reading does not panic")?;
 
@@ -57,7 +57,7 @@ fn show(section: &mut Section) -> io::Result<()> {
     section.measure("thread_lived_ms", read_ms.into());
     section.spans = vec![waited, read];
     section.draw();
-    section.shown.push(format!("  0  waits for the answer, for {waited_ms:.0} ms"));
+    section.shown.push(format!("  0  the caller, which waits for {waited_ms:.0} ms"));
     section
         .shown
         .push(format!("  1  the thread that reads: {read_ms:.0} ms, until its peer closes"));

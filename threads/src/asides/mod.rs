@@ -1,4 +1,4 @@
-//! What only threads have, to be shown.
+//! What only threads have.
 
 pub mod deadlock;
 pub mod gil;

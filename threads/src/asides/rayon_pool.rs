@@ -1,5 +1,5 @@
 //! rayon-pool: the pool one would use. Work stealing, and why no task should block in it.
-//! Each worker takes from its own queue; one that has nothing left steals from another.
+//! Each worker takes from its own queue; a worker whose queue is empty steals from another.
 //! Run it: cargo run -p threads -- rayon-pool
 
 use std::io;
@@ -21,10 +21,10 @@ use common::workload::cpu_bound::{Count, Counted};
 
 use super::limit::no_thread;
 
-/// Workers of the pool: two show everything, on one core as well.
+/// Workers of the pool: two are enough to show everything, on one core too.
 const WORKERS: usize = 2;
 
-/// Tasks, each a little longer than the one before.
+/// Tasks, each a little longer than the previous one.
 const TASKS: usize = 16;
 
 pub fn run(_flags: &Flags) -> Section {
@@ -60,7 +60,7 @@ fn show(section: &mut Section) -> io::Result<()> {
     ));
     section.shown = bars(&[
         Bar::new("in two halves", halves.median(), "the second is longer"),
-        Bar::new("by stealing", stealing.median(), "the idle worker takes more"),
+        Bar::new("by stealing", stealing.median(), "a free worker takes on"),
     ]);
     section.shown.push("  in two halves".into());
     section.shown.extend(timeline::draw(&lanes(&by_hand)));
@@ -73,7 +73,7 @@ fn show(section: &mut Section) -> io::Result<()> {
     Ok(())
 }
 
-/// One half of the tasks for each worker, as one would share them out by hand.
+/// One half of the tasks for each worker, as one would divide them by hand.
 fn in_halves(pool: &ThreadPool) -> Vec<(usize, Counted)> {
     let half = |from: usize, to: usize| (from..to).map(count).collect::<Vec<_>>();
     pool.install(|| {
@@ -94,7 +94,7 @@ fn count(task: usize) -> (usize, Counted) {
     (current_thread_index().unwrap_or(0), count.finish())
 }
 
-/// A lane for each worker instead of one for each task.
+/// One lane per worker instead of one per task.
 fn lanes(counted: &[(usize, Counted)]) -> Vec<Span> {
     let of_worker = |(worker, counted): &(usize, Counted)| {
         let mut spans = counted.spans.clone();
@@ -106,8 +106,8 @@ fn lanes(counted: &[(usize, Counted)]) -> Vec<Span> {
     counted.iter().flat_map(of_worker).collect()
 }
 
-/// Each worker waits for a task of the same pool: no worker is left to run it. Whether it ran
-/// before they stopped waiting.
+/// Each worker waits for a task of the same pool, so no worker is left to run it. Returns whether
+/// it ran before they stopped waiting.
 fn blocked(pool: &ThreadPool) -> io::Result<bool> {
     // Without a timeout the program would hang here forever.
     let timeout = Duration::from_millis(300);
@@ -140,7 +140,7 @@ fn waiting_for_one_more(
             gates.push(open);
             let (blocking, gave_up) = (blocking.clone(), gave_up.clone());
             let wait = move || {
-                // After an error no thread listens to either.
+                // After an error the receiver is gone.
                 let _ = blocking.send(());
                 let waited = gate.recv_timeout(timeout);
                 let late = matches!(waited, Err(RecvTimeoutError::Timeout));
@@ -151,10 +151,10 @@ fn waiting_for_one_more(
         for _ in 0..WORKERS {
             all_block.recv().expect("each says that it blocks");
         }
-        // Every worker is blocked now, or none is: the task that lets them go comes last.
+        // Every worker is blocked now, or none is: the task that releases them comes last.
         scope.spawn(move |_| {
             for gate in gates {
-                // A caller that timed out does not listen any more.
+                // A caller that timed out has dropped its receiver.
                 let _ = gate.send(());
             }
         });

@@ -1,4 +1,4 @@
-//! One check for each exercise, which tries the broken file and its solution alike.
+//! One check for each exercise, for the broken file and for its solution.
 
 use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -44,8 +44,8 @@ fn solution_of_two_locks() -> Result<(), Sentence> {
     check_two_locks(solutions::two_locks::transfer)
 }
 
-/// Where two threads meet, if both can come: one that holds what the other waits for goes on
-/// alone after a while.
+/// Where two threads meet, if both can come: a thread that holds what the other one waits for goes
+/// on alone after a while.
 #[derive(Default)]
 struct Meeting {
     arrived: Mutex<usize>,
@@ -134,7 +134,7 @@ fn check_dripping_peer(
     Ok(())
 }
 
-/// A byte often enough for every read, for as long as somebody reads: the longest pause.
+/// Sends a byte often enough for every read, as long as the peer reads. Returns the longest pause.
 fn drip(mut socket: TcpStream) -> Duration {
     let mut longest = Duration::ZERO;
     let mut last = Instant::now();
@@ -154,7 +154,7 @@ fn fetch_from<T: Send + 'static>(
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has ports");
     let socket = TcpStream::connect(listener.local_addr().expect("it is bound"));
     let socket = socket.expect("the listener has room");
-    let (accepted, _) = listener.accept().expect("somebody is there");
+    let (accepted, _) = listener.accept().expect("a connection waits");
     let peer = thread::spawn(move || peer(accepted));
     let late = "a page should take at most its 500 ms, also if every byte comes in time; \
                 after 2 s it is still being read";

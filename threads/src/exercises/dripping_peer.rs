@@ -1,9 +1,9 @@
-//! `fetch` reads a page to its end and should take at most `timeout` for it, however the
-//! peer sends: also when it drips one byte after the other.
+//! `fetch` reads a page to its end and should take at most `timeout` for it, even if the peer sends
+//! one byte after the other.
 //! Hint: when does the timeout of a read start? How much of the page's time is left by then?
 //! `io_bound::exchange` asks before every read.
-//! The bug: `sock.settimeout` of Python, and with it `timeout` of requests, whose documentation
-//! says that it is no limit on the whole response.
+//! The bug: `sock.settimeout` of Python, and so `timeout` of requests. Its documentation says that
+//! it is not a limit on the whole response.
 //! Try it: `cargo test -p threads dripping_peer -- --ignored`
 
 use std::io::{self, Read};

@@ -1,7 +1,7 @@
 //! `transfer` moves money from one account to another, each under a lock of its own. Two
 //! transfers in opposite directions should both end.
-//! Hint: who waits for whom when each holds its first lock? Any order of the locks does, if
-//! all transfers keep to it.
+//! Hint: which thread waits for which when each holds its first lock? Any order of the locks is
+//! fine, if all transfers keep to it.
 //! Slide 15: shared state can cause difficulties; `cargo run -p threads -- deadlock` shows this.
 //! Try it: `cargo test -p threads two_locks -- --ignored`
 

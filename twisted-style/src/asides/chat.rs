@@ -37,8 +37,8 @@ pub fn aside(flags: &Flags) -> Section {
     section
 }
 
-/// For people with `nc`: until Ctrl-C or SIGTERM, which closes the room. A second one ends the
-/// program at once.
+/// For people with `nc`: until Ctrl-C or SIGTERM, which closes the room. A second signal ends the
+/// program immediately.
 fn serve(port: u16) -> io::Result<()> {
     let reactor = Reactor::new()?;
     let listener = TcpListener::bind(("127.0.0.1", port))
@@ -136,7 +136,7 @@ impl Visitor {
     }
 }
 
-/// What was said and heard, in the order of the script.
+/// What was sent and received, in the order of the script.
 #[derive(Clone, Default)]
 struct Transcript(Rc<RefCell<Vec<String>>>);
 
@@ -185,7 +185,8 @@ fn show(section: &mut Section) -> io::Result<()> {
     Ok(())
 }
 
-/// What happens in the room; how many bytes were sent until the slow member was disconnected.
+/// What happens in the room. Returns how many bytes were sent until the slow member was
+/// disconnected.
 async fn play(room: Rc<Room>, address: SocketAddr, seen: Transcript) -> Result<u64, Failure> {
     let reactor = room.reactor.clone();
     let ann = Visitor::connect(&reactor, address).await?;

@@ -14,7 +14,7 @@ use crate::twisted::protocol::Protocol;
 use crate::twisted::reactor::Reactor;
 use crate::twisted::transport::Transport;
 
-/// The most bytes of a line, and of everything else whose size a client decides.
+/// The maximum number of bytes of a line, and of everything else that a client can make long.
 pub(super) const LONGEST: usize = 512;
 
 /// How long a member may stop reading before it is disconnected.
@@ -29,7 +29,7 @@ pub(super) struct Room {
     members: RefCell<BTreeMap<String, Transport>>,
     pub(super) name_timeout: Cell<Duration>,
     pub(super) slow: Cell<Duration>,
-    /// Members that do not read what is sent to them: meanwhile no member is read.
+    /// Members that do not read what is sent to them. While there are any, no member is read.
     behind: RefCell<BTreeSet<String>>,
     pub(super) lines: Cell<u64>,
     /// How many bytes were kept for the last member that was disconnected.
@@ -59,7 +59,7 @@ impl Room {
         Ok(())
     }
 
-    /// Writes to all but one. What a member does not read is kept; when that becomes too much,
+    /// Writes to all members but one. What a member does not read is buffered. If that is too much,
     /// `pause_producing` is called.
     fn tell_others(&self, but: &str, line: &str) {
         let line = format!("{line}\n");
@@ -71,7 +71,7 @@ impl Room {
     }
 
     /// No member is read while one of them is behind: the room is as fast as its slowest reader,
-    /// for a second at most.
+    /// for at most a second.
     fn fall_behind(&self, name: &str) {
         self.behind.borrow_mut().insert(name.to_string());
         for transport in self.members.borrow().values() {
@@ -223,7 +223,7 @@ impl Member {
         self.name = Some(name.to_string());
     }
 
-    /// Counting takes long: it is done in a thread, or the whole room would wait for it.
+    /// Counting takes long, so it is done in a thread. Otherwise the whole room would wait for it.
     fn count(&self, lines: &Lines, name: &str, below: &str) {
         let Some(below) = below.parse().ok().filter(|below| *below <= 10_000_000_u32) else {
             return lines.send_line(b"* /primes takes a number up to 10000000");
@@ -242,7 +242,7 @@ pub(crate) fn one_member(reactor: &Reactor) -> impl Protocol {
     LineReceiver::new(Member::new(Room::new(reactor)))
 }
 
-/// Without control characters: nothing that moves a terminal's cursor or changes its colors.
+/// Without control characters, which could move the cursor of a terminal or change its colors.
 fn printable(text: &[u8]) -> String {
     String::from_utf8_lossy(text).chars().filter(|letter| !letter.is_control()).collect()
 }

@@ -135,7 +135,7 @@ fn turns() -> String {
     steps.take()
 }
 
-/// Two steps, a pause, then resumed and stopped.
+/// Two steps, a pause, then resume and stop.
 fn controlled() -> String {
     let (clock, log) = (Clock::new(), Rc::new(RefCell::new(String::new())));
     let cooperator = Cooperator::new(&clock);
@@ -174,7 +174,7 @@ fn an_hour() -> u32 {
     beats.get()
 }
 
-/// A client in memory: says something, and keeps the last line received.
+/// A client in memory: sends a line, and keeps the last line received.
 struct Visitor(&'static str, Rc<RefCell<String>>);
 
 impl Protocol for Visitor {

@@ -1,5 +1,5 @@
-//! The aside `deferreds`: a value and an error on their way down a chain, then one rule after the
-//! other, then very long chains.
+//! The aside `deferreds`: a value and an error in a chain, then the rules one by one, then very
+//! long chains.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
@@ -80,7 +80,7 @@ impl Seen {
         self.0.borrow_mut().push(words.to_string());
     }
 
-    /// All of it, and then none of it.
+    /// Returns all of it, and clears it.
     fn words(&self) -> String {
         self.0.take().join(", ")
     }
@@ -90,7 +90,7 @@ fn error(words: &str) -> Failure {
     io::Error::other(words.to_string()).into()
 }
 
-/// Sends `word` down a chain of four. What each did with it, and what came out.
+/// Sends `word` down a chain of four. Returns what each callback did with it, and the result.
 fn travel(word: &'static str) -> ([String; 4], String) {
     let stations = Rc::new(RefCell::new(["·"; 4].map(str::to_string)));
     let at = |station: usize| {
@@ -146,7 +146,7 @@ fn result_of<T: Display>(deferred: Deferred<T>) -> String {
 
 type Rule = (&'static str, fn(&Seen) -> String);
 
-/// Each rule by itself.
+/// Each rule separately.
 const RULES: [Rule; 11] = [
     ("a callback returns a Deferred", paused),
     ("maybe_deferred", maybe),
@@ -284,7 +284,7 @@ fn unhandled(seen: &Seen) -> String {
     seen.words()
 }
 
-/// A chain, nested Deferreds, a ring: that they work at any length, and what they cost.
+/// A chain, nested Deferreds, a ring: they work at any length, and what they cost.
 fn far(section: &mut Section) {
     const DEEP: u32 = 100_000;
 

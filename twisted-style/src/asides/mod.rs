@@ -1,4 +1,4 @@
-//! What only Twisted has, each shown by itself.
+//! What only Twisted has.
 
 pub mod chat;
 mod chat_room;

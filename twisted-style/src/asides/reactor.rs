@@ -151,7 +151,7 @@ fn listen() -> io::Result<(TcpListener, SocketAddr)> {
     Ok((listener, address))
 }
 
-/// Sends back what it gets.
+/// Sends back what it receives.
 #[derive(Clone, Default)]
 struct Echo(Rc<Seen>);
 
@@ -228,7 +228,7 @@ fn both_ends_on_one_thread() -> io::Result<String> {
     Ok(format!("\"{answer}\" came back, from the same thread"))
 }
 
-/// 5: a connection that is there stays, a new one is refused.
+/// 5: an open connection stays open, a new one is refused.
 fn no_new_connections() -> io::Result<String> {
     let (reactor, (listener, address)) = (Reactor::new()?, listen()?);
     let port = reactor.listen_tcp(listener, |_| Some(Echo::default()))?;
@@ -259,7 +259,7 @@ impl Protocol for Flood {
     }
 
     fn resume_producing(&mut self, transport: &Transport) {
-        // One chunk more than it takes to be called again.
+        // One chunk more than it takes to get `resume_producing` called again.
         while self.to_send > 0 && transport.buffered() <= 64 * 1024 {
             transport.write(&[b'x'; 8192]);
             self.to_send -= 8192;
@@ -394,7 +394,7 @@ fn one_connection_less() -> io::Result<String> {
     Ok(format!("its connection is {}", answers?.join(", the next one says ")))
 }
 
-/// No message on stderr for a panic on purpose.
+/// Prints no message on stderr for a panic on purpose.
 struct Quiet(Option<Hook>);
 
 type Hook = Box<dyn Fn(&std::panic::PanicHookInfo<'_>) + Sync + Send>;

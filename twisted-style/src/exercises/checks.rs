@@ -1,4 +1,4 @@
-//! One check for each exercise, which tries the broken file and its solution alike.
+//! One check for each exercise, for the broken file and for its solution.
 
 use std::cell::RefCell;
 use std::io;
@@ -55,9 +55,9 @@ fn solution_of_computing_callback() -> Result<(), Sentence> {
 
 fn check_one_data_one_line<P: Protocol>(numbering: fn() -> P) -> Result<(), Sentence> {
     let right = "1 ann\n2 ben\n3 zo\u{eb}\n";
-    // So many bytes come at once, at most.
+    // The maximum number of bytes that arrive at once.
     for at_once in [13, 2, 1, 3, 4, 5] {
-        let wait = "the connection should come to rest";
+        let wait = "the connection should become idle";
         let answer = within(LIMIT, wait, move || {
             let answer = Rc::default();
             let client = Client { sends: "ann\nben\nzo\u{eb}\n", answer: Rc::clone(&answer) };
@@ -74,7 +74,7 @@ fn check_one_data_one_line<P: Protocol>(numbering: fn() -> P) -> Result<(), Sent
     Ok(())
 }
 
-/// Sends, and keeps what comes back.
+/// Sends bytes, and keeps what comes back.
 struct Client {
     sends: &'static str,
     answer: Rc<RefCell<Vec<u8>>>,
@@ -95,11 +95,11 @@ type Work = Box<dyn FnOnce() -> Deferred<u32>>;
 fn check_lock_not_released(
     locked: fn(&DeferredLock, Work) -> Deferred<u32>,
 ) -> Result<(), Sentence> {
-    let end = "the callbacks should come to their end";
+    let end = "the callbacks should end";
     within(LIMIT, end, move || after_an_end(locked).and_then(|()| after_a_cancel(locked)))?
 }
 
-/// What a Deferred came to, if it has fired.
+/// The result of a Deferred, if it has fired.
 type Seen = Rc<RefCell<Option<Result<u32, Failure>>>>;
 
 fn watch(deferred: Deferred<u32>) -> Seen {
@@ -109,7 +109,7 @@ fn watch(deferred: Deferred<u32>) -> Seen {
     seen
 }
 
-/// The lock goes to the next one at the end of the work and not before, whatever the end is.
+/// The next waiter gets the lock at the end of the work and not before, for any kind of end.
 fn after_an_end(locked: fn(&DeferredLock, Work) -> Deferred<u32>) -> Result<(), Sentence> {
     for succeeds in [true, false] {
         let lock = DeferredLock::new();
@@ -125,7 +125,7 @@ fn after_an_end(locked: fn(&DeferredLock, Work) -> Deferred<u32>) -> Result<(), 
         let how = if succeeds { "succeeded" } else { "failed" };
         let first = first.take().map(Result::ok);
         let right = if succeeds { Some(1) } else { None };
-        should(first == Some(right), "the result of the work should be handed on")?;
+        should(first == Some(right), "the result of the work should be passed on")?;
         let sentence = format!(
             "when the first one has {how}, the second should get the lock, not wait forever"
         );
@@ -134,7 +134,7 @@ fn after_an_end(locked: fn(&DeferredLock, Work) -> Deferred<u32>) -> Result<(), 
     Ok(())
 }
 
-/// A waiter that is cancelled in the queue leaves the lock to its holder.
+/// A waiter that is cancelled in the queue does not release the lock of its holder.
 fn after_a_cancel(locked: fn(&DeferredLock, Work) -> Deferred<u32>) -> Result<(), Sentence> {
     let lock = DeferredLock::new();
     let (done, work) = Deferred::new();
@@ -164,7 +164,7 @@ fn check_computing_callback(
             let reactors_thread = thread::current().id();
             let from_threads = reactor.for_threads();
             let compute = move |page: String| {
-                // On the reactor's own thread the beat would be waited for in vain.
+                // On the reactor's own thread a wait for the beat would never end.
                 if thread::current().id() != reactors_thread {
                     let (heart, beat) = mpsc::channel();
                     from_threads.call_from_thread(move |_| {
@@ -181,12 +181,12 @@ fn check_computing_callback(
         })
     })?;
     should(counted == Some(4), format!("\"page\" should have 4 bytes, not {counted:?}"))?;
-    should(beat, "the heart should beat while a page is counted: the reactor stood still")?;
+    should(beat, "the heart should beat while a page is counted: the reactor was blocked")?;
     let failed = within(LIMIT, "a page that failed should end the wait", move || {
         twisted::run(|reactor| {
             let page = fail(io::Error::other("no page"));
             reactor.run_until(count(reactor, page, Box::new(|page| page.len()))).is_err()
         })
     })?;
-    should(failed, "the error of a page that failed should be handed on")
+    should(failed, "the error of a page that failed should be passed on")
 }

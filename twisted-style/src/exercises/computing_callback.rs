@@ -1,8 +1,8 @@
-//! `count` waits for a page and fires with what `compute` makes of it, which takes long. The
-//! reactor should go on meanwhile: other callbacks are due.
+//! `count` waits for a page and fires with the result of `compute`, which takes long. The reactor
+//! should go on meanwhile: other callbacks are due.
 //! Hint: nothing else runs until a callback returns. A callback may return a Deferred, and the
 //! reactor has one for work in a thread; a clone of the reactor is a handle on the same one.
-//! Claims A1, slide 28: one blocking call stalls everybody; W4, slide 33: blocking work is deferred
+//! Claims A1, slide 28: one blocking call stalls all others; W4, slide 33: blocking work is deferred
 //! to a thread.
 //! Try it: `cargo test -p twisted-style computing_callback -- --ignored`
 

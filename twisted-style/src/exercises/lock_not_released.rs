@@ -1,8 +1,8 @@
-//! `locked` calls `work` when the lock is there, holds it until the Deferred that `work` returned
-//! has fired, and fires with its result. Whatever that is, the next in the queue should get the
-//! lock then.
-//! Hint: which callbacks does an error pass by? `add_both` sees both. But who is cancelled while
-//! waiting for the lock does not have it: where does the release belong?
+//! `locked` calls `work` when it has the lock, holds the lock until the Deferred that `work`
+//! returned has fired, and fires with its result. Then the next waiter in the queue should get the
+//! lock, for a value and for an error. Hint: which callbacks does an error skip? `add_both` sees
+//! both. But a waiter that is cancelled in the queue does not have the lock. So where does the
+//! release belong?
 //! Claim W3, slide 33: Deferreds, callback and errback chains. `DeferredLock::run` does it right.
 //! Try it: `cargo test -p twisted-style lock_not_released -- --ignored`
 

@@ -1,7 +1,7 @@
 //! `Numbering` sends each line back with its number in front, once the line is complete: "ann\n"
-//! comes back as "1 ann\n". It should not matter how the bytes are cut on their way.
+//! comes back as "1 ann\n". It should not matter where the bytes are cut in transit.
 //! Hint: TCP carries bytes, not messages. How many lines may `data` hold, and where may it end?
-//! What is no whole line yet has to be kept.
+//! An incomplete line has to be kept.
 //! Claim W2, slide 33: protocols, lines. The documentation of `Protocol.dataReceived` warns of this
 //! bug: a part of a message may come, or several; Twisted has `LineReceiver` for it.
 //! Try it: `cargo test -p twisted-style one_data_one_line -- --ignored`

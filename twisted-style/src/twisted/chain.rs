@@ -1,5 +1,5 @@
 //! The links of a chain of Deferreds: how a chain is cancelled at its beginning, and how its
-//! callbacks are run in a loop.
+//! callbacks run in a loop.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -9,7 +9,7 @@ use std::rc::Rc;
 /// Where the result of a Deferred comes from: the Deferred before it in its chain, a canceller, or
 /// an `async` block.
 pub(super) trait Origin {
-    /// What this one waits for itself.
+    /// The origin that this one waits for.
     fn upstream(&self) -> Option<Rc<dyn Origin>> {
         None
     }
@@ -52,7 +52,7 @@ pub(super) fn cancel(at: &Rc<dyn Origin>) {
 }
 
 thread_local! {
-    /// What the running step has made ready; `None` while no step runs.
+    /// The steps that the running step has made ready; `None` while no step runs.
     static MADE_READY: RefCell<Option<VecDeque<Rc<dyn Origin>>>> = const { RefCell::new(None) };
 }
 
@@ -78,7 +78,7 @@ pub(super) fn run_now(step: Rc<dyn Origin>) {
     let mut panicked = None;
     while let Some(step) = ready.pop_front() {
         // A panic of a callback is caught where the callback is called. This panic comes from a
-        // canceller or a destructor: the caller gets it when all other steps have run.
+        // canceller or a destructor: the caller gets it after all other steps have run.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| step.run())) {
             panicked.get_or_insert(panic);
         }

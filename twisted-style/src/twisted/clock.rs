@@ -1,7 +1,7 @@
 //! Time, and calls at a later time: `reactor.callLater` and `twisted.internet.task.Clock`.
 //!
-//! The reactor and a test use the same [`ReactorTime`]. The reactor's follows the time of day; the
-//! one in a test's [`Clock`] stands still until [`Clock::advance`]. The same code runs on both, so
+//! The reactor and a test use the same [`ReactorTime`]. The reactor's follows the time of day. That
+//! of a test's [`Clock`] changes only in [`Clock::advance`]. The same code runs on both, so
 //! the tests of this style do not wait.
 
 use std::cell::{Cell, RefCell};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) type Call = Box<dyn FnOnce()>;
 
-/// Later than any program runs: when a call is due whose delay is too long to add.
+/// Later than the end of any program: the time of a call with a delay that is too long to add.
 const FAR: Duration = Duration::from_hours(24 * 365);
 
 /// A handle on a queue of calls ordered by time; a clone is another handle on the same queue.
@@ -30,7 +30,8 @@ struct Timers {
 }
 
 impl ReactorTime {
-    /// The time of a reactor: it follows the time of day, and the reactor runs what is due.
+    /// The time of a reactor: it follows the time of day, and the reactor runs the calls that are
+    /// due.
     pub(crate) fn real() -> ReactorTime {
         ReactorTime::showing(None)
     }
@@ -66,8 +67,8 @@ impl ReactorTime {
         calls.first_key_value().map(|((due, _), _)| *due)
     }
 
-    /// Passes the calls that are due now to `run`. What these calls schedule is due later: a call
-    /// that always schedules the next one does not block the reactor.
+    /// Passes the calls that are due now to `run`. Calls that they schedule are due in a later
+    /// turn: a call that always schedules the next one does not block the reactor.
     pub(crate) fn run_due(&self, run: impl Fn(Call)) {
         let now = self.now();
         while let Some(call) = self.take_due(now) {
@@ -81,10 +82,10 @@ impl ReactorTime {
         (first.key().0 <= now).then(|| first.remove())
     }
 
-    /// Drops all calls, and those that are scheduled later.
+    /// Drops all calls, now and from now on.
     pub(crate) fn close(&self) {
         self.0.closed.set(true);
-        // Moved out before they are dropped: what they own may use this clock when it is dropped.
+        // Moved out before they are dropped, because their destructors may use this clock.
         let calls = self.0.calls.take();
         drop(calls);
     }
@@ -101,7 +102,7 @@ impl AsRef<ReactorTime> for ReactorTime {
     }
 }
 
-/// A clock that stands still until [`advance`](Clock::advance) (`task.Clock`).
+/// A clock that changes only in [`advance`](Clock::advance) (`task.Clock`).
 #[derive(Clone)]
 pub struct Clock(ReactorTime);
 

@@ -1,5 +1,5 @@
-//! A connection: a wire and the protocol that speaks on it. The same for a socket in the reactor
-//! and for memory in a test.
+//! A connection: a wire and its protocol. It is the same for a socket in the reactor and for memory
+//! in a test.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -50,8 +50,8 @@ pub(crate) enum Waits {
     Over,
 }
 
-/// A wire, the protocol that speaks on it and what that wants: the part of a connection that is
-/// the same for a socket in the reactor and for memory in a test.
+/// A wire, its protocol, and what the protocol wants: the part of a connection that is the same for
+/// a socket in the reactor and for memory in a test.
 pub(crate) struct Connection<W> {
     pub(crate) wire: W,
     pub(crate) transport: Transport,
@@ -86,7 +86,7 @@ impl<W: Wire> Connection<W> {
         self.tell(<dyn Protocol>::connection_made);
     }
 
-    /// There may be something to read: reads once, so that no connection keeps the others waiting.
+    /// It may be readable: reads once, so that no connection delays the others.
     pub(crate) fn readable(&self, buffer: &mut [u8]) {
         let channel = &*self.transport.0;
         if channel.paused.get()
@@ -110,8 +110,8 @@ impl<W: Wire> Connection<W> {
         }
     }
 
-    /// Does what has been asked for since the last call: sends, closes, tells the protocol. Returns
-    /// what the connection waits for then.
+    /// Does what was requested since the last call: sends, closes, calls the protocol. Returns what
+    /// the connection waits for then.
     pub(crate) fn settle(&self) -> Waits {
         let channel = &*self.transport.0;
         channel.marked.set(false);
@@ -162,7 +162,7 @@ impl<W: Wire> Connection<W> {
             Err(error) if !was_connected => protocol.connection_failed(error),
             reason => protocol.connection_lost(reason),
         });
-        // The protocol often owns a clone of the transport, so the transport may live on: what
+        // The protocol often owns a clone of the transport, so the transport may exist longer. What
         // was not sent is dropped now.
         channel.output.take();
         channel.sent.set(0);
@@ -170,7 +170,7 @@ impl<W: Wire> Connection<W> {
 
     fn send(&self) -> io::Result<()> {
         let channel = &*self.transport.0;
-        // Taken out while the wire has it: nothing stays borrowed during a call.
+        // Taken out while the wire has it: nothing is borrowed during a call.
         let mut output = channel.output.take();
         let mut sent = channel.sent.take();
         let result = loop {
@@ -207,7 +207,7 @@ impl<W: Wire> Connection<W> {
         let producer = channel.producer.borrow().clone();
         let more = producer.is_some_and(|it| channel.producer_resumed.get() && !it.finished());
         if more {
-            return; // it has been told to resume, and writes a little later
+            return; // it was resumed, and writes a little later
         }
         if channel.losing.get() {
             self.transport.end(Ok(()));

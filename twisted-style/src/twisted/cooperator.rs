@@ -12,21 +12,21 @@ use super::clock::ReactorTime;
 use super::defer::{Deferred, Reply, Resolver, maybe_deferred};
 use super::failure::{CancelledError, Failure};
 
-/// Shares the reactor's thread between tasks that compute, in small steps (`task.Cooperator`):
-/// each task is an iterator, a step is one `next`, and between two rounds of steps the reactor
-/// has its turn. A clone is another handle on the same one.
+/// Shares the reactor's thread between tasks that compute in small steps (`task.Cooperator`). Each
+/// task is an iterator, a step is one `next`, and between two rounds of steps the reactor has its
+/// turn. A clone is another handle on the same one.
 #[derive(Clone)]
 pub struct Cooperator(Rc<Cooperating>);
 
 struct Cooperating {
     clock: ReactorTime,
-    /// How long the tasks may go on before the reactor has its turn.
+    /// How long the tasks may run before the reactor has its turn.
     slice: Duration,
     tasks: RefCell<VecDeque<Rc<Cooperative>>>,
     scheduled: Cell<bool>,
 }
 
-/// A task. It does not own its cooperator, whose queue may own it.
+/// A task. It does not own its cooperator, because the queue of the cooperator may own it.
 struct Cooperative {
     /// Borrowed while it takes a step.
     steps: RefCell<Steps>,

@@ -1,9 +1,9 @@
 //! A [`Deferred`] is a result that is not there yet, and the callbacks that will get it: Twisted's
 //! `twisted.internet.defer`.
 //!
-//! Python's one object is two here, because it has two users. The producer has the [`Resolver`] and
-//! fires it once (by value: firing twice does not compile). The consumer has the `Deferred<T>` and
-//! adds callbacks; the type of each says what the next one gets.
+//! Python's single object is two types here, because it has two users. The producer has the
+//! [`Resolver`] and fires it once (by value: firing twice does not compile). The consumer has the
+//! `Deferred<T>` and adds callbacks. The type of each callback says what the next one gets.
 //!
 //! One rule differs from Twisted's. If a callback fires another Deferred, the callbacks of that one
 //! do not run inside this call. They run as soon as it has returned, before anything that was ready
@@ -32,8 +32,8 @@ pub struct Deferred<T: 'static>(pub(super) Rc<Core<T>>);
 /// with an [`AbandonedError`], so that no callback waits forever.
 pub struct Resolver<T: 'static>(pub(super) Rc<Core<T>>);
 
-/// What both ends share: 56 bytes for a small `T`. Two `RefCell`s would be 16 bytes more, in each
-/// of as many Deferreds as there are tasks.
+/// What both ends share: 56 bytes for a small `T`. Two `RefCell`s would add 16 bytes to each
+/// Deferred, and there are as many as tasks.
 pub(super) struct Core<T: 'static> {
     state: Cell<State<T>>,
     /// Where the result comes from, for [`Deferred::cancel`]; `None` when the result is there.
@@ -107,7 +107,7 @@ impl<T> Core<T> {
         run_soon(self.clone());
     }
 
-    /// The result, if it is there. If not, `resume` is called when it comes.
+    /// The result, if it is there. Otherwise `resume` is called when it comes.
     ///
     /// # Panics
     /// The result has been taken already.
@@ -210,7 +210,7 @@ impl<T> Drop for Resolver<T> {
 }
 
 /// What a callback may return: a value or an error for the next one in the chain (`Ok`, `Err`),
-/// nothing (`()`), or a Deferred, whose result the chain then waits for.
+/// nothing (`()`), or a Deferred. Then the chain waits for its result.
 pub trait Reply {
     /// What the next callback gets.
     type Value: 'static;
@@ -336,7 +336,7 @@ impl<T: 'static> Deferred<T> {
         })
     }
 
-    /// This Deferred as what another one's result comes from.
+    /// This Deferred as the origin of another one's result.
     pub(super) fn as_origin(&self) -> Rc<dyn Origin> {
         self.0.clone()
     }

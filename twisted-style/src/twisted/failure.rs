@@ -96,7 +96,7 @@ errors! {
     CancelledError says "cancelled";
     /// The result of a Deferred that took longer than `Deferred::add_timeout` allows.
     TimeoutError says "timed out";
-    /// The result of a Deferred whose `Resolver` was dropped before it fired.
+    /// The result of a Deferred if its `Resolver` was dropped before it fired.
     AbandonedError says "the Resolver was dropped before it fired";
     /// `DeferredQueue::put` on a full queue.
     QueueOverflow says "the queue is full";
@@ -104,7 +104,7 @@ errors! {
     QueueUnderflow says "too many calls of get are waiting";
 }
 
-/// The result of a `race` in which all have failed: their errors, in the order given.
+/// The result of a `race` if all have failed: their errors, in the order given.
 #[derive(Clone, Debug)]
 pub struct FailureGroup(pub Vec<Failure>);
 
@@ -153,7 +153,7 @@ impl Drop for Observing {
 
 pub(super) fn report_unhandled(failure: &Failure) {
     match OBSERVER.with_borrow(Clone::clone) {
-        // Called inside a call that fires or drops a Deferred: a panic must not reach its caller.
+        // It runs inside a call that fires or drops a Deferred: a panic must not reach that caller.
         Some(observer) => drop(catch_unwind(AssertUnwindSafe(|| observer(failure)))),
         None => eprintln!("Unhandled error in Deferred: {failure}"),
     }

@@ -8,7 +8,7 @@ use super::defer::{Deferred, Resolver};
 use super::failure::{CancelledError, Failure, FailureGroup};
 
 /// Waits for all and gives their results in the order given (`defer.DeferredList`). Errors count as
-/// handled, as with `consumeErrors=True`. Cancelling it cancels them all.
+/// handled, as with `consumeErrors=True`. If it is cancelled, all are.
 pub fn deferred_list<T>(deferreds: Vec<Deferred<T>>) -> Deferred<Vec<Result<T, Failure>>> {
     let results = deferreds.iter().map(|_| None).collect();
     collect(deferreds, results, |collected, index, result| {

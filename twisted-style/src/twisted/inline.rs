@@ -57,7 +57,7 @@ pub fn inline_callbacks<T: 'static>(
     deferred
 }
 
-/// What resumes when a Deferred fires.
+/// A block that a Deferred resumes when it fires.
 trait Task {
     fn awaits(&self, deferred: &Rc<dyn Origin>);
     fn resume(self: Rc<Self>);
@@ -70,7 +70,7 @@ struct Inline<T: 'static> {
     block: RefCell<Option<Block<T>>>,
     done: Cell<Option<Resolver<T>>>,
     awaited: RefCell<Option<Weak<dyn Origin>>>,
-    /// What it awaits has fired, and it has not run since.
+    /// The Deferred it awaits has fired, and it has not run since.
     ready: Cell<bool>,
     /// It has cancelled itself.
     cancelled: Cell<bool>,
@@ -150,6 +150,6 @@ impl<T> Origin for Inline<T> {
     }
 
     fn pending(&self) -> bool {
-        true // when it has ended, its Deferred has a result and asks no more
+        true // when it has ended, its Deferred has a result and is not asked
     }
 }

@@ -11,8 +11,8 @@ use super::connection::{Connection, Waits, Wire};
 use super::protocol::Protocol;
 use super::transport::{Changed, Transport};
 
-/// Two protocols that speak with each other through memory (`twisted.test.iosim`): no socket, no
-/// reactor, and everything happens inside [`pump`](IoPump::pump).
+/// Two protocols connected through memory (`twisted.test.iosim`): no socket, no reactor, and
+/// everything happens inside [`pump`](IoPump::pump).
 pub struct IoPump {
     /// The client, the server; `None` when its connection is over.
     ends: [Option<End>; 2],
@@ -105,7 +105,7 @@ impl IoPump {
         IoPump { ends: [client, server], changed }
     }
 
-    /// One round: both do what they asked for, then both receive what is there for them. False
+    /// One round: both do what they requested, then both receive what has been sent to them. False
     /// if there was nothing to do.
     pub fn pump(&mut self) -> bool {
         let mut busy = false;

@@ -7,8 +7,8 @@ use std::ops::Deref;
 use super::protocol::Protocol;
 use super::transport::Transport;
 
-/// A protocol of lines (`twisted.protocols.basic.LineReceiver`): Twisted's subclass is a value
-/// here, which [`LineReceiver`] makes a [`Protocol`] of.
+/// A protocol of lines (`twisted.protocols.basic.LineReceiver`). Twisted's subclass is a value
+/// here, and [`LineReceiver`] makes it a [`Protocol`].
 pub trait LineProtocol: 'static {
     /// The end of a line; it is not part of the line.
     const DELIMITER: &'static [u8] = b"\r\n";
@@ -55,7 +55,7 @@ pub trait LineProtocol: 'static {
     }
 }
 
-/// What a [`LineProtocol`] answers with: a transport, and a switch for what comes next.
+/// How a [`LineProtocol`] answers: a transport, and a switch for what comes next.
 pub struct Lines<'a> {
     transport: &'a Transport,
     delimiter: &'static [u8],
@@ -65,7 +65,7 @@ pub struct Lines<'a> {
 #[derive(Default)]
 struct Mode {
     raw: Cell<bool>,
-    /// What is to be read as lines, after what has arrived already.
+    /// Bytes to read as lines, after those that have already arrived.
     rest: RefCell<Vec<u8>>,
 }
 
@@ -81,7 +81,8 @@ impl Lines<'_> {
         self.mode.raw.set(true);
     }
 
-    /// Lines again, beginning with `rest`: what `raw_data_received` did not want of its data.
+    /// Switches back to lines, beginning with `rest`: the data that `raw_data_received` did not
+    /// use.
     pub fn set_line_mode(&self, rest: &[u8]) {
         self.mode.raw.set(false);
         self.mode.rest.borrow_mut().extend_from_slice(rest);
@@ -108,17 +109,18 @@ pub struct LineReceiver<P> {
 impl<P: LineProtocol> LineReceiver<P> {
     /// Around `protocol`.
     pub fn new(protocol: P) -> LineReceiver<P> {
-        const { assert!(!P::DELIMITER.is_empty(), "nothing ends no line") };
+        const { assert!(!P::DELIMITER.is_empty(), "a delimiter is not empty") };
         LineReceiver { protocol, mode: Mode::default(), buffer: Vec::new(), searched: 0 }
     }
 
-    /// Tells the protocol, and takes what it wants to be read as lines.
+    /// Calls the protocol, and takes the bytes that it wants read as lines.
     fn tell(&mut self, transport: &Transport, event: impl FnOnce(&mut P, &Lines)) {
         event(&mut self.protocol, &Lines { transport, delimiter: P::DELIMITER, mode: &self.mode });
         self.buffer.append(&mut self.mode.rest.borrow_mut());
     }
 
-    /// The same where nothing has arrived: what the protocol wants read as lines is passed on now.
+    /// The same when nothing has arrived: the bytes that the protocol wants read as lines are
+    /// passed on now.
     fn tell_and_deliver(&mut self, transport: &Transport, event: impl FnOnce(&mut P, &Lines)) {
         let before = self.buffer.len();
         self.tell(transport, event);
@@ -127,9 +129,9 @@ impl<P: LineProtocol> LineReceiver<P> {
         }
     }
 
-    /// Passes on what is complete, until the protocol closes the connection or pauses it.
+    /// Passes on complete lines, until the protocol closes the connection or pauses it.
     fn deliver(&mut self, transport: &Transport) {
-        let mut begin = 0; // of what has not been passed on
+        let mut begin = 0; // of the bytes that have not been passed on
         while transport.connected() && !transport.reading_paused() {
             if self.mode.raw.get() {
                 let data = self.buffer.split_off(begin);
@@ -145,7 +147,7 @@ impl<P: LineProtocol> LineReceiver<P> {
             let mut ends = self.buffer[self.searched..].windows(P::DELIMITER.len());
             let end = ends.position(|bytes| bytes == P::DELIMITER).map(|at| self.searched + at);
             let Some(end) = end else {
-                // The last bytes may be the beginning of an end.
+                // The last bytes may be the beginning of a delimiter.
                 let known = (self.buffer.len() + 1).saturating_sub(P::DELIMITER.len());
                 self.searched = known.max(begin);
                 if self.buffer.len() - begin >= P::MAX_LENGTH + P::DELIMITER.len() {

@@ -1,5 +1,5 @@
-//! The lock, the semaphore and the queue of `twisted.internet.defer`: to wait for one of them is to
-//! get a Deferred.
+//! The lock, the semaphore and the queue of `twisted.internet.defer`: a wait for one of them is a
+//! Deferred.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -79,7 +79,7 @@ impl DeferredLock {
         DeferredLock(DeferredSemaphore::new(1))
     }
 
-    /// Fires when the lock is yours, until you [`release`](DeferredLock::release) it.
+    /// Fires when the caller has the lock, until [`release`](DeferredLock::release).
     pub fn acquire(&self) -> Deferred<()> {
         self.0.acquire()
     }

@@ -48,10 +48,10 @@ impl LoopingCall {
         }))
     }
 
-    /// Calls it now and then every `interval`. What takes longer than that skips calls and keeps
-    /// the beat: the next one is at a multiple of `interval` from here. The Deferred fires when
-    /// the loop is stopped and its last call has ended, with an error when the function
-    /// fails; cancelling it stops the loop. A loop that was stopped may be started again.
+    /// Calls it now and then every `interval`. A call that takes longer skips calls and keeps the
+    /// beat: the next one is at a multiple of `interval` from the start. The Deferred fires when
+    /// the loop is stopped and its last call has ended, with an error if the function fails.
+    /// Cancelling it stops the loop. A loop that was stopped may be started again.
     ///
     /// # Panics
     /// The loop is running.
@@ -101,7 +101,7 @@ impl LoopingCall {
         drop(run.next.take());
         let called = match self.0.function.try_borrow_mut() {
             Ok(mut function) => function(self),
-            // Stopped and started again inside its own call: it goes on when that has returned.
+            // Stopped and started again inside its own call: it goes on after that call.
             Err(_) => return self.call_later(run, Duration::ZERO),
         };
         let (looping, run) = (self.clone(), run.clone());
@@ -119,7 +119,7 @@ impl LoopingCall {
 
     fn schedule(&self, run: &Rc<Run>) {
         let elapsed = self.0.clock.now() - run.started;
-        // Until the next beat.
+        // The time until the next beat.
         let gone = elapsed.as_nanos().checked_rem(run.interval.as_nanos()).unwrap_or(0);
         self.call_later(run, run.interval.saturating_sub(Duration::from_nanos(gone as u64)));
     }

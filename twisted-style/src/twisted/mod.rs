@@ -23,7 +23,7 @@ pub mod transport;
 
 use reactor::Reactor;
 
-/// Calls `main` with a reactor, which it runs; both are gone when this returns.
+/// Calls `main` with a reactor, which it runs. The reactor is dropped when this returns.
 pub fn run<T>(main: impl FnOnce(&Reactor) -> T) -> T {
     let reactor = Reactor::new().expect("there is a descriptor left for an epoll");
     main(&reactor)

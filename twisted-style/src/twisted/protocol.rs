@@ -1,19 +1,20 @@
-//! What is said on a connection, without how the bytes are carried: Twisted's `Protocol`, `Factory`
+//! The logic of a connection, without the transfer of its bytes: Twisted's `Protocol`, `Factory`
 //! and `Transport` (`twisted.internet.protocol`, `twisted.internet.interfaces`).
 //!
-//! The reactor calls a [`Protocol`] when something has happened; the protocol answers through its
-//! [`Transport`], whose methods only note what is wanted. The bytes move, and the connection
-//! ends, when the protocol has returned: no method of a protocol is ever called inside another.
+//! The reactor calls a [`Protocol`] when something has happened. The protocol answers through its
+//! [`Transport`]. The methods of that only note what is wanted: the bytes are sent, and the
+//! connection is closed, when the protocol has returned. No method of a protocol is ever called
+//! inside another.
 
 use std::io;
 use std::net::SocketAddr;
 
 use super::transport::Transport;
 
-/// One connection's side of the conversation. Python keeps the transport in `self.transport`;
-/// here every method that can answer is handed it, and may keep a clone.
+/// One side of a connection. Python keeps the transport in `self.transport`. Here every method that
+/// can answer gets it, and may keep a clone.
 ///
-/// A panic in one of these is the error of its own connection, which is closed with it.
+/// A panic in one of these is the error of its own connection, and closes it.
 pub trait Protocol: 'static {
     /// The connection is there.
     fn connection_made(&mut self, _transport: &Transport) {}
@@ -32,8 +33,8 @@ pub trait Protocol: 'static {
         transport.fail_connection(io::ErrorKind::TimedOut.into());
     }
 
-    /// After [`Transport::pause_producing`] and `resume_producing`: bytes come again. For protocols
-    /// that keep bytes which they have not handled yet.
+    /// After [`Transport::pause_producing`] and `resume_producing`: bytes arrive again. For
+    /// protocols that keep bytes that they have not handled yet.
     fn reading_resumed(&mut self, _transport: &Transport) {}
 
     /// More is written than the peer accepts: see [`Transport::buffered`].

@@ -136,7 +136,7 @@ impl Reactor {
 
     fn shut_down(&self) {
         let mut waits = Vec::new();
-        // One of them may add another one.
+        // A trigger may add another one.
         while let Some(trigger) = pop(&self.0.before_shutdown) {
             waits.push(trigger());
         }
@@ -180,7 +180,7 @@ impl Reactor {
         defer_later(&self.0.tcp.clock, delay)
     }
 
-    /// Accepts connections on `listener` and builds a protocol for each.
+    /// Accepts connections on `listener` and makes a protocol for each.
     ///
     /// # Errors
     /// The listener cannot be watched: no memory left.
@@ -213,7 +213,7 @@ impl Reactor {
     /// Calls `do_read` whenever `source` is readable or at its end, until it is removed
     /// (`addReader`). Level-triggered: it is called again until all has been read.
     ///
-    /// # Errors
+    /// `source` cannot be watched: it is a regular file.
     /// `source` cannot be waited for: it is a regular file.
     pub fn add_reader(
         &self,
@@ -237,8 +237,8 @@ impl Reactor {
     }
 
     /// Runs `work`, which may block or compute, in a thread of the reactor's pool, and fires with
-    /// what it returned, as a callback does: `Ok`, `Err` or nothing (`threads.deferToThread`).
-    /// Cancelling does not stop the thread.
+    /// its result, as a callback does: `Ok`, `Err` or nothing (`threads.deferToThread`). Cancelling
+    /// does not stop the thread.
     pub fn defer_to_thread<R: Reply + Send + 'static>(
         &self,
         work: impl FnOnce() -> R + Send + 'static,
@@ -268,8 +268,8 @@ impl Reactor {
         deferred
     }
 
-    /// How many threads [`defer_to_thread`](Reactor::defer_to_thread) may use at once: 10 unless
-    /// this says otherwise.
+    /// How many threads [`defer_to_thread`](Reactor::defer_to_thread) may use at once; 10 by
+    /// default.
     pub fn suggest_thread_pool_size(&self, size: usize) {
         self.0.pool.borrow_mut().size = size.max(1);
     }
@@ -313,7 +313,7 @@ impl Reactor {
         Some(next.saturating_duration_since(Instant::now()))
     }
 
-    /// Does what protocols have asked of their transports. What they ask for meanwhile is done
+    /// Does what protocols have requested of their transports. Requests made meanwhile are handled
     /// later: a protocol that always writes would block all others.
     fn settle(&self) {
         for _ in 0..self.0.tcp.changed.len() {
@@ -334,8 +334,8 @@ impl Reactor {
         while let Some(trigger) = pop(&self.0.after_shutdown) {
             drop(trigger());
         }
-        // Calls that are still to come are dropped. Each queue is moved out first: what a call owns
-        // may use the reactor once more when it is dropped.
+        // Drops the calls that are still to come. Each queue is moved out first, because a
+        // destructor of a call may use the reactor once more.
         drop(self.0.tcp.selector.remove_all());
         drop(self.0.next_turn.take());
         drop(self.0.to_connect.take());
@@ -381,7 +381,7 @@ impl AsFd for Reader {
 
 impl Source for Reader {
     fn ready(self: Rc<Self>, _: Event, _: &mut [u8]) {
-        // After a panic it may have read nothing: it would be called again and again.
+        // After a panic it may not have read: it would be called again and again.
         if !go_on(|| (self.do_read.borrow_mut())()) {
             self.selector.remove(self.key);
         }
@@ -431,7 +431,8 @@ fn pop<T>(queue: &RefCell<VecDeque<T>>) -> Option<T> {
     queue.borrow_mut().pop_front()
 }
 
-/// Calls it. After a panic, whose message is on stderr, the reactor goes on. False if it panicked.
+/// Calls it. After a panic, which has been printed on stderr, the reactor goes on. False if it
+/// panicked.
 fn go_on(call: impl FnOnce()) -> bool {
     catch_unwind(AssertUnwindSafe(call)).is_ok()
 }

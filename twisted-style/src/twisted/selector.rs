@@ -1,4 +1,4 @@
-//! The selector: the descriptors that the reactor watches, and what for
+//! The selector: the descriptors that the reactor watches, and for which events
 //! (`twisted.internet.epollreactor`).
 //!
 //! Underneath is `epoll`, level-triggered as in Twisted, by way of the `polling` crate.
@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use polling::{Event, Events, PollMode, Poller};
 
-/// What has a descriptor to watch: a listener, a connection, a reader.
+/// An owner of a descriptor to watch: a listener, a connection, a reader.
 pub(super) trait Source: AsFd {
     /// The descriptor is readable or writable. What is read may go into `buffer`.
     fn ready(self: Rc<Self>, event: Event, buffer: &mut [u8]);
 
-    /// Does what has been asked of it since the last call.
+    /// Does what was requested since the last call.
     fn settle(&self) {}
 
     /// The reactor has stopped, and no longer watches this.
@@ -56,7 +56,7 @@ impl Selector {
         waited.expect("epoll_wait fails only for a wrong descriptor or address");
     }
 
-    /// What wakes up [`wait`](Selector::wait) from another thread.
+    /// A handle that wakes up [`wait`](Selector::wait) from another thread.
     pub(super) fn waker(&self) -> Waker {
         Waker(self.poller.clone())
     }
@@ -71,12 +71,12 @@ impl Selector {
         sources.len() - 1
     }
 
-    /// Gives a key back that no source has.
+    /// Gives back a key that no source uses.
     pub(super) fn release(&self, key: usize) {
         self.freed.borrow_mut().push(key);
     }
 
-    /// No event with an old key is left: all keys given back can be used again.
+    /// No event with an old key is left: all keys that were given back can be used again.
     pub(super) fn begin_turn(&self) {
         self.free.borrow_mut().append(&mut self.freed.borrow_mut());
     }
@@ -113,7 +113,7 @@ impl Selector {
     /// Removes all sources.
     pub(super) fn remove_all(&self) -> Vec<Rc<dyn Source>> {
         let sources: Vec<_> = self.sources.take().into_iter().flatten().collect();
-        self.free.borrow_mut().clear(); // the places of these keys are gone
+        self.free.borrow_mut().clear(); // these keys no longer exist
         self.freed.borrow_mut().clear();
         for source in &sources {
             self.unwatch(&**source);
@@ -124,13 +124,13 @@ impl Selector {
     #[expect(unsafe_code, reason = "`polling` wants a promise about descriptors")]
     pub(super) fn watch(&self, source: &dyn Source, event: Event) -> io::Result<()> {
         let fd = source.as_fd().as_raw_fd();
-        // SAFETY: the descriptor must be deleted from the poller before it is closed. All that is
-        // watched is owned by `sources`; `remove` and `remove_all` delete it when it leaves there,
-        // and the reactor calls `remove_all` when it stops and when it is dropped.
+        // SAFETY: the descriptor must be deleted from the poller before it is closed. `sources`
+        // owns everything that is watched. `remove` and `remove_all` delete it when they take it
+        // from there, and the reactor calls `remove_all` when it stops and when it is dropped.
         unsafe { self.poller.add_with_mode(fd, event, PollMode::Level) }
     }
 
-    /// Watches for other events than before.
+    /// Changes the events that are watched for.
     pub(super) fn rewatch(&self, source: &dyn Source, event: Event) -> io::Result<()> {
         self.poller.modify_with_mode(source.as_fd(), event, PollMode::Level)
     }

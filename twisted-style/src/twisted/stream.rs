@@ -1,4 +1,4 @@
-//! A connection for `async` blocks: a read is awaited, where a protocol has `data_received`.
+//! A connection for `async` blocks: they await a read, instead of `data_received`.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -13,9 +13,9 @@ use super::protocol::Protocol;
 use super::reactor::Reactor;
 use super::transport::Transport;
 
-/// A connection whose bytes are awaited. Dropping it closes the connection.
+/// A connection to read from with an await. Dropping it closes the connection.
 ///
-/// Twisted has no such class; a protocol like the one below is what its users write to await bytes.
+/// Twisted has no such class. Its users write a protocol like the one below to await bytes.
 pub struct Stream {
     socket: Transport,
     received: Rc<Received>,

@@ -30,7 +30,7 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 type BuildProtocol = Box<dyn FnMut(SocketAddr) -> Option<Box<dyn Protocol>>>;
 
-/// What listeners and connections use of their reactor. A clone uses the same reactor.
+/// What listeners and connections need of their reactor. A clone uses the same reactor.
 #[derive(Clone)]
 pub(super) struct Tcp {
     pub(super) selector: Rc<Selector>,
@@ -60,13 +60,13 @@ impl Tcp {
         Ok(ListeningPort(Rc::downgrade(&port)))
     }
 
-    /// The transport of a connection to come.
+    /// The transport of a connection that is to be made.
     pub(super) fn transport(&self, peer: SocketAddr) -> Transport {
         let (clock, changed) = (self.clock.clone(), self.changed.clone());
         Transport::new(self.selector.reserve(), peer, clock, changed)
     }
 
-    /// Begins to connect. The protocol is told when the connection is made, or has failed.
+    /// Begins to connect. The protocol is called when the connection is made, or has failed.
     pub(super) fn connect(&self, transport: Transport, protocol: Box<dyn Protocol>) {
         // It may have been cancelled already.
         let socket = transport.check().and_then(|()| begin_connecting(transport.peer()));
@@ -157,8 +157,7 @@ impl TcpConnection {
         }
         match (before, now) {
             ((false, false), _) => self.selector.watch(self, event)?,
-            // "No events" is not enough: epoll reports a disconnected peer all the same, and
-            // again and again.
+            // "No events" is not enough: epoll still reports a disconnected peer, again and again.
             (_, (false, false)) => self.selector.unwatch(self),
             _ => self.selector.rewatch(self, event)?,
         }
@@ -202,7 +201,7 @@ impl Port {
         if socket.set_nonblocking(true).is_err() {
             return;
         }
-        // A factory that panics refuses this one connection.
+        // If a factory panics, only this connection is refused.
         let build = || (self.build_protocol.borrow_mut())(peer);
         if let Ok(Some(protocol)) = catch_unwind(AssertUnwindSafe(build)) {
             let transport = self.tcp.transport(peer);
@@ -258,7 +257,7 @@ fn begin_connecting(address: SocketAddr) -> io::Result<TcpStream> {
     }
 }
 
-/// Not the connection's fault: it lasts until something is closed somewhere.
+/// Not the fault of the connection: it lasts until something is closed.
 fn is_out_of_resources(error: &io::Error) -> bool {
     use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
     matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS | ENOMEM))

@@ -28,7 +28,7 @@ struct JobQueue {
     closed: bool,
 }
 
-/// What is called on the reactor's thread when a job has ended. It stays on that thread: a Deferred
+/// What to call on the reactor's thread when a job has ended. It stays on that thread: a Deferred
 /// cannot move to another one.
 #[derive(Default)]
 pub(super) struct Waiting {
@@ -71,7 +71,7 @@ impl ThreadPool {
         let thread = thread::Builder::new().name("defer_to_thread".to_string());
         match thread.spawn(move || jobs.work()) {
             Ok(thread) => self.threads.push(thread),
-            // The job waits for a thread that is busy now; without any it cannot be done.
+            // The job waits for a busy thread. Without any thread it could never run.
             Err(error) => assert!(!self.threads.is_empty(), "no thread for the pool: {error}"),
         }
     }
@@ -91,7 +91,7 @@ impl Drop for ThreadPool {
 
 impl Jobs {
     fn lock(&self) -> std::sync::MutexGuard<'_, JobQueue> {
-        // Nothing that can panic happens under this lock.
+        // No code under this lock can panic.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

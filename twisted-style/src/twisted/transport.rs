@@ -1,4 +1,4 @@
-//! What a protocol answers with: Twisted's `ITransport`, and the producers that feed it
+//! How a protocol answers: Twisted's `ITransport`, and the producers that feed it
 //! (`twisted.internet.interfaces`).
 
 use std::cell::{Cell, RefCell};
@@ -15,8 +15,8 @@ use super::failure::Failure;
 /// If more bytes than this wait to be sent, their producer is told to pause.
 pub(super) const HIGH_WATER: usize = 64 * 1024;
 
-/// What produces the bytes that a transport sends, if it is not the protocol itself
-/// (`IPushProducer`). A transport is the producer of what it receives.
+/// Produces the bytes that a transport sends, if the protocol itself does not (`IPushProducer`). A
+/// transport is the producer of the bytes that it receives.
 pub trait Producer {
     /// Produce no more for now.
     fn pause_producing(&self);
@@ -27,13 +27,13 @@ pub trait Producer {
     /// Produce no more: the connection is closed.
     fn stop_producing(&self);
 
-    /// Whether nothing more will come: the connection can close without waiting for it.
+    /// Whether no more will come: then the connection can close without waiting for it.
     fn finished(&self) -> bool {
         false
     }
 }
 
-/// The keys of the connections on which something is to be done, shared with their reactor.
+/// The keys of the connections that have something to do, shared with their reactor.
 #[derive(Clone, Default)]
 pub(crate) struct Changed(pub(super) Rc<RefCell<VecDeque<usize>>>);
 
@@ -60,7 +60,7 @@ pub(super) struct Channel {
     /// Whether `key` is in `changed` already.
     pub(super) marked: Cell<bool>,
     pub(super) connected: Cell<bool>,
-    /// Bytes to be sent; the first `sent` of them have been.
+    /// Bytes to be sent; the first `sent` of them already are.
     pub(super) output: RefCell<Vec<u8>>,
     pub(super) sent: Cell<usize>,
     pub(super) paused: Cell<bool>,
@@ -116,10 +116,10 @@ impl Transport {
         }))
     }
 
-    /// Sends `data` after what was written before. Never waits: what the peer does not accept yet
-    /// is kept, and what is written during one turn of the reactor is sent together. What is
-    /// written after [`lose_connection`](Transport::lose_connection) is sent too, as long as the
-    /// connection is open.
+    /// Sends `data` after what was written before. Never waits: bytes that the peer does not accept
+    /// yet are buffered, and everything written during one turn of the reactor is sent together.
+    /// Data written after [`lose_connection`](Transport::lose_connection) is sent too, as long as
+    /// the connection is open.
     pub fn write(&self, data: &[u8]) {
         let channel = &*self.0;
         if channel.write_closed.get() || self.is_over() || data.is_empty() {
@@ -139,9 +139,9 @@ impl Transport {
         self.0.output.borrow().len() - self.0.sent.get()
     }
 
-    /// Closes the connection when everything written has been sent. A producer that was told to
-    /// pause is told to resume first, and what it then writes is sent as well; one that writes
-    /// later than that must be unregistered for the connection to close.
+    /// Closes the connection when everything written has been sent. A paused producer is resumed
+    /// first, and what it then writes is sent too. A producer that writes later than that must be
+    /// unregistered for the connection to close.
     pub fn lose_connection(&self) {
         self.0.losing.set(true);
         self.mark();
@@ -160,12 +160,12 @@ impl Transport {
         self.fail_connection(io::ErrorKind::ConnectionAborted.into());
     }
 
-    /// Closes the connection now, with this as the reason that `connection_lost` is told.
+    /// Closes the connection now, with this reason for `connection_lost`.
     pub fn fail_connection(&self, reason: io::Error) {
         self.end(Err(reason));
     }
 
-    /// Reads no more: the peer is slowed down by its own full buffers.
+    /// Stops reading: the peer is slowed down by its own full buffers.
     pub fn pause_producing(&self) {
         self.0.paused.set(true);
         self.mark();
@@ -179,14 +179,14 @@ impl Transport {
         }
     }
 
-    /// Whether nothing is to be read for now.
+    /// Whether reading is paused.
     pub fn reading_paused(&self) -> bool {
         self.0.paused.get()
     }
 
-    /// Tells `producer` to pause when more is written than the peer accepts, to resume when all has
-    /// been sent, and to stop when the connection is over.
-    /// `transport.register_producer(transport.clone())` on a server reads no more requests from a
+    /// Pauses `producer` when more is written than the peer accepts, resumes it when all has been
+    /// sent, and stops it when the connection is over. With
+    /// `transport.register_producer(transport.clone())` a server reads no more requests from a
     /// client that does not read its answers.
     ///
     /// # Panics
@@ -208,11 +208,11 @@ impl Transport {
         self.0.high_water.set(0);
     }
 
-    /// Forgets the producer.
+    /// Removes the producer.
     pub fn unregister_producer(&self) {
         let producer = self.0.producer.take();
         drop(producer);
-        self.mark(); // a connection that is to be closed may have waited for it
+        self.mark(); // a connection that is closing may have waited for it
     }
 
     /// Calls `timeout_connection` after this time, unless `set_timeout` is called again; `None`

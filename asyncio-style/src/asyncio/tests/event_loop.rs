@@ -139,7 +139,7 @@ fn a_reader_that_another_one_removed_is_not_called() {
     to_a.write_all(b"1").unwrap();
     to_b.write_all(b"1").unwrap();
     turns(&event_loop, 1);
-    assert_eq!(*said.borrow(), ["called"], "the first to come removes the other");
+    assert_eq!(*said.borrow(), ["called"], "the first one removes the other");
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn a_reader_can_be_replaced_and_the_first_is_dropped() {
 #[test]
 fn destructors_may_use_the_loop_wherever_they_run() {
     let event_loop = event_loop();
-    // Of a cancelled timer: it cancels another one, and asks for a call and a task.
+    // The destructor of a cancelled timer: it cancels another one, and requests a call and a task.
     let uses = |event_loop: &EventLoop| {
         let (event_loop, other) =
             (event_loop.clone(), event_loop.call_later(DEADLINE, || panic!("it was cancelled")));
@@ -182,7 +182,7 @@ fn destructors_may_use_the_loop_wherever_they_run() {
     event_loop.call_later(DEADLINE, move || drop(held)).cancel();
     let held = uses(&event_loop);
     event_loop.call_soon(move || drop(held)).cancel();
-    // Of a reader that is removed, or replaced, or refused.
+    // The destructor of a reader that is removed, replaced, or refused.
     let (_peer, socket) = UnixStream::pair().unwrap();
     let socket = Rc::new(socket);
     for _ in 0..2 {
@@ -193,7 +193,7 @@ fn destructors_may_use_the_loop_wherever_they_run() {
     let file = Rc::new(File::open("/proc/self/exe").unwrap());
     let held = uses(&event_loop);
     event_loop.add_reader(&file, move || _ = &held).unwrap_err();
-    // Of a task that is cancelled.
+    // The destructor of a cancelled task.
     let (held, never) = (uses(&event_loop), event_loop.create_future::<()>());
     let task = event_loop.create_task(async move {
         let _held = held;
@@ -201,7 +201,7 @@ fn destructors_may_use_the_loop_wherever_they_run() {
     });
     turns(&event_loop, 1);
     task.cancel();
-    // Of all that is left when the loop is closed.
+    // The destructors of all that is left when the loop is closed.
     let (soon, later, watch) = (uses(&event_loop), uses(&event_loop), uses(&event_loop));
     event_loop.call_soon(move || drop(soon));
     event_loop.call_later(DEADLINE, move || drop(later));
@@ -226,7 +226,7 @@ fn calls_from_the_own_thread_keep_their_order() {
     let (said, say) = log();
     let (first, last) = (say.clone(), say);
     event_loop.call_soon(move || first("a"));
-    // What is Send cannot share the log; it asks for a call that does.
+    // A `Send` callback cannot share the log, so it requests a call that does.
     event_loop.threadsafe().call_soon_threadsafe(|event_loop| _ = event_loop.counts()).unwrap();
     event_loop.call_soon(move || last("c"));
     turns(&event_loop, 1);
@@ -255,7 +255,7 @@ fn a_storm_of_calls_from_a_thread_does_not_starve_a_timer() {
     storm.join().unwrap();
 }
 
-/// A call that asks for itself again must leave the timers and the sources their turn.
+/// A call that requests itself again must not starve the timers and the sources.
 #[test]
 fn a_call_that_asks_for_itself_does_not_starve_a_timer() {
     fn again(event_loop: &EventLoop) {
@@ -318,7 +318,7 @@ fn a_stopped_loop_says_that_the_future_is_pending() {
 }
 
 #[test]
-fn a_delay_that_is_too_long_for_the_clock_is_for_ever() {
+fn a_delay_that_is_too_long_for_the_clock_is_forever() {
     let event_loop = event_loop();
     let handle = event_loop.call_later(Duration::MAX, || panic!("it came"));
     turns(&event_loop, 1);

@@ -26,7 +26,7 @@ fn done_callbacks_come_from_the_loop_never_from_set_result() {
 }
 
 #[test]
-fn callbacks_and_the_one_who_awaits_come_in_the_order_of_asking() {
+fn callbacks_and_awaits_come_in_the_order_of_registration() {
     let event_loop = event_loop();
     let (said, say) = log();
     let future: Future<()> = event_loop.create_future();
@@ -66,7 +66,7 @@ impl Wake for Flag {
 }
 
 #[test]
-fn who_is_dropped_while_awaiting_cancels_what_is_awaited() {
+fn dropping_a_task_cancels_what_it_awaits() {
     let event_loop = event_loop();
     let future: Future<()> = event_loop.create_future();
     let untouched = future.clone();
@@ -95,7 +95,7 @@ fn a_future_that_has_ended_cannot_be_cancelled() {
 }
 
 #[test]
-fn a_thousand_who_gave_up_leave_nothing_at_the_future() {
+fn a_thousand_cancelled_waiters_leave_nothing_at_the_future() {
     let event_loop = event_loop();
     let probe = Rc::new(());
     let slow: Future<Rc<()>> = event_loop.create_future();

@@ -1,4 +1,4 @@
-//! What asyncio does, done here, a file for each file of the machinery.
+//! What asyncio does, tested here: one file for each file of the machinery.
 
 mod event_loop;
 mod futures;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::event_loop::EventLoop;
 use super::exceptions::Exception;
 
-/// No wait of a test is longer; one that lasts so long fails it.
+/// A safety timeout: a test that waits this long fails.
 const DEADLINE: Duration = Duration::from_mins(1);
 
 fn event_loop() -> EventLoop {
@@ -35,7 +35,7 @@ fn complete<T: Clone + 'static>(
     result
 }
 
-/// Lets the loop take so many turns, without waiting for anything.
+/// Lets the loop take this many turns, without waiting for anything.
 fn turns(event_loop: &EventLoop, n: usize) {
     for _ in 0..n {
         event_loop.stop();
@@ -43,7 +43,7 @@ fn turns(event_loop: &EventLoop, n: usize) {
     }
 }
 
-/// What was said, and who says it.
+/// A log, and a function that writes to it.
 fn log() -> (Rc<RefCell<Vec<&'static str>>>, impl Fn(&'static str) + Clone) {
     let log = Rc::new(RefCell::new(Vec::new()));
     let kept = Rc::clone(&log);
@@ -66,7 +66,7 @@ fn guard() -> (Rc<Cell<bool>>, OnDrop<impl FnMut()>) {
     (dropped, OnDrop(move || set.set(true)))
 }
 
-/// How many things share what `probe` is a share of, but for itself.
+/// How many other owners share the value of `probe`.
 fn others<T>(probe: &Rc<T>) -> usize {
     Rc::strong_count(probe) - 1
 }

@@ -48,7 +48,7 @@ fn putters_keep_their_order_although_others_come_in_between() {
 }
 
 #[test]
-fn getters_get_in_the_order_of_their_coming() {
+fn getters_get_in_the_order_of_arrival() {
     let event_loop = event_loop();
     let queue = Queue::new(&event_loop, 0);
     let (said, say) = log();
@@ -61,7 +61,7 @@ fn getters_get_in_the_order_of_their_coming() {
     }
     turns(&event_loop, 1);
     queue.put_nowait(1).unwrap();
-    assert_eq!(queue.get_nowait(), Some(1), "somebody is quicker");
+    assert_eq!(queue.get_nowait(), Some(1), "another getter is faster");
     turns(&event_loop, 1);
     for n in 0..3 {
         queue.put_nowait(n).unwrap();
@@ -146,7 +146,7 @@ fn a_thousand_cancelled_getters_and_putters_leave_nothing() {
 }
 
 #[test]
-fn join_waits_until_every_item_is_done_with() {
+fn join_waits_until_every_item_is_done() {
     let event_loop = event_loop();
     let queue = Queue::new(&event_loop, 0);
     let (said, say) = log();
@@ -165,7 +165,7 @@ fn join_waits_until_every_item_is_done_with() {
     queue.get_nowait().unwrap();
     queue.task_done().unwrap();
     turns(&event_loop, 2);
-    assert!(said.borrow().is_empty(), "one of two is done with");
+    assert!(said.borrow().is_empty(), "one of two is done");
     queue.task_done().unwrap();
     turns(&event_loop, 1);
     assert_eq!(*said.borrow(), ["joined"]);

@@ -57,7 +57,7 @@ fn coroutines_and_protocols_speak_on_the_same_loop() {
 }
 
 #[test]
-fn nobody_listening_is_an_exception_of_open_connection() {
+fn a_refused_connection_is_an_exception_of_open_connection() {
     let event_loop = event_loop();
     let (listener, address) = listen();
     drop(listener);
@@ -127,12 +127,12 @@ fn a_second_read_at_the_same_time_is_an_error_and_the_first_goes_on() {
 }
 
 #[test]
-fn a_stream_that_nobody_reads_stops_at_its_limit() {
+fn an_unread_stream_stops_at_its_limit() {
     let event_loop = event_loop();
     let (stream, mut peer) = pair(&event_loop);
     peer.set_nonblocking(true).unwrap();
     let (chunk, mut sent) = (vec![b'x'; LIMIT], 0);
-    // Until the socket takes no more, and the loop takes nothing from it.
+    // Until the socket takes no more, and the loop reads no more from it.
     let mut idle = 0;
     while idle < 100 {
         match peer.write(&chunk) {
@@ -185,7 +185,7 @@ fn drain_waits_until_the_peer_has_taken_enough() {
 }
 
 #[test]
-fn who_drains_is_told_that_the_connection_was_lost() {
+fn drain_reports_that_the_connection_was_lost() {
     let event_loop = event_loop();
     let (stream, peer) = pair(&event_loop);
     let writes = stream.clone();
@@ -204,7 +204,7 @@ fn who_drains_is_told_that_the_connection_was_lost() {
 }
 
 #[test]
-fn a_lost_stream_wakes_who_reads() {
+fn a_lost_connection_wakes_the_reader() {
     let event_loop = event_loop();
     let (stream, peer) = pair(&event_loop);
     let reading = event_loop.create_task(async move { stream.read(&mut [0; 4]).await });

@@ -38,7 +38,7 @@ fn a_failure_cancels_the_others_also_before_the_join() {
     });
     group.create_task(async { failing() });
     turns(&event_loop, 2);
-    assert!(dropped.get(), "nobody has joined yet");
+    assert!(dropped.get(), "the group is not joined yet");
     let (said, say) = log();
     let refused = group.create_task(async move {
         say("begun");
@@ -51,7 +51,7 @@ fn a_failure_cancels_the_others_also_before_the_join() {
 }
 
 #[test]
-fn a_child_that_was_cancelled_is_no_failure() {
+fn a_cancelled_child_is_not_a_failure() {
     let event_loop = event_loop();
     let mut group = TaskGroup::new(&event_loop);
     let (never, inner): (Future<i32>, Future<i32>) =

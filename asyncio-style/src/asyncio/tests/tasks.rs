@@ -30,7 +30,7 @@ fn a_task_is_stepped_by_call_soon() {
 }
 
 #[test]
-fn to_sleep_for_no_time_takes_one_turn() {
+fn a_sleep_of_zero_takes_one_turn() {
     let event_loop = event_loop();
     let (said, say) = log();
     let (waits, task) = (event_loop.clone(), say.clone());
@@ -175,7 +175,7 @@ fn cancelling_a_task_cancels_what_it_awaits_all_the_way_down() {
     turns(&event_loop, 2);
     top.cancel();
     assert!(bottom.done() && never.done());
-    assert_eq!(*said.borrow(), ["inner", "outer"], "as finally blocks run");
+    assert_eq!(*said.borrow(), ["inner", "outer"], "in the order of finally blocks");
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn wait_for_cancels_what_never_ends() {
 }
 
 #[test]
-fn wait_for_is_done_with_its_timer_when_the_task_is() {
+fn wait_for_removes_its_timer_when_the_task_is_done() {
     let event_loop = event_loop();
     let waits = event_loop.clone();
     let result = complete(&event_loop, async move {
@@ -380,7 +380,7 @@ fn a_child_that_is_cancelled_is_an_error_of_the_gather() {
 }
 
 #[test]
-fn gather_returns_exceptions_if_it_is_told_to() {
+fn gather_returns_exceptions_on_request() {
     let event_loop = event_loop();
     let futures = three(&event_loop);
     futures[2].set_exception(io::Error::other("failed"));
@@ -394,7 +394,7 @@ fn gather_returns_exceptions_if_it_is_told_to() {
 // wait, as_completed
 
 #[test]
-fn wait_returns_when_it_is_told_to() {
+fn wait_returns_at_each_of_its_conditions() {
     for (return_when, after) in [
         (ReturnWhen::FirstCompleted, 1),
         (ReturnWhen::FirstException, 2),
@@ -432,7 +432,7 @@ fn a_cancelled_wait_leaves_its_tasks_alone() {
 }
 
 #[test]
-fn to_wait_for_nothing_is_an_error() {
+fn a_wait_for_no_tasks_is_an_error() {
     let event_loop = event_loop();
     let nothing = complete(&event_loop, async {
         wait::<()>(&[], ReturnWhen::FirstCompleted).await.map(drop)

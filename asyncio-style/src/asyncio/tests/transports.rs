@@ -85,7 +85,7 @@ fn serve(event_loop: &EventLoop, notes: &Notes) -> (Server, SocketAddr) {
 fn until(event_loop: &EventLoop, condition: impl Fn() -> bool) {
     let timer = event_loop.call_later(DEADLINE, || panic!("it hangs"));
     while !condition() {
-        // Something has to happen, or the timer: each turn with work is one look.
+        // An event or the timer has to come: each turn with work checks once.
         let (stops, soon) = (event_loop.clone(), Duration::from_millis(1));
         let look = event_loop.call_later(soon, move || stops.stop());
         event_loop.run_forever().unwrap();
@@ -117,7 +117,7 @@ fn lost_connections_leave_no_descriptor_although_their_transports_are_kept() {
     assert_eq!(sockets_of(address.port()), 0);
 }
 
-/// Owns something, and notes.
+/// Owns a value, and notes its calls.
 struct Owns(Notes, #[expect(dead_code, reason = "held, not read")] Rc<()>);
 impl Protocol for Owns {
     fn connection_made(&mut self, transport: &Transport) {
@@ -150,7 +150,7 @@ fn a_closed_loop_closes_its_connections() {
     let connected = event_loop.create_connection(address, other.clone());
     event_loop.run_until_complete(&connected).unwrap().pause_reading();
     until(&event_loop, || notes.words() == ["made"]);
-    // One more on its way.
+    // One more connection, not made yet.
     let pending = event_loop.create_connection(address, Notes::default());
     event_loop.close().unwrap();
     drop(pending);
@@ -197,7 +197,7 @@ fn a_transport_that_stays_open_after_the_end_can_still_be_written() {
 }
 
 #[test]
-fn a_protocol_is_told_to_pause_and_to_go_on_in_this_order() {
+fn a_protocol_is_paused_and_then_resumed() {
     let event_loop = event_loop();
     let notes = Notes::default();
     notes.0.writes_at_once.set(200 * HIGH_WATER);
@@ -213,7 +213,7 @@ fn a_protocol_is_told_to_pause_and_to_go_on_in_this_order() {
 }
 
 #[test]
-fn a_buffer_that_is_sent_before_the_pause_was_told_leaves_nobody_paused() {
+fn a_buffer_sent_before_the_pause_leaves_no_protocol_paused() {
     let event_loop = event_loop();
     let notes = Notes::default();
     let (_server, address) = serve(&event_loop, &notes);
@@ -227,7 +227,7 @@ fn a_buffer_that_is_sent_before_the_pause_was_told_leaves_nobody_paused() {
 
 #[test]
 fn a_cancelled_create_connection_leaves_no_socket_and_makes_nothing() {
-    // After so many turns: before it is connected, when it is, and when it was made.
+    // After this many turns: before it is connected, when it is, and when it was made.
     for after in 0..4 {
         let event_loop = event_loop();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -243,7 +243,7 @@ fn a_cancelled_create_connection_leaves_no_socket_and_makes_nothing() {
         task.cancel();
         turns(&event_loop, 3);
         if made {
-            // It was told to the protocol, which is who closes it from then on.
+            // The protocol knows the connection, and has to close it from then on.
             continue;
         }
         assert!(notes.words().is_empty(), "after {after} turns: {:?}", notes.words());
@@ -254,7 +254,7 @@ fn a_cancelled_create_connection_leaves_no_socket_and_makes_nothing() {
 }
 
 #[test]
-fn a_connection_that_nobody_takes_any_more_is_closed() {
+fn a_connection_that_is_no_longer_wanted_is_closed() {
     let event_loop = event_loop();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -271,7 +271,7 @@ fn a_connection_that_nobody_takes_any_more_is_closed() {
 }
 
 #[test]
-fn nobody_listening_is_an_exception_of_the_future() {
+fn a_refused_connection_is_an_exception_of_the_future() {
     let event_loop = event_loop();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -289,7 +289,7 @@ fn nobody_listening_is_an_exception_of_the_future() {
 
 #[test]
 fn without_a_free_descriptor_the_server_backs_off_and_accepts_later() {
-    // The limit is the whole process's.
+    // The limit is per process.
     let test = "asyncio::tests::transports::without_a_free_descriptor_in_a_process_of_its_own";
     let mut program = Command::new(std::env::current_exe().unwrap());
     let output = program.args(["--exact", test, "--ignored", "--nocapture"]).output().unwrap();
@@ -307,7 +307,7 @@ fn without_a_free_descriptor_in_a_process_of_its_own() {
     setrlimit(Resource::RLIMIT_NOFILE, 3, hard).unwrap();
     let began = Instant::now();
     turns(&event_loop, 10_000);
-    // Each time it backs off, it is called twice: when the time is over, and by the listener.
+    // For each back-off it is called twice: at the end of the time, and for the listener.
     let back_offs = began.elapsed().div_duration_f64(ACCEPT_BACKOFF) as u64 + 1;
     let (calls, _) = event_loop.counts();
     assert!(calls <= 2 * back_offs, "{calls} calls in {back_offs} times that it backed off");

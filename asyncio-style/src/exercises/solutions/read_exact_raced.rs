@@ -1,7 +1,7 @@
 //! `records` reads records of four bytes until the peer closes, and answers pings meanwhile. No
-//! byte should get lost, however the peer sends and whenever a ping comes.
-//! What was wrong: a ping dropped the future of `read_exact`, and with it the count of the bytes
-//! that were read already. Now the count outlives each race.
+//! byte should get lost, no matter how the peer sends and when a ping comes.
+//! What was wrong: a ping dropped the future of `read_exact`, and so the count of the bytes that
+//! were already read. Now the count outlives each race.
 //! The bug: tokio's documentation of `select!`, "Cancellation safety", lists `read_exact`.
 //! asyncio's `readexactly` loses nothing: its bytes stay in the reader, not in the coroutine.
 
@@ -21,7 +21,7 @@ pub async fn records(
         let read = select! {
             read = socket.read(&mut record[filled..]) => read,
             Some(ping) = pings.recv() => {
-                let _ = ping.send(()); // nobody has to wait for the answer
+                let _ = ping.send(()); // an error: the answer is no longer wanted
                 continue;
             }
         };

@@ -1,4 +1,4 @@
-//! A connection, played by hand: what arrives, what is taken, what the peer then saw.
+//! A connection, driven by hand: what arrives, what is taken, what the peer then saw.
 
 #![expect(
     clippy::unchecked_time_subtraction,
@@ -19,8 +19,8 @@ fn begun() -> (Conn, Instant) {
 use crate::http::page;
 use crate::http::request::{MAX_HEAD, MAX_REQUEST_BODY};
 
-/// Plays the style: hands over `pieces` one read after another, then the end, and takes `some`
-/// bytes of output at a time. Returns what the peer saw and how it ended.
+/// Acts as the style: passes `pieces` one read after another, then the end, and takes `some` bytes
+/// of output at a time. Returns what the peer saw and how it ended.
 fn play(pieces: &[&[u8]], some: usize) -> (Vec<u8>, Conn) {
     let mut conn = Conn::new(LIMITS);
     let mut seen = Vec::new();
@@ -177,7 +177,7 @@ fn what_is_refused() {
         (get("/", "transfer-encoding: chunked\r\n") + "4001\r\n" + &"x".repeat(0x4001), 413),
         (get("/", "transfer-encoding: chunked\r\n") + "x\r\n", 400),
     ] {
-        // Whatever follows a refusal is not answered.
+        // A request after a refusal is not answered.
         let followed = input.clone() + &get("/page/1", "");
         assert_eq!(statuses(&followed), [status], "{input:?}");
         let answer = text(&input);
@@ -226,7 +226,11 @@ fn empty_lines_are_no_request() {
         conn.sent_at(conn.output().len(), now);
         conn.received_at(empty.as_bytes(), now + 10 * MS);
         assert!(conn.is_idle(), "{empty:?}");
-        assert_eq!(conn.time_left_at(now + 10 * MS), LIMITS.idle - 10 * MS, "{empty:?} buys time");
+        assert_eq!(
+            conn.time_left_at(now + 10 * MS),
+            LIMITS.idle - 10 * MS,
+            "{empty:?} extends the time"
+        );
         conn.done_at(Err(io::ErrorKind::TimedOut.into()), now + LIMITS.idle);
         assert!(conn.output().is_empty(), "{empty:?} is answered");
         assert_eq!(conn.wants_at(now), Wants::Close);
@@ -258,7 +262,7 @@ fn a_refused_head_has_no_body() {
     conn.received_at(b"HEAD / HTT", now);
     conn.done_at(Err(io::ErrorKind::TimedOut.into()), now + LIMITS.request);
     assert!(conn.output().starts_with(b"HTTP/1.1 408 ") && conn.output().ends_with(b"\r\n\r\n"));
-    // What it would ask is not known, and might be a HEAD.
+    // The request is not known, and might be a HEAD.
     let told = String::from_utf8_lossy(Conn::too_many(LIMITS).output()).into_owned();
     assert!(told.contains("content-length: 0\r\n") && told.ends_with("\r\n\r\n"), "{told}");
 }
@@ -361,8 +365,8 @@ fn a_peer_that_never_reads_is_not_read_from() {
     assert_eq!(conn.wants_at(now + LIMITS.write), Wants::Close);
 }
 
-/// Whatever its style's write does at the end of the time: it times out, it has sent some (one that
-/// blocks), or it is tried once more and the kernel takes the whole piece.
+/// What the write of a style does at the end of the time: it times out, it has sent some bytes (a
+/// blocking write), or it is tried once more and the kernel takes the whole piece.
 #[test]
 fn a_peer_that_stops_reading_is_kept_for_one_timeout() {
     let late = LIMITS.write;
@@ -374,7 +378,7 @@ fn a_peer_that_stops_reading_is_kept_for_one_timeout() {
         assert_eq!(conn.time_left_at(now), late);
         conn.sent_at(1, now + late - MS);
         assert_eq!(conn.wants_at(now + late - MS), Wants::Write);
-        assert_eq!(conn.time_left_at(now + late - MS), MS, "a byte buys no time");
+        assert_eq!(conn.time_left_at(now + late - MS), MS, "a byte does not extend the time");
         match taken_late {
             0 => conn.done_at(Err(io::ErrorKind::TimedOut.into()), now + late),
             n => conn.sent_at(n.min(conn.output().len()), now + late),
@@ -399,7 +403,7 @@ fn a_peer_that_reads_slowly_gets_its_page() {
 }
 
 #[test]
-fn bytes_nobody_asked_for_are_bounded() {
+fn bytes_not_asked_for_are_bounded() {
     let mut conn = Conn::new(LIMITS);
     let asked = get("/page/1", "");
     for _ in 0..100_000 {
@@ -426,7 +430,7 @@ fn half_a_request_times_out() {
         assert_eq!(conn.time_left_at(now), LIMITS.request);
         conn.received_at(b"T", now + LIMITS.idle);
         let now = now + LIMITS.request;
-        assert_eq!(conn.time_left_at(now - MS), MS, "a peer that drips buys no time");
+        assert_eq!(conn.time_left_at(now - MS), MS, "a byte does not extend the time");
         conn.done_at(late(), now - MS);
         assert!(conn.output().is_empty(), "too soon");
         conn.done_at(late(), now);
@@ -441,7 +445,7 @@ fn half_a_request_times_out() {
 }
 
 #[test]
-fn a_server_that_shuts_down_answers_what_was_asked() {
+fn a_server_that_shuts_down_answers_the_current_request() {
     let mut idle = Conn::new(LIMITS);
     idle.shutdown_requested();
     assert_eq!(idle.wants(), Wants::Close);
@@ -467,7 +471,7 @@ fn a_server_that_shuts_down_answers_what_was_asked() {
 }
 
 #[test]
-fn nothing_goes_on_after_the_grace() {
+fn nothing_goes_on_after_the_grace_period() {
     let (mut conn, now) = begun();
     conn.received_at(get("/page/1?delay=60000", "").as_bytes(), now);
     conn.shutdown_requested_at(now + MS);
@@ -479,7 +483,7 @@ fn nothing_goes_on_after_the_grace() {
 }
 
 #[test]
-fn what_came_of_a_step() {
+fn the_result_of_a_step() {
     use io::ErrorKind::{ConnectionReset, Interrupted, TimedOut, WouldBlock};
     let after = |kind: io::ErrorKind, late: bool| {
         let (mut conn, now) = begun();
@@ -509,10 +513,10 @@ fn too_many_connections() {
 
 #[test]
 fn the_end_of_the_peer() {
-    // It asked, then closed its sending side: it is answered.
+    // The peer sends requests, then closes its sending side: they are answered.
     let (seen, _) = play(&[get("/page/1", "").repeat(2).as_bytes()], 10);
     assert!(seen.ends_with(&page::page(1)));
-    // In the middle of a request: there is nobody to answer.
+    // In the middle of a request: there is nothing to answer.
     assert_eq!(text("GET / HTTP/1.1\r\nho"), "");
 }
 
@@ -527,7 +531,7 @@ impl Dice {
         (self.0 % below as u64) as usize
     }
 
-    /// Something like what a peer sends, and often enough not at all like it.
+    /// Like what a peer sends, but often with errors in it.
     fn input(&mut self) -> Vec<u8> {
         const PARTS: &[&str] = &[
             "GET /page/1 HTTP/1.1\r\nhost: h\r\n\r\n",

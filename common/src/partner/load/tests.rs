@@ -34,7 +34,7 @@ fn a_server_that_is_not_there_is_an_error() {
     assert!(error.contains("refused"), "{error}");
 }
 
-/// What the load says of a server that answers each request, whatever it was, with `answer`.
+/// The report of the load about a server that answers every request with `answer`.
 fn answered(answer: &'static [u8]) -> LoadReport {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let load = Load {
@@ -87,7 +87,7 @@ fn latencies_are_drawn_to_scale() {
 }
 
 #[test]
-fn what_was_seen_travels_as_json() {
+fn a_report_travels_as_json() {
     let loaded = LoadReport { right: 3, first_error: Some("a".into()), ..LoadReport::default() };
     let line = serde_json::to_string(&loaded).expect("plain data");
     assert_eq!(serde_json::from_str::<LoadReport>(&line).expect("the same"), loaded);

@@ -1,4 +1,4 @@
-//! What the site answers to a request, when, and what then.
+//! What the site answers to a request, when it answers, and what it does then.
 
 use std::time::Duration;
 
@@ -26,10 +26,10 @@ const INDEX: &str = "<!doctype html>\n<title>the site</title>\n<ul>\n\
 /// How much of a page is made at a time.
 const PIECE: usize = 16 * 1024;
 
-/// What to answer, when, and what then.
+/// What to answer, when, and what to do then.
 pub struct Answer {
     pub hold: Hold,
-    /// The head, and the body as far as it is short.
+    /// The head, and the body if it is short.
     pub out: Vec<u8>,
     /// The rest of the body.
     pub rest: Rest,
@@ -64,7 +64,7 @@ pub enum Refill {
     Now,
     /// There is something to send, after this time.
     After(Duration),
-    /// Nothing more will come, but that is not the end.
+    /// Nothing more will come, but the connection stays open.
     Never,
     Done,
 }
@@ -131,7 +131,7 @@ impl Answer {
         }
     }
 
-    /// A head that says a page ends with the connection.
+    /// A head that says that the page ends with the connection.
     fn unsized_page(request: &Request, n: u64) -> Answer {
         let mut answer = Answer::raw(&[], End::Close);
         let head = Head::ok("text/plain").connection(request, true);
@@ -151,7 +151,7 @@ impl Answer {
         answer
     }
 
-    /// Half of what the head says.
+    /// Half of the body that the head announces.
     fn half(request: &Request, n: u64) -> Answer {
         let mut page = Page::new(n);
         let length = page.left();
@@ -193,7 +193,7 @@ pub fn route(request: &Request) -> Result<Answer, Refusal> {
                 ));
             }
         },
-        // HTTP/1.0 knows no chunks.
+        // HTTP/1.0 has no chunks.
         ("chunked", Some(n)) if !request.http10 => Answer::chunked(request, n),
         ("close" | "chunked", Some(n)) => Answer::unsized_page(request, n),
         ("old", Some(n)) => {

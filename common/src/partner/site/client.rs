@@ -12,10 +12,10 @@ use crate::partner::site::answers::{Answer, End, Refill, Rest};
 pub enum State {
     /// The next request is awaited.
     Asking,
-    /// The request is there, its answer is held back.
+    /// The request has arrived, its answer is held back.
     Held,
     Answering,
-    /// The last answer is out, the client has yet to close.
+    /// The last answer is sent, the client has not closed yet.
     Draining,
 }
 
@@ -30,7 +30,7 @@ pub struct Client {
     pub end: End,
     /// Its request counts as open.
     pub open: bool,
-    /// It does not take `out` at present.
+    /// The client does not take more of `out` at the moment.
     pub blocked: bool,
     pub half_closed: bool,
     pub drained: usize,
@@ -69,7 +69,7 @@ impl Client {
         self.rest.refill(&mut self.out)
     }
 
-    /// Sends what there is to send. False: the client does not take it all now.
+    /// Sends as much as possible. False: the client does not take all of it now.
     pub fn flush(&mut self) -> io::Result<bool> {
         while self.sent < self.out.len() {
             match self.socket.write(&self.out[self.sent..]) {

@@ -1,4 +1,4 @@
-//! What the site says of itself, and the commands that it answers.
+//! The counts of the site, and the commands that it answers.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -10,23 +10,23 @@ use crate::limits::BUFFER;
 
 /// What the site has counted.
 ///
-/// A request is open from the last byte of its head until the last byte of its answer is handed
-/// to the kernel, or the client has gone away.
+/// A request is open from the last byte of its head until the last byte of its answer is passed to
+/// the kernel, or until the client disconnects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
     /// Requests open now.
     pub open: usize,
     /// The most requests that were open at once since the last reset.
     pub most_open: usize,
-    /// Requests answered since the last reset, in whatever way.
+    /// Requests answered since the last reset, in any way.
     pub served: usize,
-    /// Requests whose client went away before the end of the answer, since the last reset.
+    /// Requests whose client disconnected before the end of the answer, since the last reset.
     pub given_up: usize,
     /// Connections accepted since the last reset.
     pub connections: usize,
 }
 
-/// The commands that the site takes and answers, a line each.
+/// The commands to the site and its answers, one line each.
 pub struct Control {
     pub commands: File,
     answers: File,
@@ -51,16 +51,16 @@ impl Control {
         self.answers.write_all(format!("{line}\n").as_bytes())
     }
 
-    /// Reads what there is of commands. False: there will be no more.
+    /// Reads the commands that have arrived. False: no more will arrive.
     pub fn read(&mut self) -> io::Result<bool> {
         let mut buf = [0; BUFFER];
         let n = self.commands.read(&mut buf)?;
         self.input.extend_from_slice(&buf[..n]);
-        // No command is longer than this; what sends more is not our program.
+        // No command is longer. A longer one does not come from a partner of ours.
         Ok(n > 0 && self.input.len() <= 2 * BUFFER)
     }
 
-    /// The next command that has been read to the end of its line.
+    /// The next complete command.
     pub fn command(&mut self) -> Option<Command> {
         let end = self.input.iter().position(|&b| b == b'\n')?;
         let line: Vec<u8> = self.input.drain(..=end).collect();

@@ -1,4 +1,4 @@
-//! The site as the program that started it sees it.
+//! The site, as seen by the program that started it.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -13,7 +13,7 @@ use crate::partner::site::control::{Control, Stats};
 use crate::partner::site::listener::{listen, refusing};
 use crate::partner::site::web::Web;
 
-/// A running site. It ends when this is dropped, and with the program that started it.
+/// A running site. It ends when this is dropped, and when the program that started it ends.
 pub struct Site {
     address: SocketAddr,
     refused: SocketAddr,
@@ -27,16 +27,16 @@ enum Runner {
 }
 
 impl Site {
-    /// Starts the site as a process of its own: this program once more, with the argument `site`.
+    /// Starts the site as a process of its own: this program again, with the argument `site`.
     ///
-    /// The site also ends with the thread that called this, as [`child::command`] has it.
+    /// The site also ends with the thread that called this, see [`child::command`].
     pub fn start() -> io::Result<Site> {
         let (control, theirs) = UnixStream::pair()?;
         let child = child::command()
             .arg("site")
             .stdin(Stdio::from(OwnedFd::from(theirs.try_clone()?)))
             .stdout(Stdio::from(OwnedFd::from(theirs)))
-            .process_group(0) // Ctrl-C is for us; the site is still needed to end in good order
+            .process_group(0) // Ctrl-C ends this program only, which still needs the site to end cleanly
             .spawn()?;
         let runner = Runner::Process { _child: Child(child) };
         let mut control = BufReader::new(control);
@@ -49,8 +49,8 @@ impl Site {
         Ok(Site { address, refused, control, runner })
     }
 
-    /// Starts the site in a thread of this program. For unit tests, whose program is not ours to
-    /// start again; what is measured needs [`Site::start`].
+    /// Starts the site in a thread of this program. For unit tests, which cannot start their
+    /// program again. Measurements need [`Site::start`].
     pub fn in_thread() -> io::Result<Site> {
         let (control, theirs) = UnixStream::pair()?;
         let listener = listen(0)?;
@@ -70,12 +70,12 @@ impl Site {
         self.address
     }
 
-    /// A port on the same machine that nobody listens on.
+    /// A port of this machine that refuses connections.
     pub fn refused(&self) -> SocketAddr {
         self.refused
     }
 
-    /// Counts from zero again.
+    /// Resets the counts to zero.
     pub fn reset(&mut self) -> io::Result<()> {
         self.ask("reset").map(drop)
     }
@@ -109,7 +109,7 @@ fn nonsense(line: &str) -> io::Error {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        // The end of its commands is the site's end.
+        // The site ends with its commands.
         let _ = self.control.get_ref().shutdown(Shutdown::Both);
         if let Runner::Thread(runner) = &mut self.runner {
             let _ = runner.take().map(JoinHandle::join);

@@ -8,10 +8,10 @@ use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, Sockadd
 
 use crate::limits::BACKLOG;
 
-/// A listener on the loopback address; port 0 takes any that is free.
+/// A listener on the loopback address; port 0 takes any free port.
 pub fn listen(port: u16) -> io::Result<TcpListener> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
-    // std asks for 128; ten thousand clients that come at once need more.
+    // std sets 128; ten thousand clients that connect at once need more.
     socket::listen(&listener, Backlog::new(BACKLOG)?)?;
     Ok(listener)
 }
@@ -20,7 +20,7 @@ pub fn listen(port: u16) -> io::Result<TcpListener> {
 pub(super) fn refusing() -> io::Result<(OwnedFd, SocketAddr)> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let socket = socket::socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
-    // As a listener that has never listened it still knows its address.
+    // A listener that does not listen still knows its address.
     let unheard = TcpListener::from(socket);
     socket::bind(unheard.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0))?;
     let address = unheard.local_addr()?;

@@ -1,7 +1,7 @@
 //! The loopback web site that the clients fetch from: its pages, and the program that serves them.
 //!
-//! The site is a partner, not a part of any style: a process of its own with one thread, a poll
-//! loop (`Web::run`) and timers. [`handle::Site`] starts it and asks it; by hand it runs as
+//! The site is a partner, not part of any style: a process of its own with one thread, a poll loop
+//! (`Web::run`) and timers. [`handle::Site`] starts it and sends it commands. By hand it runs as
 //! `cargo run -p threads -- site --port 8080`. What it answers:
 //!
 //! | path | answer |
@@ -15,7 +15,7 @@
 //! | `/drip/N?every=MS` | page N, one byte every MS milliseconds, every 100 if not said |
 //! | `/stall` | nothing, ever |
 //! | `/stall-body/N` | the first half of page N, then nothing, ever |
-//! | `/truncated` | half of the body that the head has promised, then the end |
+//! | `/truncated` | half of the body that the head announces, then the end |
 //! | `/malformed` | something that is not HTTP |
 //! | `/reset` | a reset instead of an answer |
 //! | `/status/CODE` | that status, 400 to 599 |

@@ -8,8 +8,8 @@ use crate::partner::site::control::Control;
 use crate::partner::site::listener::{listen, refusing};
 use crate::partner::site::web::Web;
 
-/// The program `site`. With a port it runs by hand, until it is interrupted; without, it belongs
-/// to the program that started it and ends with that one.
+/// The program `site`. With a port it runs by hand, until it is interrupted. Without one it belongs
+/// to the program that started it, and ends with that program.
 pub fn main(port: Option<u16>) -> ExitCode {
     match program(port) {
         Ok(()) => ExitCode::SUCCESS,

@@ -22,7 +22,7 @@ fn rest(mut socket: TcpStream) -> Vec<u8> {
     answer
 }
 
-/// Asks the site until what it has counted is as it should be.
+/// Asks the site until its counts are as they should be.
 fn until(site: &mut Site, what: impl Fn(Stats) -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
@@ -68,7 +68,7 @@ fn chunks() {
 #[test]
 fn what_can_go_wrong() {
     let site = Site::in_thread().expect("a site");
-    let error = TcpStream::connect(site.refused()).expect_err("nobody listens");
+    let error = TcpStream::connect(site.refused()).expect_err("the port refuses");
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
 
     let mut reset = get(site.address(), "/reset");

@@ -1,4 +1,4 @@
-//! The site at work: one thread, one poll loop.
+//! The running site: one thread, one poll loop.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind, Read};
@@ -19,26 +19,26 @@ use crate::partner::site::control::{Command, Control, Stats};
 /// How long a client has to close after its last answer.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The keys of the two sources that are no clients.
+/// The keys of the two sources that are not clients.
 const LISTENER: usize = usize::MAX - 1;
 const COMMANDS: usize = usize::MAX - 2;
 
-/// How long nothing is accepted when there are no descriptors for another client.
+/// How long accepting pauses when there are no descriptors left.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
-/// The site at work.
+/// The running site.
 pub struct Web {
-    /// Dropped first, while everything that it watches is still open.
+    /// Dropped first, while all its sources are still open.
     poller: Poller,
     listener: TcpListener,
     control: Control,
     /// By key.
     clients: Vec<Option<Box<Client>>>,
     free: Vec<usize>,
-    /// Clients that can go on without an event of their own.
+    /// Clients that can go on without a new event.
     ready: Vec<usize>,
     timers: BTreeSet<(Instant, usize)>,
-    /// Who waits at which gate.
+    /// The clients that wait at each gate.
     gates: BTreeMap<usize, BTreeSet<usize>>,
     stats: Stats,
 }
@@ -59,14 +59,14 @@ impl Web {
         web.listener.set_nonblocking(true)?;
         add(&web.poller, &web.listener, Event::readable(LISTENER))?;
         match add(&web.poller, &web.control.commands, Event::readable(COMMANDS)) {
-            // A file, or /dev/null: nothing that anybody could wait for.
+            // A file, or /dev/null: it cannot be polled.
             Err(error) if error.kind() == ErrorKind::PermissionDenied && web.control.lives_on => {}
             result => result?,
         }
         Ok(web)
     }
 
-    /// The loop: wait for events, then continue each connection that can go on.
+    /// The loop: waits for events, then lets every client that can go on do so.
     pub fn run(&mut self) -> io::Result<()> {
         let mut events = Events::new();
         loop {
@@ -98,7 +98,7 @@ impl Web {
             match self.listener.accept() {
                 Ok((socket, _)) => {
                     self.stats.connections += 1;
-                    // A client that is gone already is no reason to end.
+                    // An error: this client has already disconnected. The site goes on.
                     let _ = self.register(socket);
                 }
                 Err(error) => match error.kind() {
@@ -117,7 +117,7 @@ impl Web {
 
     fn register(&mut self, socket: TcpStream) -> io::Result<()> {
         socket.set_nonblocking(true)?;
-        socket.set_nodelay(true)?; // a drip of one byte shall leave at once
+        socket.set_nodelay(true)?; // a single byte must be sent immediately
         let key = self.free.pop().unwrap_or_else(|| {
             self.clients.push(None);
             self.clients.len() - 1
@@ -130,7 +130,7 @@ impl Web {
         Ok(())
     }
 
-    /// Reads and answers commands. False: there will be no more, and that is the end.
+    /// Reads and answers commands. False: no more will arrive, and the site ends.
     fn command(&mut self) -> io::Result<bool> {
         match self.control.read() {
             Ok(true) => {}
@@ -156,7 +156,7 @@ impl Web {
         Ok(true)
     }
 
-    /// Sees to everybody whose time has come.
+    /// Handles all clients whose time has come.
     fn expire(&mut self) -> io::Result<()> {
         let now = Instant::now();
         while let Some(&(at, key)) = self.timers.first()
@@ -191,8 +191,8 @@ impl Web {
         };
         let mut buf = [0; BUFFER];
         match client.socket.read(&mut buf) {
-            // It may have closed its sending side only: an answer that is on its way goes out. One
-            // that still waits does not, for then most probably nobody is there any more.
+            // The client may have closed only its sending side: an answer that is partly sent is
+            // completed. One that has not begun is not: most probably the client is gone.
             Ok(0) if client.blocked => {
                 client.half_closed = true;
                 if modify(&self.poller, &client.socket, Event::writable(key)).is_err() {
@@ -221,7 +221,7 @@ impl Web {
 
     /// Lets a client go on as far as it can.
     fn step(&mut self, key: usize) {
-        // Taken out, so that it and the rest of the site can both be changed.
+        // Taken out of the table, so that both can be changed.
         let Some(mut client) = self.clients[key].take() else {
             return;
         };
@@ -232,7 +232,7 @@ impl Web {
         }
     }
 
-    /// Goes on until something has to be waited for. False, or an error: the connection is over.
+    /// Goes on until it has to wait. False, or an error: the connection is over.
     fn advance(&mut self, key: usize, client: &mut Client) -> io::Result<bool> {
         loop {
             match client.state {
@@ -280,7 +280,7 @@ impl Web {
         }
     }
 
-    /// Holds an answer back until its time, or its gate, has come.
+    /// Holds an answer back until its time comes, or its gate opens.
     fn hold(&mut self, key: usize, client: &mut Client, hold: Hold) {
         match hold {
             Hold::Not => {}
@@ -304,7 +304,7 @@ impl Web {
         }
     }
 
-    /// A client that was held goes on, soon.
+    /// Lets a client that was held back go on, in the next turn.
     fn release(&mut self, key: usize) {
         if let Some(client) = &mut self.clients[key] {
             client.gate = None;
@@ -319,7 +319,7 @@ impl Web {
         self.timers.insert((at, key));
     }
 
-    /// The answer is out. False: so is the client.
+    /// The answer is sent. False: the connection is over.
     fn answered(&mut self, key: usize, client: &mut Client) -> io::Result<bool> {
         if client.open {
             client.open = false;
@@ -329,8 +329,8 @@ impl Web {
         match client.end {
             End::Keep => client.state = State::Asking,
             End::Close => {
-                // Closed with unread bytes in it, the socket would reset the connection, and the
-                // client might never see the answer.
+                // If it were closed with unread bytes in it, the socket would reset the connection,
+                // and the client might never see the answer.
                 client.socket.shutdown(Shutdown::Write)?;
                 client.state = State::Draining;
                 self.wake_after(key, client, GRACE);
@@ -345,7 +345,7 @@ impl Web {
         Ok(true)
     }
 
-    /// A client is gone, or has to go.
+    /// Removes a client and closes its connection.
     fn remove(&mut self, key: usize) {
         let Some(client) = self.clients[key].take() else {
             return;

@@ -13,8 +13,8 @@ fn note(log: &Log, what: impl Into<String>) {
     log.borrow_mut().push(what.into());
 }
 
-/// Yields "first", then "again" for each thing sent; notes all it gets. "enough" makes it
-/// return, "fail" raise; an error thrown in is handled unless it says "fatal".
+/// Yields "first", then "again" for each value sent, and notes all it gets. "enough" makes it
+/// return, "fail" makes it raise. It handles an error that is thrown in unless it says "fatal".
 fn inner(log: &Log) -> Talk {
     let log = log.clone();
     Generator::new(move |yielder| {
@@ -42,7 +42,7 @@ fn inner(log: &Log) -> Talk {
     })
 }
 
-/// Delegates, notes how that ends, and then yields what came of it.
+/// Delegates, notes how that ends, and then yields the result.
 fn delegating(log: &Log, inner: Talk) -> Talk {
     let log = log.clone();
     Generator::new(move |yielder| {
@@ -327,7 +327,7 @@ fn a_generator_that_has_started_is_delegated_to_from_where_it_waits() {
     started.start().expect("it yields");
     assert_eq!(told(started.send("a")), "again");
     let mut delegates = delegating(&log, started);
-    // Its yield gets what stands for None.
+    // Its yield gets the default, in place of None.
     assert_eq!(told(delegates.start()), "again");
     assert_eq!(told(delegates.send("enough")), "result");
     assert_eq!(logged(&log), "inner got a, inner got , resumed with result");
@@ -335,7 +335,7 @@ fn a_generator_that_has_started_is_delegated_to_from_where_it_waits() {
 }
 
 #[test]
-fn a_generator_that_has_ended_yields_nothing_and_is_worth_the_default() {
+fn a_generator_that_has_ended_yields_nothing_and_returns_the_default() {
     let mut outer: Generator<(), u32, u32> = Generator::new(|yielder| {
         let mut inner: Generator<(), u32, u32> = Generator::new(|_| Ok(7));
         inner.next();

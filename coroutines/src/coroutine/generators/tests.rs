@@ -1,4 +1,4 @@
-//! What generators.rs promises, a test each.
+//! What generators.rs promises, one test per promise.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -26,7 +26,7 @@ fn count_to(n: u32) -> Generator<(), u32, &'static str> {
     })
 }
 
-/// Yields the average of all it was sent; an error thrown in starts anew.
+/// Yields the average of all numbers sent; an error thrown in starts anew.
 fn averages() -> Generator<i32, i32, ()> {
     Generator::new(|yielder| {
         let (mut sum, mut n) = (0, 0);
@@ -138,7 +138,7 @@ fn throw_before_the_start_ends_it_without_running_it() {
 }
 
 #[test]
-fn close_runs_what_stands_behind_the_yield_to_clean_up() {
+fn close_runs_the_cleanup_after_the_yield() {
     let log = Log::default();
     let inner = log.clone();
     let mut generator: Generator<(), u8, ()> = Generator::new(move |yielder| {
@@ -224,7 +224,7 @@ fn generators_in_a_pipeline_hand_on_one_value_at_a_time() {
     let log = Log::default();
     let even = squares(numbers(log.clone())).filter(|n| n % 2 == 0);
     assert_eq!(even.take(3).collect::<Vec<_>>(), [4, 16, 36]);
-    assert_eq!(log.borrow().len(), 6); // nothing was made that nobody asked for
+    assert_eq!(log.borrow().len(), 6); // nothing was made before it was requested
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What greenlets.rs promises, a test each.
+//! What greenlets.rs promises, one test per promise.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -12,7 +12,7 @@ fn logged(log: &Log) -> String {
 }
 
 #[test]
-fn switches_go_to_whom_they_name_and_carry_values_both_ways() -> Result<(), Raised> {
+fn switches_go_to_the_named_greenlet_and_carry_values_both_ways() -> Result<(), Raised> {
     let log = Log::default();
     let main = Greenlet::main();
     let (of_ping, of_pong) = (log.clone(), log.clone());
@@ -49,7 +49,7 @@ fn a_greenlet_starts_with_the_first_switch_and_not_before() -> Result<(), Raised
 }
 
 #[test]
-fn the_result_goes_to_the_parent_and_not_to_the_last_to_switch() -> Result<(), Raised> {
+fn the_result_goes_to_the_parent_not_to_the_last_switcher() -> Result<(), Raised> {
     let log = Log::default();
     let main = Greenlet::main();
     let inner = log.clone();
@@ -86,7 +86,7 @@ fn an_error_that_is_not_handled_is_raised_in_the_parent() -> Result<(), Raised> 
 }
 
 #[test]
-fn an_error_that_nobody_handles_climbs_the_whole_tree_to_main() -> Result<(), Raised> {
+fn an_unhandled_error_climbs_the_whole_tree_to_main() -> Result<(), Raised> {
     let main = Greenlet::main();
     main.greenlet("a", |me, _: u32| {
         me.greenlet("b", |me, _| {
@@ -95,7 +95,7 @@ fn an_error_that_nobody_handles_climbs_the_whole_tree_to_main() -> Result<(), Ra
         })?;
         me.switch("b", 0)
     })?;
-    let raised = main.switch("a", 0).expect_err("nobody handles it");
+    let raised = main.switch("a", 0).expect_err("no greenlet handles it");
     assert_eq!(raised.to_string(), "from the bottom");
     assert!(main.dead("a") && main.dead("b") && main.dead("c"));
     Ok(())
@@ -145,7 +145,7 @@ fn greenlet_exit_kills_quietly_and_destructors_run() -> Result<(), Raised> {
 }
 
 #[test]
-fn what_is_sent_to_the_dead_goes_to_their_nearest_living_ancestor() -> Result<(), Raised> {
+fn a_value_for_a_dead_greenlet_goes_to_its_nearest_living_ancestor() -> Result<(), Raised> {
     let main = Greenlet::main();
     main.greenlet("parent", |me, _: u32| {
         me.greenlet("child", |_, _| Ok(0))?;
@@ -161,7 +161,7 @@ fn what_is_sent_to_the_dead_goes_to_their_nearest_living_ancestor() -> Result<()
 }
 
 #[test]
-fn a_switch_to_oneself_returns_at_once() -> Result<(), Raised> {
+fn a_switch_to_itself_returns_at_once() -> Result<(), Raised> {
     let main = Greenlet::main();
     main.greenlet("child", |me, value| me.switch("child", value + 1))?;
     assert_eq!(main.switch("child", 1)?, 2);
@@ -170,15 +170,15 @@ fn a_switch_to_oneself_returns_at_once() -> Result<(), Raised> {
 }
 
 #[test]
-fn a_switch_to_an_unknown_name_is_an_error_of_the_caller() -> Result<(), Raised> {
+fn a_switch_to_an_unknown_name_is_an_error() -> Result<(), Raised> {
     let main = Greenlet::main();
     main.greenlet("child", |me, _| match me.switch("nobody", 0) {
         Err(raised) if raised.is::<Misnamed>() => Ok(1),
         other => other,
     })?;
     assert_eq!(main.switch("child", 0)?, 1);
-    let raised = main.switch("nobody", 0).expect_err("nobody has that name");
-    assert_eq!(raised.to_string(), "greenlet \"nobody\" is nobody's name");
+    let raised = main.switch("nobody", 0).expect_err("no greenlet has that name");
+    assert_eq!(raised.to_string(), "greenlet \"nobody\" does not exist");
     Ok(())
 }
 
@@ -200,9 +200,9 @@ fn a_greenlet_may_be_given_another_parent_but_not_itself() -> Result<(), Raised>
     main.set_parent("b", "a")?;
     let raised = main.set_parent("a", "b").expect_err("b is below a");
     assert_eq!(raised.to_string(), "greenlet \"a\" would be its own ancestor");
-    main.set_parent("a", "a").expect_err("nobody is its own parent");
-    main.set_parent("a", "nobody").expect_err("nobody has that name");
-    // b's result goes to a, which hands it to main as its own.
+    main.set_parent("a", "a").expect_err("no greenlet is its own parent");
+    main.set_parent("a", "nobody").expect_err("no greenlet has that name");
+    // b's result goes to a, which returns it to main as its own.
     main.switch("a", 0)?;
     assert_eq!(main.switch("b", 9)?, 9);
     assert!(main.dead("a") && main.dead("b"));
@@ -210,8 +210,7 @@ fn a_greenlet_may_be_given_another_parent_but_not_itself() -> Result<(), Raised>
 }
 
 #[test]
-fn the_name_of_a_dead_one_can_be_given_again_and_its_children_are_still_its_own()
--> Result<(), Raised> {
+fn the_name_of_a_dead_one_can_be_used_again_and_its_children_stay_its_own() -> Result<(), Raised> {
     let log = Log::default();
     let main = Greenlet::main();
     main.greenlet("worker", |me, _: u32| {
@@ -225,7 +224,7 @@ fn the_name_of_a_dead_one_can_be_given_again_and_its_children_are_still_its_own(
         me.switch(MAIN, 2)
     })?;
     assert!(!main.dead("worker"));
-    // Its parent is the first worker, which is dead: so main hears of it.
+    // Its parent is the first worker, which is dead: so main receives it.
     assert_eq!(main.switch("child", 5)?, 5);
     assert!(log.borrow().is_empty());
     assert_eq!(main.switch("worker", 0)?, 2);
@@ -281,7 +280,7 @@ fn a_panic_reaches_main() -> Result<(), Raised> {
 }
 
 #[test]
-fn a_ring_of_greenlets_hands_a_token_round() -> Result<(), Raised> {
+fn a_ring_of_greenlets_passes_a_token() -> Result<(), Raised> {
     const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
     let main = Greenlet::main();
     for (i, name) in NAMES.into_iter().enumerate() {

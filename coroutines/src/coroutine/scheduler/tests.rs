@@ -1,4 +1,4 @@
-//! What scheduler.rs promises, a test each.
+//! What scheduler.rs promises, one test per promise.
 
 use std::cell::RefCell;
 use std::os::unix::process::ExitStatusExt;
@@ -145,7 +145,7 @@ fn a_closed_task_cannot_wait_while_it_unwinds() {
 }
 
 #[test]
-fn a_closed_task_wakes_the_tasks_that_wait_for_its_end() {
+fn a_closed_task_wakes_the_task_that_waits_for_its_end() {
     run(|| {
         let victim = Rc::new(spawn(|| sleep(Duration::from_hours(1))));
         let watched = victim.clone();
@@ -157,7 +157,7 @@ fn a_closed_task_wakes_the_tasks_that_wait_for_its_end() {
 }
 
 #[test]
-fn what_is_unfinished_is_closed_when_main_returns_or_panics() {
+fn unfinished_tasks_are_closed_when_main_returns_or_panics() {
     for panics in [false, true] {
         let log = Log::default();
         let inner = log.clone();
@@ -177,7 +177,7 @@ fn what_is_unfinished_is_closed_when_main_returns_or_panics() {
 }
 
 #[test]
-fn a_task_that_panics_while_it_unwinds_hands_that_to_who_closes_it() {
+fn a_panic_while_a_task_unwinds_reaches_the_caller_of_close() {
     run(|| {
         let task = spawn(|| {
             let unwound = catch_unwind(|| forever().is_ok());
@@ -273,7 +273,7 @@ fn closing_a_task_that_waits_in_a_generator_unwinds_both_stacks() {
 
 #[test]
 fn thirty_thousand_wait_and_beyond_the_kernels_limit_is_an_error() {
-    // In a process of its own: the limit is on a whole process.
+    // In a process of its own: the limit is per process.
     let child = std::process::Command::new("/proc/self/exe")
         .args(["--exact", "coroutine::scheduler::tests::as_many_as_the_kernel_allows"])
         .args(["--ignored", "--nocapture"])
@@ -297,7 +297,7 @@ fn as_many_as_the_kernel_allows() {
                 Ok(task) => tasks.push(task),
                 Err(error) => break error,
             }
-            // A machine with a higher limit, or none.
+            // This machine has a higher limit, or none.
             if tasks.len() == 200_000 {
                 break io::Error::other("vm.max_map_count is out of reach");
             }
@@ -413,7 +413,7 @@ fn two_tasks_may_close_each_other_while_they_are_unwound() {
 }
 
 #[test]
-fn a_panic_while_an_unstarted_task_is_dropped_reaches_who_closes_it_and_nothing_is_dropped_twice() {
+fn a_panic_while_an_unstarted_task_is_dropped_reaches_the_caller_of_close() {
     run(|| {
         let explosive = Explosive("dropped");
         let task = spawn(move || drop(explosive));
@@ -426,7 +426,7 @@ fn a_panic_while_an_unstarted_task_is_dropped_reaches_who_closes_it_and_nothing_
 }
 
 #[test]
-fn a_result_that_nobody_keeps_may_panic_when_it_is_dropped() {
+fn an_unused_result_may_panic_when_it_is_dropped() {
     run(|| {
         drop(spawn(|| Explosive("dropped")));
         drop(spawn(|| -> () { std::panic::panic_any(Explosive("payload")) }));
@@ -436,7 +436,7 @@ fn a_result_that_nobody_keeps_may_panic_when_it_is_dropped() {
 }
 
 #[test]
-fn what_is_left_at_the_end_may_panic_when_it_is_closed() {
+fn a_task_left_at_the_end_may_panic_when_it_is_closed() {
     let log = Log::default();
     let finally = Finally(log.clone(), "finally");
     run(|| {
@@ -462,7 +462,7 @@ fn a_task_that_catches_its_end_is_unwound_again() {
 }
 
 #[test]
-fn a_task_that_never_ends_leaks_its_stack_and_holds_nobody_up() {
+fn a_task_that_never_ends_leaks_its_stack_and_blocks_no_other() {
     run(|| {
         let task = spawn(|| {
             loop {

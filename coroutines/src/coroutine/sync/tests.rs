@@ -1,4 +1,4 @@
-//! What sync.rs promises, a test each.
+//! What sync.rs promises, one test per promise.
 
 use super::*;
 use crate::coroutine::scheduler::{run, spawn, yield_now};
@@ -24,7 +24,7 @@ fn a_deadlock_is_reported_to_main() {
             error.to_string(),
             "the task cannot be joined: deadlock: every task waits for another one"
         );
-        let error = forever().expect_err("nobody is left to wake main");
+        let error = forever().expect_err("no task is left to wake main");
         assert_eq!(error.kind(), io::ErrorKind::Deadlock);
     });
 }
@@ -86,7 +86,7 @@ fn a_channel_hands_over_in_order_and_ends_with_its_last_sender() {
 }
 
 #[test]
-fn what_was_sent_before_anybody_received_is_there() {
+fn a_value_sent_before_a_receive_is_kept() {
     run(|| {
         let (outbox, inbox) = channel();
         outbox.send(1).expect("there is a receiver");
@@ -122,7 +122,7 @@ fn a_receiver_that_is_closed_loses_nothing_that_was_sent_to_it() {
 }
 
 #[test]
-fn to_receive_what_nobody_will_send_is_an_error() {
+fn to_receive_what_no_task_will_send_is_an_error() {
     run(|| {
         let (outbox, inbox) = channel::<u8>();
         assert_eq!(inbox.recv(), Err(RecvError)); // main has the only sender
@@ -133,7 +133,7 @@ fn to_receive_what_nobody_will_send_is_an_error() {
 }
 
 #[test]
-fn who_has_waited_for_a_channel_is_not_woken_out_of_another_wait() {
+fn a_finished_wait_for_a_channel_does_not_end_a_later_wait() {
     run(|| {
         let (outbox, inbox) = channel();
         let task = spawn(move || inbox.recv().map(|value| (value, forever().is_ok())));

@@ -1,4 +1,4 @@
-//! What wait.rs promises, a test each.
+//! What wait.rs promises, one test per promise.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -41,7 +41,7 @@ fn a_wait_ends_at_its_deadline_and_the_descriptor_can_be_waited_for_again() {
 }
 
 #[test]
-fn what_is_ready_at_a_deadline_that_has_passed_counts_as_ready() {
+fn a_source_that_is_ready_after_the_deadline_counts_as_ready() {
     run(|| {
         let (here, _there) = pair();
         wait(writable(&here), Instant::now()).expect("there is room");
@@ -150,12 +150,12 @@ fn connect_reaches_a_listener() {
 }
 
 #[test]
-fn connect_to_a_port_that_nobody_listens_on_is_refused() {
+fn connect_to_a_port_without_a_listener_is_refused() {
     let address = {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         listener.local_addr().expect("bound")
     };
-    let error = run(|| connect(address, late())).expect_err("nobody listens");
+    let error = run(|| connect(address, late())).expect_err("no socket listens");
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
 }
 
@@ -198,7 +198,7 @@ fn connect_to_one_that_does_not_answer_ends_at_its_deadline() {
 }
 
 #[test]
-fn a_descriptor_is_waited_for_again_after_its_event_also_when_it_was_closed_meanwhile() {
+fn a_descriptor_can_be_waited_for_again_also_if_it_was_closed_meanwhile() {
     run(|| {
         for _ in 0..3 {
             let (here, mut there) = pair();

@@ -1,6 +1,6 @@
 //! `wait_for` waits for a page. `look` returns it once it is there, and `arrived` is set then.
-//! Until then the task should not take a turn: the others, or nobody, should run.
-//! What was wrong: it looked again in every turn, also when nothing had happened.
+//! Until then the task should not take a turn: the others should run, or none.
+//! What was wrong: it looked again in every turn, also if nothing had happened.
 //! The bug: `while not ready: gevent.sleep(0)`, which keeps a core busy for nothing.
 
 use crate::coroutine::sync::Event;

@@ -1,6 +1,6 @@
 //! `map` calls `f` on each item, in a greenlet each, and returns the results in order. A greenlet
-//! that is killed while it waits in `map` should take these greenlets with it.
-//! What was wrong: a `Greenlet` that is dropped runs on, and so did all of them when the kill
+//! that is killed while it waits in `map` should end the greenlets of `map` too.
+//! What was wrong: a `Greenlet` that is dropped runs on, and all of them were dropped when the kill
 //! unwound from `join`.
 //! The bug: gevent's issue 1215, "Pool/Group map does not stop when killed".
 
@@ -28,7 +28,7 @@ struct KillOnDrop(Vec<Greenlet<u32>>);
 
 impl Drop for KillOnDrop {
     fn drop(&mut self) {
-        // No `join`: while a greenlet unwinds, no other one runs.
+        // No `join`: while a greenlet unwinds, no other greenlet runs.
         for task in &self.0 {
             task.kill();
         }

@@ -1,15 +1,15 @@
 //! `ask` asks a question and waits for the answer. The other greenlets should run meanwhile: one
 //! of them answers.
 //! What was wrong: `recv` of std's channel parks the OS thread by a call that is not patched, and
-//! all greenlets with it. The queue of gevent-style parks the greenlet.
+//! so all greenlets. The queue of gevent-style parks only the greenlet.
 //! Claim G3, slide 30: patched, unmodified blocking code cooperates. In gevent a `queue.Queue` that
-//! was imported before `patch_all()` stops everybody in the same way.
+//! was imported before `patch_all()` stops all greenlets in the same way.
 
 use std::sync::Arc;
 
 use crate::gevent::queue::Queue;
 
-/// The one that knows the answer calls this with it.
+/// To be called with the answer by the greenlet that knows it.
 pub type Answer = Arc<dyn Fn(u32) + Send + Sync>;
 
 pub fn ask(question: &dyn Fn(Answer)) -> u32 {

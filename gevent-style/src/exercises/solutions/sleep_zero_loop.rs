@@ -1,8 +1,8 @@
 //! `wait_until` asks again and again whether something is ready. The other greenlets should run
 //! between two questions: one of them makes it ready.
-//! What was wrong: std makes no system call to sleep for no time, so there was nothing that could
-//! be patched. `yield_now` makes one. (Where the other side can tell, an `Event` asks nothing.)
-//! Slide 30: an API like that of threads (G2), and what is patched are its calls of libc (G3).
+//! What was wrong: std makes no system call for a sleep of zero, so there was nothing to patch.
+//! `yield_now` makes one. (If the other side can signal, an `Event` needs no loop.) Slide 30: an
+//! API like that of threads (G2). The calls to libc are patched (G3).
 
 use std::thread;
 

@@ -1,6 +1,6 @@
-//! `report` starts a process that exits with the number in `counter`. It should do so whatever
-//! the other threads of this process do, also when one of them holds the lock just then.
-//! What was wrong: the child waited for a copy of the lock, whose holder was not copied.
+//! `report` starts a process that exits with the number in `counter`. The other threads of this
+//! process must not matter, even if one of them holds the lock at that moment.
+//! What was wrong: the child waited for a copy of the lock, but the holder was not copied.
 //! The bug: a fork while another thread logs (CPython issue 50970). `process::spawn` refuses it.
 
 use std::io;

@@ -1,5 +1,5 @@
-//! Two files, line beside line. Functions of the same name meet; between them dynamic
-//! programming finds the pairing of lines that keeps most of what they have in common.
+//! Two files, line beside line. Functions of the same name are side by side. Between them, dynamic
+//! programming finds the pairing of lines that keeps the most common text.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -20,7 +20,7 @@ pub enum Kind {
     Async,
     /// They share at least [`SIMILAR`] of their tokens; what differs is marked.
     Similar,
-    /// They have nothing to do with each other, or one of them is missing.
+    /// They have nothing in common, or one of them is missing.
     Apart,
 }
 
@@ -32,17 +32,17 @@ pub struct Row {
     pub kind: Kind,
     /// The tokens, of either side, that differ.
     pub marks: [Vec<(usize, Mark)>; 2],
-    /// The left line, the right line stands elsewhere on the other side.
+    /// The left line, the right line is elsewhere on the other side.
     pub moved: [bool; 2],
 }
 
-/// What belongs together and is seen as one.
+/// A part that is shown as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part<'a> {
     Header,
     Imports,
     Function(&'a str),
-    /// What stands between two functions that both have.
+    /// The lines between two functions that both files have.
     Between,
 }
 
@@ -52,7 +52,7 @@ pub struct Aligned<'a> {
     pub counts: [usize; 3],
 }
 
-/// Aligns two files; every line of both appears once, in order.
+/// Aligns two files. Every line of both appears once, in order.
 pub fn align<'a>(left: &'a Source, right: &Source) -> Aligned<'a> {
     let lines = [&left.lines[..], &right.lines[..]];
     let mut parts = vec![
@@ -74,7 +74,7 @@ pub fn align<'a>(left: &'a Source, right: &Source) -> Aligned<'a> {
         if alike(&rows, lines) >= ALIKE {
             push(&mut parts, Part::Function(name), rows);
         } else {
-            // What belongs to it follows it, on either side.
+            // Lines that follow a function belong to it, on either side.
             let rows = side_by_side(lines, start[0]..end[0], start[1]..end[1]);
             push(&mut parts, Part::Function(name), rows);
             from = end;
@@ -98,13 +98,13 @@ fn push<'a>(parts: &mut Vec<(Part<'a>, Vec<Row>)>, part: Part<'a>, rows: Vec<Row
     }
 }
 
-/// Paired, if there is enough to pair.
+/// Paired, if there is enough in common.
 fn pair_or_not(lines: [&[Line]; 2], left: Range<usize>, right: Range<usize>) -> Vec<Row> {
     let rows = pair(lines, left.clone(), right.clone());
     if alike(&rows, lines) >= ALIKE { rows } else { side_by_side(lines, left, right) }
 }
 
-/// The functions that both have, as far as they come in the same order.
+/// The functions that both files have, if they are in the same order.
 fn anchors<'a, 'b>(left: &'a [Item], right: &'b [Item]) -> Vec<(&'a Item, &'b Item)> {
     let score = |i: usize, j: usize| {
         let same = left[i].function.is_some() && left[i].function == right[j].function;
@@ -114,10 +114,10 @@ fn anchors<'a, 'b>(left: &'a [Item], right: &'b [Item]) -> Vec<(&'a Item, &'b It
     pairs.into_iter().map(|(i, j)| (&left[i], &right[j])).collect()
 }
 
-/// The pairing in order, of `n` things with `m`, whose scores add up to the most. A score of 0
-/// is no pair.
+/// The pairing in order, of `n` things with `m`, with the highest total score. A score of 0 means
+/// no pair.
 pub fn best_pairs(n: usize, m: usize, score: impl Fn(usize, usize) -> f64) -> Vec<(usize, usize)> {
-    // best[i][j]: the most that can be had from i and j on.
+    // best[i][j]: the highest score from i and j on.
     let mut best = vec![vec![0.0_f64; m + 1]; n + 1];
     let mut scores = vec![vec![0.0_f64; m]; n];
     for i in (0..n).rev() {
@@ -148,7 +148,7 @@ fn pair(lines: [&[Line]; 2], left: Range<usize>, right: Range<usize>) -> Vec<Row
     let score = |i: usize, j: usize| {
         let (one, other) = (&lines[0][left.start + i], &lines[1][right.start + j]);
         match kind(one, other) {
-            // What says little is paired only where nothing else is lost by it.
+            // A line with few words is paired only if no other pair is lost by it.
             Kind::Same => match one.tokens.iter().filter(|t| t.class != Class::Blank).count() {
                 0 => 0.2,
                 1..=2 => 0.5,
@@ -175,7 +175,7 @@ fn pair(lines: [&[Line]; 2], left: Range<usize>, right: Range<usize>) -> Vec<Row
     rows
 }
 
-/// From the top, whatever the lines are.
+/// From the top, for any lines.
 fn side_by_side(lines: [&[Line]; 2], left: Range<usize>, right: Range<usize>) -> Vec<Row> {
     let height = left.len().max(right.len());
     let at = |range: &Range<usize>, n: usize| range.clone().nth(n);
@@ -230,7 +230,7 @@ fn texts<'a>(row: &Row, lines: [&'a [Line]; 2]) -> [Option<&'a Line>; 2] {
     [row.left.map(|n| &lines[0][n]), row.right.map(|n| &lines[1][n])]
 }
 
-/// The names that stand in each other's place in a row of similar lines.
+/// The names that are replaced by each other in a row of similar lines.
 fn replacements(row: &Row, lines: [&[Line]; 2]) -> Vec<(String, String)> {
     match (row.kind, texts(row, lines)) {
         (Kind::Similar, [Some(one), Some(other)]) => {
@@ -240,7 +240,7 @@ fn replacements(row: &Row, lines: [&[Line]; 2]) -> Vec<(String, String)> {
     }
 }
 
-/// Lines that both have, but in different places; how often.
+/// Lines that both files have, but in different places; how often.
 fn twins<'a>(
     rows: impl Iterator<Item = &'a Row>,
     lines: [&[Line]; 2],

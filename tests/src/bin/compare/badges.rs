@@ -1,4 +1,4 @@
-//! How many tasks wait on which line, at any time of a run: from the run's own spans.
+//! How many tasks wait on which line at any time of a run, from the run's own spans.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::source::Source;
 /// At most so many steps of the time cursor.
 const STEPS: u64 = 200;
 
-/// The time cursor's step for a workload, in microseconds: round, and fit for its longest run.
+/// The time cursor's step for a workload, in microseconds: a round number, for its longest run.
 pub fn step(longest_us: u64) -> u64 {
     let mut step = 1;
     loop {
@@ -24,7 +24,7 @@ pub fn step(longest_us: u64) -> u64 {
 }
 
 /// For each step of the cursor: lines, counted from 1, each with the number of tasks that wait
-/// there. Where a task waits in another file, the line that calls it is named, and the file.
+/// there. If a task waits in another file, the line that calls it is named, and the file.
 pub fn of(section: &Value, source: &Source, step: u64) -> Value {
     let Some((from, length)) = extent(section) else { return Value::Null };
     let spans = section["spans"].as_array().map_or(&[][..], Vec::as_slice);

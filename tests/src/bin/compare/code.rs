@@ -1,5 +1,5 @@
-//! Two files beside each other in a terminal; one above the other, function by function, where it
-//! is too narrow for that.
+//! Two files beside each other in a terminal. If it is too narrow for that, one above the other,
+//! function by function.
 
 use std::fmt::Write;
 use std::iter::repeat_n;

@@ -83,7 +83,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Why there is nothing to print.
+/// Why nothing is printed.
 pub enum Problem {
     Usage(String),
     Failed(String),
@@ -187,7 +187,7 @@ fn print(record: &Record, format: Format, page: &std::path::Path) -> io::Result<
         Format::Json => writeln!(out, "{}", record.json())?,
         _ => write!(out, "{}", table::draw(record, format))?,
     }
-    // A program that reads a document on stdout finds nothing else there.
+    // With a document on stdout, nothing else may be there.
     if format == Format::Text {
         writeln!(out, "\n{}", page.display())
     } else {
@@ -201,7 +201,7 @@ fn style(name: &str) -> Result<&'static Style, Problem> {
     known.ok_or_else(|| Problem::Usage(format!("no style {name}; there are {all}")))
 }
 
-/// The styles asked for, each once, in the order in which they were asked for.
+/// The styles requested, each once, in that order.
 fn chosen(names: &[String]) -> Result<Vec<&'static Style>, Problem> {
     if names.is_empty() {
         return Ok(STYLES.iter().collect());
@@ -234,7 +234,7 @@ fn show_code(left: &Style, right: &Style, workload: &str) -> Result<u8, Problem>
     let mut out = anstream::stdout().lock();
     for line in code::draw(&sides, &aligned, code::terminal_width()) {
         if writeln!(out, "{line}").is_err() {
-            break; // the reader has closed it
+            break; // the reader of stdout has gone
         }
     }
     Ok(0)
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_workloads_flags_are_passed_on_wherever_they_stand() {
+    fn a_workloads_flags_are_passed_on_from_any_place() {
         let (own, passed_on) = parted("io-bound --pages 1000 --repeat 5 --latency 100ms");
         assert_eq!(
             (own.as_str(), passed_on.as_str()),

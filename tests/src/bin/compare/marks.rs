@@ -11,7 +11,7 @@ pub enum Mark {
     Differs,
     /// `async` or `.await`.
     Async,
-    /// A name that stands for the same other name everywhere, at least twice.
+    /// A name that is always replaced by the same other name, at least twice.
     Renamed,
 }
 
@@ -35,7 +35,7 @@ pub fn similarity(one: &[Token], other: &[Token]) -> f64 {
     if all == 0.0 { 0.0 } else { 2.0 * common / all }
 }
 
-/// The words of a line, sorted: what can be said of two lines without regard to order.
+/// The words of a line, sorted, so that two lines can be compared without regard to order.
 pub struct Bag {
     words: Vec<(String, f64)>,
     weight: f64,
@@ -49,7 +49,7 @@ impl Bag {
         Bag { weight: words.iter().map(|(_, weight)| weight).sum(), words }
     }
 
-    /// What [`similarity`] is at most.
+    /// The maximum of [`similarity`].
     pub fn similarity_at_most(&self, other: &Bag) -> f64 {
         let (mut i, mut j, mut common) = (0, 0, 0.0);
         while let (Some(one), Some(two)) = (self.words.get(i), other.words.get(j)) {
@@ -74,7 +74,7 @@ fn weight(token: &Token) -> f64 {
     }
 }
 
-/// The tokens that both have, in order, as pairs of indices.
+/// The tokens that both lines have, in order, as pairs of indices.
 fn common(one: &[Token], other: &[Token]) -> Vec<(usize, usize)> {
     best_pairs(one.len(), other.len(), |i, j| {
         if one[i].text == other[j].text { weight(&one[i]) } else { 0.0 }
@@ -95,7 +95,7 @@ pub fn without_async(tokens: &[Token]) -> String {
     rest.join(" ")
 }
 
-/// What lies between the common tokens: a run on either side, one of them may be empty.
+/// What is between the common tokens: a run on either side, and one of them may be empty.
 fn hunks(one: &[Token], other: &[Token]) -> Vec<[Vec<usize>; 2]> {
     let mut hunks = Vec::new();
     let (mut i, mut j) = (0, 0);
@@ -112,7 +112,7 @@ fn hunks(one: &[Token], other: &[Token]) -> Vec<[Vec<usize>; 2]> {
     hunks
 }
 
-/// The names that stand in each other's place, one for one.
+/// The names that are replaced by each other, one for one.
 pub fn replacements(one: &[Token], other: &[Token]) -> Vec<(String, String)> {
     let names = |hunk: &[Vec<usize>; 2]| match (&hunk[0][..], &hunk[1][..]) {
         (&[i], &[j]) if one[i].is_name() && other[j].is_name() => {
@@ -123,7 +123,7 @@ pub fn replacements(one: &[Token], other: &[Token]) -> Vec<(String, String)> {
     hunks(one, other).iter().filter_map(names).collect()
 }
 
-/// The names that are always replaced by the same one, and at least twice.
+/// The names that are always replaced by the same name, and at least twice.
 pub fn renames(rows: impl Iterator<Item = Vec<(String, String)>>) -> HashMap<String, String> {
     let mut seen: HashMap<String, Vec<String>> = HashMap::new();
     for (from, to) in rows.flatten() {
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn an_await_is_no_difference_like_others() {
+    fn an_await_is_a_difference_of_its_own() {
         let [left, right] = marked("let n = a.read(b)?;", "let n = c.read(b).await?;");
         assert_eq!((left.as_str(), right.as_str()), ("da", "dc g. gawait"));
     }

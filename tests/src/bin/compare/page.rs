@@ -1,4 +1,4 @@
-//! The page: a template, and as JSON all that it shows, so that its script only places it.
+//! The page: a template, and everything that it shows as JSON, so that its script only places it.
 
 use std::collections::HashMap;
 
@@ -17,15 +17,15 @@ const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// The whole page, with nothing that lies elsewhere.
+/// The whole page, without any other file.
 pub fn html(record: &Record) -> String {
-    // Inside a script element only `<` could end it.
+    // Inside a script element, only `<` could end it.
     let data = data(record).to_string().replace('<', "\\u003c");
     let page = TEMPLATE.replace("/*STYLE*/", STYLE).replace("/*SCRIPT*/", SCRIPT);
     page.replace("/*DATA*/", &data)
 }
 
-/// Every different line once; files refer to it by its place.
+/// Every different line once; files refer to it by its index.
 #[derive(Default)]
 struct Lines {
     places: HashMap<(String, String), usize>,
@@ -79,7 +79,7 @@ fn data(record: &Record) -> Value {
         "conclusions": table::conclusions(record), "flags": record.flags.join(" ")})
 }
 
-/// One workload: its files, their pairs, and what was run; none if a file cannot be read.
+/// One workload: its files, their pairs, and the runs; `None` if a file cannot be read.
 fn one(record: &Record, workload: &common::registry::Workload, lines: &mut Lines) -> Option<Value> {
     let name = workload.name;
     let sources: Vec<Source> =
@@ -146,7 +146,7 @@ fn classes(tokens: &[Token], waits: &[usize]) -> String {
         let length = token.text.chars().count();
         match runs.last_mut() {
             Some((last, sum)) if *last == letter => *sum += length,
-            // A blank in a comment belongs to it.
+            // A blank in a comment belongs to the comment.
             Some((last, sum)) if token.class == Class::Blank && *last != 'w' => *sum += length,
             _ => runs.push((letter, length)),
         }
@@ -267,10 +267,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_lies_nowhere_else_and_is_small() {
+    fn the_page_is_one_small_file() {
         let page = html(&Record::default());
         assert!(page.len() < 1_000_000, "{} bytes", page.len());
-        // Of the code shown, addresses are allowed: they are text.
+        // The code shown may contain addresses: they are text.
         let own = [TEMPLATE, STYLE, SCRIPT].concat();
         for part in ["http:", "https:", "src=", "@import", "url(", "fetch(", "XMLHttp"] {
             assert!(!own.contains(part), "{part}");
@@ -293,7 +293,7 @@ mod tests {
         [parse(light), parse(dark)]
     }
 
-    /// Contrast as WCAG 2 has it.
+    /// Contrast as WCAG 2 defines it.
     fn contrast(one: [f64; 3], other: [f64; 3]) -> f64 {
         let linear =
             |c: f64| if c <= 0.03928 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) };

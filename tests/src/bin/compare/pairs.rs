@@ -1,4 +1,4 @@
-//! The alignment, tried on every pair of the real files.
+//! The alignment, tested on every pair of the real files.
 
 use ::tests::styles::STYLES;
 use common::registry::WORKLOADS;
@@ -90,7 +90,7 @@ fn marks_lie_on_tokens_and_only_in_paired_rows() {
     });
 }
 
-/// What a room has to see at a glance: only how a task is started differs.
+/// The main point must be visible at a glance: only the start of a task differs.
 #[test]
 fn threads_and_greenlets_differ_by_spawn_alone() {
     let (left, right) = (source("threads", "io-bound"), source("gevent-style", "io-bound"));

@@ -1,13 +1,13 @@
-//! The spans of a run, made small enough for a page: what is narrower than a column is merged.
+//! The spans of a run, made small enough for a page: spans narrower than a column are merged.
 
 use serde_json::{Value, json};
 
 /// Columns of a timeline.
 const COLUMNS: usize = 400;
-/// Tasks of a timeline; of more, every so many is shown.
+/// Tasks of a timeline. If there are more, only every n-th is shown.
 const ROWS: usize = 48;
 
-/// When the run's picture begins, in microseconds of its clock, and how long it is.
+/// When the picture of the run begins, in microseconds of its clock, and how long it is.
 pub fn extent(section: &Value) -> Option<(u64, u64)> {
     let none = Vec::new();
     let spans = section["spans"].as_array().unwrap_or(&none);
@@ -21,7 +21,7 @@ pub fn extent(section: &Value) -> Option<(u64, u64)> {
     Some((from, (to - from).max(1)))
 }
 
-/// What the page draws: the program's own picture, its times from 0 on; a timeline as rows of
+/// What the page draws: the program's own picture, with its times from 0 on; a timeline as rows of
 /// `kind, column, width`.
 pub fn of(section: &Value) -> Value {
     let mut picture = section["picture"].clone();
@@ -45,7 +45,7 @@ pub fn of(section: &Value) -> Value {
     picture
 }
 
-/// A row for each task shown: its number, then kind, first column and width of what it did.
+/// A row for each task shown: its number, then kind, first column and width of each span.
 fn rows(spans: &[Value], from: u64, length: u64) -> (Vec<(u64, Vec<usize>)>, usize) {
     let mut tasks: Vec<u64> = spans.iter().filter_map(|span| span["task"].as_u64()).collect();
     tasks.sort_unstable();
@@ -60,7 +60,7 @@ fn rows(spans: &[Value], from: u64, length: u64) -> (Vec<(u64, Vec<usize>)>, usi
             let time = span[name].as_u64().unwrap_or(from) - from;
             (time as usize * COLUMNS / length as usize).min(COLUMNS - 1)
         };
-        // Running is seen however short it is, waiting only where nothing else is.
+        // Running is shown even if it is very short; waiting only if nothing else is there.
         let kind = match span["kind"].as_str() {
             Some("running") => 3,
             Some("preempted") => 2,
@@ -74,7 +74,7 @@ fn rows(spans: &[Value], from: u64, length: u64) -> (Vec<(u64, Vec<usize>)>, usi
     (shown.into_iter().zip(painted).map(row).collect(), tasks.len())
 }
 
-/// Cells of the same kind as kind, first, width; nothing for empty ones.
+/// Cells of the same kind as kind, first, width. Empty ones are left out.
 fn runs(cells: &[u8]) -> Vec<usize> {
     let mut all = Vec::new();
     let mut at = 0;

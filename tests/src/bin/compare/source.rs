@@ -20,8 +20,8 @@ pub struct Line {
     pub bag: Bag,
 }
 
-/// A piece of a file that is aligned as one: a function at the top level with its comment, or
-/// what stands between two of them.
+/// A part of a file that is aligned as one: a function at the top level with its comment, or the
+/// lines between two functions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
     pub function: Option<String>,
@@ -29,14 +29,14 @@ pub struct Item {
 }
 
 pub struct Source {
-    /// From the workspace's folder.
+    /// Relative to the workspace.
     pub path: PathBuf,
     /// How this style waits: the file's second line.
     pub caption: String,
     pub lines: Vec<Line>,
     /// All `use` lines, and the blank ones between.
     pub imports: Range<usize>,
-    /// What comes behind the imports, without a gap.
+    /// The lines after the imports, without a gap.
     pub items: Vec<Item>,
 }
 
@@ -69,7 +69,7 @@ impl Source {
         self.items.iter().filter_map(|item| item.function.as_deref())
     }
 
-    /// What stands for the imports when they are folded.
+    /// The text that replaces the imports when they are folded.
     pub fn imports_in_short(&self) -> String {
         let lines = self.lines[self.imports.clone()].iter().map(|line| line.text.as_str());
         let paths: Vec<&str> = lines.filter_map(|line| line.strip_prefix("use ")).collect();
@@ -90,19 +90,19 @@ impl Source {
         (0..self.lines.len()).filter(|&line| !self.lines[line].waits.is_empty())
     }
 
-    /// Where a task waits that was last seen at this line, counted from 0: the first waiting
-    /// call from there on.
+    /// Where a task waits that was last seen at this line, counted from 0: the first waiting call
+    /// from there on.
     pub fn wait_after(&self, line: usize) -> Option<usize> {
         self.waiting_lines().find(|&waiting| waiting >= line)
     }
 
-    /// The first line that has a page fetched by another file.
+    /// The first line that calls `fetch` of another file.
     pub fn calls_fetch(&self) -> Option<usize> {
         let calls = |token: &Token| token.is("fetch") && token.class == Class::Function;
         self.lines.iter().position(|line| line.tokens.iter().any(calls))
     }
 
-    /// The lines that start a task: they, and those that wait, are what the overview shows.
+    /// The lines that start a task. The overview shows these, and those that wait.
     pub fn spawning_lines(&self) -> impl Iterator<Item = usize> {
         let spawns = |token: &Token| {
             let called = token.class == Class::Function;
@@ -177,7 +177,7 @@ mod tests {
         async fn exchange<T>(t: T) {}\n";
 
     #[test]
-    fn a_file_is_taken_apart_without_a_gap() {
+    fn a_file_is_divided_without_a_gap() {
         let source = Source::new("one.rs".into(), TEXT, None);
         assert_eq!(source.caption, "How it waits.");
         assert_eq!(source.imports, 4..11);

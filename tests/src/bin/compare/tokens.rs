@@ -1,8 +1,8 @@
-//! Lines as tokens, by the compiler's own lexer: nothing is lost, and nothing is split at blanks.
+//! Lines as tokens, by the compiler's own lexer: no character is lost, blanks are tokens too.
 
 use ra_ap_rustc_lexer::{FrontmatterAllowed, LiteralKind, TokenKind, tokenize};
 
-/// What a token is drawn as.
+/// How a token is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
     Blank,
@@ -20,7 +20,7 @@ pub enum Class {
 }
 
 impl Class {
-    /// The letter it has in the page; none for what is drawn as plain text.
+    /// Its letter in the page; `None` if it is drawn as plain text.
     pub fn letter(self) -> char {
         match self {
             Class::Keyword => 'k',
@@ -57,14 +57,14 @@ const KEYWORDS: [&str; 37] = [
     "where", "while",
 ];
 
-/// The text, a list of tokens for each line. Put together again, they are the text.
+/// The text as a list of tokens for each line. Joined, they are the text again.
 pub fn lines(text: &str) -> Vec<Vec<Token>> {
     let mut lines = vec![Vec::new()];
     let mut at = 0;
     for token in tokenize(text, FrontmatterAllowed::No) {
         let end = at + token.len as usize;
         let class = class(token.kind, &text[at..end], &text[end..]);
-        // A comment or a string may go over several lines, and blanks do.
+        // Comments, strings and blanks may span several lines.
         for (n, piece) in text[at..end].split('\n').enumerate() {
             if n > 0 {
                 lines.push(Vec::new());
@@ -117,7 +117,7 @@ fn class(kind: TokenKind, text: &str, rest: &str) -> Class {
     }
 }
 
-/// How many places of a terminal or a page the tokens take.
+/// How many columns of a terminal or a page the tokens take.
 pub fn width(tokens: &[Token]) -> usize {
     tokens.iter().map(|token| token.text.chars().count()).sum()
 }
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_at_the_end_is_no_empty_line() {
+    fn a_newline_at_the_end_adds_no_empty_line() {
         assert_eq!(lines("a\nb\n").len(), 2);
         assert_eq!(lines("a\n\nb").len(), 3);
     }

@@ -2,8 +2,8 @@
 
 use crate::tokens::{Class, Token, lines};
 
-/// The waiting calls of a style, as they stand in its code. In Twisted's style a function never
-/// waits: marked is where a callback is registered, and the callback.
+/// The waiting calls of a style, as they are in its code. In Twisted's style a function never
+/// waits: the places that register a callback are marked, and the callbacks.
 struct Waits {
     style: &'static str,
     calls: &'static [&'static str],
@@ -57,7 +57,7 @@ impl Finder {
         self.patterns.len()
     }
 
-    /// Which of them stand in this line, kept in `seen`.
+    /// Which of them are in this line, kept in `seen`.
     #[cfg(test)]
     pub fn mark_seen(&self, line: &[Token], seen: &mut [bool]) {
         for (pattern, seen) in self.patterns.iter().zip(seen) {
@@ -79,7 +79,7 @@ impl Finder {
     }
 }
 
-/// Whether the pattern ends with the token `at`, and the name there is called.
+/// Whether the pattern ends with the token `at`, and that name is called there.
 fn ends_at(pattern: &[Token], line: &[Token], at: usize) -> bool {
     let (last, before) = pattern.split_last().expect("no pattern is empty");
     let is_called = line.get(at + 1).is_some_and(|next| next.is("("));

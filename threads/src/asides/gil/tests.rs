@@ -1,6 +1,6 @@
 use super::*;
 
-/// Two threads that release the lock only when asked, or by ticks, both get their turns.
+/// Two threads that release the lock only on request, or by ticks, both get their turns.
 fn everybody_gets_a_turn(policy: Policy) {
     let gil = Gil::new(policy);
     let turns = [AtomicUsize::new(0), AtomicUsize::new(0)];
@@ -23,17 +23,17 @@ fn everybody_gets_a_turn(policy: Policy) {
 }
 
 #[test]
-fn a_holder_that_is_asked_lets_go() {
+fn a_holder_that_is_asked_releases_it() {
     everybody_gets_a_turn(Policy::Interval(Duration::from_micros(200)));
 }
 
 #[test]
-fn a_holder_lets_go_after_its_ticks() {
+fn a_holder_releases_it_after_its_ticks() {
     everybody_gets_a_turn(Policy::Ticks(10));
 }
 
 #[test]
-fn a_holder_lets_go_after_no_ticks_too() {
+fn a_holder_releases_it_after_no_ticks_too() {
     everybody_gets_a_turn(Policy::Ticks(0));
 }
 
@@ -88,7 +88,7 @@ fn without_figures_there_is_no_verdict() {
     }
 }
 
-/// What an act was measured with: everything as under a good lock, but for one figure.
+/// The figures of an experiment: all as with a correct lock, except one.
 fn with(act: &str, name: &str, figure: f64) -> Section {
     let mut section = Section::default();
     let good = json!({"seconds": 1.0, "cores": 1.0, "switches": 9, "requests": 9, "in_vain": 9,

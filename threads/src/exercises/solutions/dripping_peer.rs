@@ -1,8 +1,8 @@
-//! `fetch` reads a page to its end and should take at most `timeout` for it, however the
-//! peer sends: also when it drips one byte after the other.
+//! `fetch` reads a page to its end and should take at most `timeout` for it, even if the peer sends
+//! one byte after the other.
 //! What was wrong: the timeout of a read starts anew with every read, and so with every byte.
-//! The bug: `sock.settimeout` of Python, and with it `timeout` of requests, whose documentation
-//! says that it is no limit on the whole response.
+//! The bug: `sock.settimeout` of Python, and so `timeout` of requests. Its documentation says that
+//! it is not a limit on the whole response.
 
 use std::io::{self, ErrorKind, Read};
 use std::net::TcpStream;

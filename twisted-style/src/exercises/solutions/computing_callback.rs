@@ -1,7 +1,7 @@
-//! `count` waits for a page and fires with what `compute` makes of it, which takes long. The
-//! reactor should go on meanwhile: other callbacks are due.
+//! `count` waits for a page and fires with the result of `compute`, which takes long. The reactor
+//! should go on meanwhile: other callbacks are due.
 //! What was wrong: it computed in a callback, and so on the reactor's thread.
-//! Claims A1, slide 28: one blocking call stalls everybody; W4, slide 33: blocking work is deferred
+//! Claims A1, slide 28: one blocking call stalls all others; W4, slide 33: blocking work is deferred
 //! to a thread.
 
 use crate::twisted::defer::Deferred;

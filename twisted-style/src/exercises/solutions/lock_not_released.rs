@@ -1,8 +1,8 @@
-//! `locked` calls `work` when the lock is there, holds it until the Deferred that `work` returned
-//! has fired, and fires with its result. Whatever that is, the next in the queue should get the
-//! lock then.
-//! What was wrong: an error passed by the callback that releases. The release belongs to the chain
-//! of the work, not to that of the lock: a waiter that is cancelled in the queue has nothing to release.
+//! `locked` calls `work` when it has the lock, holds the lock until the Deferred that `work`
+//! returned has fired, and fires with its result. Then the next waiter in the queue should get the
+//! lock, for a value and for an error. What was wrong: an error skipped the callback that releases.
+//! The release belongs to the chain of the work, not to that of the lock: a waiter cancelled in the
+//! queue has nothing to release.
 //! Claim W3, slide 33: Deferreds, callback and errback chains. `DeferredLock::run` does it right.
 
 use crate::twisted::defer::{Deferred, maybe_deferred};

@@ -1,7 +1,7 @@
 //! `Numbering` sends each line back with its number in front, once the line is complete: "ann\n"
-//! comes back as "1 ann\n". It should not matter how the bytes are cut on their way.
-//! What was wrong: it took what came at once for one line, and lines come cut anywhere, or several
-//! at once.
+//! comes back as "1 ann\n". It should not matter where the bytes are cut in transit.
+//! What was wrong: it took the bytes that arrived at once for one line. But lines arrive in parts,
+//! or several at once.
 //! Claim W2, slide 33: protocols, lines. The documentation of `Protocol.dataReceived` warns of this
 //! bug: a part of a message may come, or several; Twisted has `LineReceiver` for it.
 

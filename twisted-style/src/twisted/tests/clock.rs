@@ -1,4 +1,4 @@
-//! Time by hand: these tests say when it passes.
+//! Time set by hand: these tests decide when it passes.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ fn reset_counts_from_now() {
 }
 
 #[test]
-fn a_delay_too_long_to_add_is_no_panic() {
+fn a_delay_too_long_to_add_does_not_panic() {
     let clock = Clock::new();
     assert!(clock.call_later(Duration::MAX, || {}).active());
 }

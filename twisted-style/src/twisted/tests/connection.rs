@@ -1,4 +1,4 @@
-//! Protocols that speak through memory: no socket, no time.
+//! Protocols connected through memory: no socket, no time.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -17,7 +17,7 @@ fn words(reason: io::Result<()>) -> String {
 
 type Script = Box<dyn FnMut(&Transport, &[u8])>;
 
-/// Says something, notes what it hears, and does what a test wants.
+/// Sends something, notes what it receives, and does what a test wants.
 pub struct Talker {
     says: &'static [u8],
     log: Log,
@@ -140,7 +140,7 @@ fn a_paused_transport_receives_nothing_until_it_is_resumed() {
 
 #[test]
 fn a_connection_that_is_its_own_producer_reads_no_faster_than_it_writes() {
-    /// Answers each byte with many, and reads no more before they are taken.
+    /// Answers each byte with many, and does not read until they are taken.
     struct Loud(Rc<Cell<usize>>);
     impl Protocol for Loud {
         fn connection_made(&mut self, transport: &Transport) {

@@ -1,4 +1,4 @@
-//! What is fired and cancelled inside a callback or an `async` block comes out as it does outside.
+//! Firing and cancelling inside a callback or an `async` block gives the same result as outside.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

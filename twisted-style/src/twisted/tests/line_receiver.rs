@@ -1,4 +1,4 @@
-//! Lines, however they are cut.
+//! Lines, cut at any place.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use crate::twisted::io_pump::IoPump;
 use crate::twisted::line_receiver::{LineProtocol, LineReceiver, Lines};
 use crate::twisted::transport::Transport;
 
-/// Notes lines and raw bytes, and follows orders that it finds in the lines.
+/// Notes lines and raw bytes, and follows commands in the lines.
 struct Reader(Log);
 
 impl LineProtocol for Reader {
@@ -114,7 +114,7 @@ fn send_line_adds_the_delimiter() {
     assert_eq!(heard.taken(), ["echoed\r\n", "closed"]);
 }
 
-/// Asks for lines of its own wherever it is called, and notes what comes.
+/// Requests lines of its own in every method, and notes what comes.
 struct Anywhere(Log);
 
 impl Anywhere {

@@ -1,4 +1,4 @@
-//! Calls again and again, by hand.
+//! Repeated calls, on a clock set by hand.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -100,7 +100,7 @@ fn cancelling_a_looping_call_stops_it() {
     assert_eq!(clock.next(), None);
 }
 
-/// A loop whose calls end when a test fires them.
+/// A loop with calls that end when a test fires them.
 fn slow(clock: &Clock) -> (LoopingCall, Rc<RefCell<Vec<Resolver<()>>>>) {
     let calls = Rc::new(RefCell::new(Vec::new()));
     let begun = calls.clone();

@@ -1,4 +1,4 @@
-//! What Twisted documents, a test a rule, named after it.
+//! What Twisted documents: one test per rule, with a name that says the rule.
 
 use std::cell::RefCell;
 use std::io;
@@ -25,7 +25,7 @@ mod stream;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What a test writes down, in order.
+/// What a test notes, in order.
 #[derive(Clone, Default)]
 struct Log(Rc<RefCell<Vec<String>>>);
 
@@ -43,7 +43,7 @@ fn error(words: &str) -> Failure {
     io::Error::other(words.to_string()).into()
 }
 
-/// The result that is there (`trial`'s `successResultOf`, `failureResultOf`), or "no result".
+/// The result, if there is one (`trial`'s `successResultOf`, `failureResultOf`), or "no result".
 fn result_of<T: ToString>(deferred: Deferred<T>) -> String {
     let result = Rc::new(RefCell::new("no result".to_string()));
     let seen = result.clone();
@@ -65,7 +65,7 @@ fn unhandled() -> (Log, Observing) {
     (log, observing)
 }
 
-/// What a Deferred came to is written down when it comes.
+/// Notes the result of a Deferred when it comes.
 fn watch(deferred: Deferred<()>, log: &Log) {
     let log = log.clone();
     drop(deferred.add_both(move |result| match result {

@@ -1,4 +1,4 @@
-//! Who produces for a connection, to its end.
+//! Producers for a connection, and how they end.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -13,7 +13,7 @@ use crate::twisted::transport::{Producer, Transport};
 const ALL: usize = 300_000;
 const PIECE: usize = 70_000;
 
-/// Writes a piece whenever it may, to the end of it all.
+/// Writes a piece whenever it may, until all are written.
 struct Pieces {
     transport: Transport,
     left: Cell<usize>,
@@ -63,7 +63,7 @@ impl<F: FnMut(&Transport) + 'static> Protocol for OnMade<F> {
     }
 }
 
-/// What the sink received, what it heard of the end, and what the one that sends did.
+/// How many bytes the sink received, how it ended, and what the sender did.
 fn pumped(on_made: impl FnMut(&Transport) + 'static) -> (usize, Vec<String>, Vec<String>) {
     let (received, end, own_end) = (Rc::new(Cell::new(0)), Log::default(), Log::default());
     let sink = Sink(received.clone(), end.clone());

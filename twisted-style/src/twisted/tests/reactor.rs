@@ -1,4 +1,4 @@
-//! The reactor on real sockets. Whatever is waited for here is an event, never a length of time.
+//! The reactor on real sockets. The tests wait for events, never for a length of time.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -30,7 +30,7 @@ fn listener() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// Sends back what it gets when `of` connections have asked, and closes: the proof that all of
+/// When `of` connections have sent something, sends it back and closes: this proves that all of
 /// them are open at once.
 #[derive(Clone)]
 struct Gate(Rc<RefCell<Vec<Asked>>>, usize);
@@ -56,7 +56,7 @@ fn gate(reactor: &Reactor, of: usize) -> SocketAddr {
     address
 }
 
-/// What `common`'s `Get` is to the workloads: bytes in, an outcome out.
+/// The counterpart of `common`'s `Get`: bytes in, an outcome out.
 struct Get {
     request: Vec<u8>,
     answer: Vec<u8>,
@@ -336,7 +336,7 @@ fn a_panic_in_a_protocol_ends_its_own_connection() {
 fn a_peer_that_does_not_read_pauses_the_producer_and_then_resumes_it() {
     const MUCH: usize = 32 << 20; // more than the kernel keeps
 
-    /// Writes until it is told to pause, and goes on when all was sent.
+    /// Writes until it is paused, and goes on when all is sent.
     struct Source(usize, bool);
     impl Source {
         fn produce(&mut self, transport: &Transport) {
@@ -391,7 +391,7 @@ fn a_stopped_reactor_begins_nothing_more_and_keeps_nothing_alive() {
         let reactor = reactor();
         let (kept, handle) = (alive.clone(), reactor.clone());
         let (resolver, never) = Deferred::<()>::new();
-        // Forgotten when the reactor stops, and with it the resolver, whose Deferred fails.
+        // Dropped when the reactor stops, and so is the resolver: then its Deferred fails.
         reactor.call_later(DEADLINE, move || resolver.callback(()));
         let rest = never.add_both(move |_| {
             let again = handle.clone();
@@ -479,7 +479,7 @@ fn nothing_is_accepted_after_stop_listening_inside_the_factory() {
     assert_eq!(built.get(), 1);
 }
 
-/// Runs a reactor to its end with what `begin` asks it for.
+/// Runs a reactor until it stops, with what `begin` requests.
 fn run_to_stop(begin: impl FnOnce(&Reactor)) {
     let reactor = reactor();
     begin(&reactor);

@@ -1,4 +1,4 @@
-//! Tests run on threads with a stack of 2 MiB: a call for each link would need more than that.
+//! Tests run on threads with a stack of 2 MiB: one call per link would need more than that.
 
 use std::cell::Cell;
 use std::rc::Rc;

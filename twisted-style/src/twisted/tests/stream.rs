@@ -1,4 +1,4 @@
-//! What an `async` block is told by a [`Stream`] is what a protocol is told by its methods.
+//! An `async` block learns from a [`Stream`] what a protocol learns from its methods.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};

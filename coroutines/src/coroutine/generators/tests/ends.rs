@@ -63,7 +63,7 @@ fn a_suspended_generator_may_be_dropped_though_its_destructors_panic() {
 }
 
 #[test]
-fn a_panic_of_a_destructor_reaches_who_closes_the_generator() {
+fn a_panic_of_a_destructor_reaches_the_caller_of_close() {
     let mut generator: Generator<(), u8, ()> = Generator::new(move |yielder| {
         let _explosive = Explosive("dropped");
         yielder.suspend(1)
@@ -73,7 +73,7 @@ fn a_panic_of_a_destructor_reaches_who_closes_the_generator() {
     generator.close().expect("it has ended");
 }
 
-/// Yields in its destructor, and writes what came of it.
+/// Yields in its destructor, and notes the result.
 struct Yields<'a>(Log, &'a Yielder<'a, (), u8>);
 
 impl Drop for Yields<'_> {
@@ -152,7 +152,7 @@ fn a_body_that_ignores_its_end_is_unwound_when_it_is_dropped() {
 }
 
 #[test]
-fn a_body_that_catches_even_its_unwinding_leaks_and_holds_nobody_up() {
+fn a_body_that_catches_even_its_unwinding_leaks_and_blocks_no_other() {
     let mut generator: Generator<(), u8, ()> = Generator::new(move |yielder| {
         loop {
             let _caught = catch_unwind(AssertUnwindSafe(|| yielder.suspend(1)));
@@ -256,7 +256,7 @@ fn close_returns_what_the_body_returns() {
 }
 
 #[test]
-fn what_has_ended_cannot_be_started() {
+fn a_generator_that_has_ended_cannot_be_started() {
     let mut closed = count_to(3);
     closed.close().expect("no error");
     assert_eq!(raised(closed.start()), "StopIteration");
@@ -267,7 +267,7 @@ fn what_has_ended_cannot_be_started() {
 
 #[test]
 fn at_the_kernels_limit_a_generator_is_an_error_that_names_it() {
-    // In a process of its own: the limit is on a whole process.
+    // In a process of its own: the limit is per process.
     let child = std::process::Command::new("/proc/self/exe")
         .args(["--exact", "coroutine::generators::tests::ends::as_many_as_the_kernel_allows"])
         .args(["--ignored", "--nocapture"])
@@ -289,7 +289,7 @@ fn as_many_as_the_kernel_allows() {
             Ok(generator) => generators.push(generator),
             Err(error) => break error,
         }
-        // A machine with a higher limit, or none.
+        // This machine has a higher limit, or none.
         if generators.len() == 200_000 {
             break io::Error::other("vm.max_map_count is out of reach");
         }
@@ -320,7 +320,7 @@ fn without_a_stack_nothing_can_be_sent_before_the_start() {
 }
 
 #[test]
-fn without_a_stack_what_has_ended_stays_ended() {
+fn a_stackless_generator_that_has_ended_stays_ended() {
     let mut generator = echo_without_stack();
     assert_eq!(told(generator.start()), Ok(Step::Yielded(0)));
     assert_eq!(told(generator.send(9)), Ok(Step::Returned("nine")));
@@ -336,6 +336,6 @@ fn without_a_stack_what_has_ended_stays_ended() {
 fn without_a_stack_only_yields_can_be_awaited() {
     let mut generator: stackless::Generator<u8, u8, ()> =
         stackless::Generator::new(|_| std::future::pending());
-    assert_eq!(raised(generator.start()), "the body awaited something that is no yield");
+    assert_eq!(raised(generator.start()), "the body awaited something that is not a yield");
     assert_eq!(raised(generator.send(1)), "StopIteration");
 }

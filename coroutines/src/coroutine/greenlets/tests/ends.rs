@@ -4,7 +4,7 @@ use super::*;
 use crate::coroutine::testing::Explosive;
 
 #[test]
-fn dropping_main_unwinds_who_is_suspended() -> Result<(), Raised> {
+fn dropping_main_unwinds_suspended_greenlets() -> Result<(), Raised> {
     let log = Log::default();
     let main = Greenlet::main();
     for name in ["a", "b"] {
@@ -25,7 +25,7 @@ fn dropping_main_unwinds_who_is_suspended() -> Result<(), Raised> {
     Ok(())
 }
 
-/// Switches in its destructor, and writes what came of it.
+/// Switches in its destructor, and notes the result.
 struct Switches<'a>(Log, &'a Greenlet<'a, u32>);
 
 impl Drop for Switches<'_> {
@@ -38,7 +38,7 @@ impl Drop for Switches<'_> {
 }
 
 #[test]
-fn who_is_being_unwound_cannot_switch() -> Result<(), Raised> {
+fn a_greenlet_that_is_being_unwound_cannot_switch() -> Result<(), Raised> {
     let log = Log::default();
     let main = Greenlet::main();
     let inner = log.clone();
@@ -191,7 +191,7 @@ fn two_tasks_cannot_switch_one_tree_at_a_time() {
         let results: Vec<_> =
             tasks.into_iter().map(|task| task.join().expect("no panic")).collect();
         assert_eq!(results, [Ok(1), refused.clone(), refused.clone(), refused]);
-        assert_eq!(main.switch("b", 2).expect("nobody else runs now"), 2);
+        assert_eq!(main.switch("b", 2).expect("no other runs now"), 2);
     });
 }
 
