@@ -99,8 +99,8 @@ fn serve(mut socket: TcpStream, mut conn: Conn, fault: Fault, limits: Limits) ->
             Wants::Close => return Ok(()),
         };
         match result {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => conn.done(Err(error)),
-            result => result?,
+            Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+            result => conn.done(result),
         }
     }
 }
