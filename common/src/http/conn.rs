@@ -149,9 +149,9 @@ impl Conn {
         }
     }
 
-    /// Takes the result of the step that was wanted. An error ends only this connection. An
-    /// interruption by a signal is not an error, and neither is a timeout: then half a request is
-    /// answered 408, and everything else is closed without an answer.
+    /// Takes the result of the step that was wanted, after every step. An error ends only this
+    /// connection. An interruption by a signal is not an error, and neither is a timeout: then half
+    /// a request is answered 408, and everything else is closed without an answer.
     pub fn done(&mut self, result: io::Result<()>) {
         self.done_at(result, Instant::now());
     }

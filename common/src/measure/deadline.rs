@@ -22,10 +22,10 @@ use crate::workload::io_bound::{Job, Outcome};
 /// When the pages are cancelled.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// When to cancel the pages that are still missing
+    /// When to cancel the missing pages
     #[arg(long, value_name = "TIME", default_value = "300ms", value_parser = duration)]
     pub deadline: Duration,
-    /// Also fetch a page that comes byte by byte, and one that stops halfway
+    /// Also fetch a page that drips, and one that stops halfway
     #[arg(long)]
     pub with_failures: bool,
 }
