@@ -25,7 +25,7 @@ pub struct Args {
     /// When to cancel the missing pages
     #[arg(long, value_name = "TIME", default_value = "300ms", value_parser = duration)]
     pub deadline: Duration,
-    /// Also fetch a page that drips, and one that stops halfway
+    /// Also fetch one that drips, and one that stops halfway
     #[arg(long)]
     pub with_failures: bool,
 }
