@@ -1,4 +1,4 @@
-//! What a participant mends: every exercise is red with a sentence of its own, every solution is
+//! The exercises: every exercise fails with a sentence of its own, every solution is
 //! green, and every exercise is in its program's README.
 //!
 //! Exercises are found by asking the programs' own tests. This builds them and takes a while, so
@@ -99,7 +99,7 @@ fn all_are_red_and_their_solutions_green() {
                 }
                 _ => wrong.push(format!("{file} is not red with one sentence: {failed:?}")),
             }
-            if !text(&green.stdout).contains(&format!("{test} ... ignored, mend {file}\n")) {
+            if !text(&green.stdout).contains(&format!("{test} ... ignored, fix {file}\n")) {
                 wrong.push(format!("{test} does not name {file} where it is ignored"));
             }
             if !all.contains(&test.replace(name, &format!("solution_of_{name}"))) {
@@ -125,7 +125,7 @@ fn all_are_red_and_their_solutions_green() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
-/// The files to mend, if the program has any.
+/// The exercise files, if the program has any.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();

@@ -16,7 +16,7 @@ use super::{await_in_a_loop, guard_across_await, read_exact_raced, solutions};
 use crate::on_tokio;
 
 #[test]
-#[ignore = "mend asyncio-style/src/exercises/await_in_a_loop.rs"]
+#[ignore = "fix asyncio-style/src/exercises/await_in_a_loop.rs"]
 fn await_in_a_loop() -> Result<(), Sentence> {
     check_await_in_a_loop(await_in_a_loop::run)
 }
@@ -27,7 +27,7 @@ fn solution_of_await_in_a_loop() -> Result<(), Sentence> {
 }
 
 #[test]
-#[ignore = "mend asyncio-style/src/exercises/read_exact_raced.rs"]
+#[ignore = "fix asyncio-style/src/exercises/read_exact_raced.rs"]
 fn read_exact_raced() -> Result<(), Sentence> {
     check_read_exact_raced(read_exact_raced::records)
 }
@@ -38,7 +38,7 @@ fn solution_of_read_exact_raced() -> Result<(), Sentence> {
 }
 
 #[test]
-#[ignore = "mend asyncio-style/src/exercises/guard_across_await.rs"]
+#[ignore = "fix asyncio-style/src/exercises/guard_across_await.rs"]
 fn guard_across_await() -> Result<(), Sentence> {
     check_guard_across_await(guard_across_await::pay_in)
 }

@@ -3,7 +3,7 @@
 //! Hint: the second payment waits for the lock, on the only thread. Who releases it? Which part of
 //! `pay_in` needs the lock?
 //! Claim A1, slide 28: one blocking call stalls all others. The compiler knows this bug: take the
-//! `expect` away and run `cargo clippy -p asyncio-style --tests`; a mended file has no need of it.
+//! `expect` away and run `cargo clippy -p asyncio-style --tests`; a fixed file does not need it.
 //! Try it: `cargo test -p asyncio-style guard_across_await -- --ignored`
 
 use std::sync::Mutex;

@@ -1,8 +1,8 @@
-//! What a participant mends: each file here is broken in one way that async invites, on tokio.
+//! The exercises: each file here has one bug that is typical of async, on tokio.
 //!
 //! `cargo test -p asyncio-style await_in_a_loop -- --ignored` says in a sentence what
-//! `await_in_a_loop.rs` should do, and passes once the file is mended. `solutions/` has the same
-//! files mended.
+//! `await_in_a_loop.rs` should do, and passes once the file is fixed. `solutions/` has the same
+//! files fixed.
 
 mod await_in_a_loop;
 mod checks;

@@ -12,7 +12,7 @@ use crate::coroutine::scheduler::{self, yield_now};
 use crate::coroutine::sync::Event;
 
 #[test]
-#[ignore = "mend coroutines/src/exercises/yield_between.rs"]
+#[ignore = "fix coroutines/src/exercises/yield_between.rs"]
 fn yield_between() -> Result<(), Sentence> {
     check_yield_between(yield_between::add)
 }
@@ -23,7 +23,7 @@ fn solution_of_yield_between() -> Result<(), Sentence> {
 }
 
 #[test]
-#[ignore = "mend coroutines/src/exercises/swallowed_close.rs"]
+#[ignore = "fix coroutines/src/exercises/swallowed_close.rs"]
 fn swallowed_close() -> Result<(), Sentence> {
     check_swallowed_close(swallowed_close::count)
 }
@@ -34,7 +34,7 @@ fn solution_of_swallowed_close() -> Result<(), Sentence> {
 }
 
 #[test]
-#[ignore = "mend coroutines/src/exercises/busy_polling.rs"]
+#[ignore = "fix coroutines/src/exercises/busy_polling.rs"]
 fn busy_polling() -> Result<(), Sentence> {
     check_busy_polling(busy_polling::wait_for)
 }

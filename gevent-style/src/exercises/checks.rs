@@ -13,7 +13,7 @@ use crate::gevent::greenlet;
 use crate::tests::greenlets;
 
 #[test]
-#[ignore = "mend gevent-style/src/exercises/round_the_patch.rs"]
+#[ignore = "fix gevent-style/src/exercises/round_the_patch.rs"]
 fn round_the_patch() -> Result<(), Sentence> {
     check_round_the_patch(round_the_patch::ask)
 }
@@ -24,7 +24,7 @@ fn solution_of_round_the_patch() -> Result<(), Sentence> {
 }
 
 #[test]
-#[ignore = "mend gevent-style/src/exercises/sleep_zero_loop.rs"]
+#[ignore = "fix gevent-style/src/exercises/sleep_zero_loop.rs"]
 fn sleep_zero_loop() -> Result<(), Sentence> {
     check_sleep_zero_loop(sleep_zero_loop::wait_until)
 }
@@ -35,7 +35,7 @@ fn solution_of_sleep_zero_loop() -> Result<(), Sentence> {
 }
 
 #[test]
-#[ignore = "mend gevent-style/src/exercises/killed_map.rs"]
+#[ignore = "fix gevent-style/src/exercises/killed_map.rs"]
 fn killed_map() -> Result<(), Sentence> {
     check_killed_map(killed_map::map)
 }

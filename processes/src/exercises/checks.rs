@@ -15,7 +15,7 @@ use super::{dead_worker, lock_in_fork, open_end, solutions};
 use crate::multiprocessing::child::{Child, End, retry};
 
 #[test]
-#[ignore = "mend processes/src/exercises/lock_in_fork.rs"]
+#[ignore = "fix processes/src/exercises/lock_in_fork.rs"]
 fn lock_in_fork() -> Result<(), Sentence> {
     check_lock_in_fork(lock_in_fork::report)
 }
@@ -26,7 +26,7 @@ fn solution_of_lock_in_fork() -> Result<(), Sentence> {
 }
 
 #[test]
-#[ignore = "mend processes/src/exercises/dead_worker.rs"]
+#[ignore = "fix processes/src/exercises/dead_worker.rs"]
 fn dead_worker() -> Result<(), Sentence> {
     check_dead_worker(dead_worker::collect)
 }
@@ -37,7 +37,7 @@ fn solution_of_dead_worker() -> Result<(), Sentence> {
 }
 
 #[test]
-#[ignore = "mend processes/src/exercises/open_end.rs"]
+#[ignore = "fix processes/src/exercises/open_end.rs"]
 fn open_end() -> Result<(), Sentence> {
     check_open_end(open_end::output)
 }

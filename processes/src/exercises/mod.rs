@@ -1,7 +1,7 @@
-//! What a participant mends: each file here is broken in one way that processes invite.
+//! The exercises: each file here has one bug that is typical of processes.
 //!
 //! `cargo test -p processes open_end -- --ignored` says in a sentence what `open_end.rs` should
-//! do, and passes once the file is mended. `solutions/` has the same files mended.
+//! do, and passes once the file is fixed. `solutions/` has the same files fixed.
 
 mod checks;
 mod dead_worker;

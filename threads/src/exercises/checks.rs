@@ -12,7 +12,7 @@ use common::exercise::{LIMIT, Sentence, should, within};
 use super::{dripping_peer, lost_update, solutions, two_locks};
 
 #[test]
-#[ignore = "mend threads/src/exercises/lost_update.rs"]
+#[ignore = "fix threads/src/exercises/lost_update.rs"]
 fn lost_update() -> Result<(), Sentence> {
     check_lost_update(lost_update::add)
 }
@@ -23,7 +23,7 @@ fn solution_of_lost_update() -> Result<(), Sentence> {
 }
 
 #[test]
-#[ignore = "mend threads/src/exercises/dripping_peer.rs"]
+#[ignore = "fix threads/src/exercises/dripping_peer.rs"]
 fn dripping_peer() -> Result<(), Sentence> {
     check_dripping_peer(dripping_peer::fetch)
 }
@@ -34,7 +34,7 @@ fn solution_of_dripping_peer() -> Result<(), Sentence> {
 }
 
 #[test]
-#[ignore = "mend threads/src/exercises/two_locks.rs"]
+#[ignore = "fix threads/src/exercises/two_locks.rs"]
 fn two_locks() -> Result<(), Sentence> {
     check_two_locks(two_locks::transfer)
 }

@@ -1,7 +1,7 @@
-//! What a participant mends: each file here is broken in one way that threads invite.
+//! The exercises: each file here has one bug that is typical of threads.
 //!
 //! `cargo test -p threads lost_update -- --ignored` says in a sentence what `lost_update.rs`
-//! should do, and passes once the file is mended. `solutions/` has the same files mended.
+//! should do, and passes once the file is fixed. `solutions/` has the same files fixed.
 
 mod checks;
 mod dripping_peer;

@@ -21,7 +21,7 @@ use crate::twisted::reactor::Reactor;
 use crate::twisted::transport::Transport;
 
 #[test]
-#[ignore = "mend twisted-style/src/exercises/one_data_one_line.rs"]
+#[ignore = "fix twisted-style/src/exercises/one_data_one_line.rs"]
 fn one_data_one_line() -> Result<(), Sentence> {
     check_one_data_one_line(one_data_one_line::Numbering::default)
 }
@@ -32,7 +32,7 @@ fn solution_of_one_data_one_line() -> Result<(), Sentence> {
 }
 
 #[test]
-#[ignore = "mend twisted-style/src/exercises/lock_not_released.rs"]
+#[ignore = "fix twisted-style/src/exercises/lock_not_released.rs"]
 fn lock_not_released() -> Result<(), Sentence> {
     check_lock_not_released(lock_not_released::locked)
 }
@@ -43,7 +43,7 @@ fn solution_of_lock_not_released() -> Result<(), Sentence> {
 }
 
 #[test]
-#[ignore = "mend twisted-style/src/exercises/computing_callback.rs"]
+#[ignore = "fix twisted-style/src/exercises/computing_callback.rs"]
 fn computing_callback() -> Result<(), Sentence> {
     check_computing_callback(computing_callback::count)
 }

@@ -1,8 +1,8 @@
-//! What a participant mends: each file here is broken in one way that callbacks invite.
+//! The exercises: each file here has one bug that is typical of callbacks.
 //!
 //! `cargo test -p twisted-style one_data_one_line -- --ignored` says in a sentence what
-//! `one_data_one_line.rs` should do, and passes once the file is mended. `solutions/` has the same
-//! files mended.
+//! `one_data_one_line.rs` should do, and passes once the file is fixed. `solutions/` has the same
+//! files fixed.
 
 mod checks;
 mod computing_callback;

@@ -1,4 +1,4 @@
-//! The exercises, mended: one way each, there are others.
+//! The exercises, fixed: one solution each. There are others.
 
 pub mod await_in_a_loop;
 pub mod guard_across_await;

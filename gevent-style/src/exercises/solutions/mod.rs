@@ -1,4 +1,4 @@
-//! The exercises, mended: one way each, there are others.
+//! The exercises, fixed: one solution each. There are others.
 
 pub mod killed_map;
 pub mod round_the_patch;

@@ -1,4 +1,4 @@
-//! The exercises, mended: one way each, there are others.
+//! The exercises, fixed: one solution each. There are others.
 
 pub mod dripping_peer;
 pub mod lost_update;
