@@ -34,7 +34,7 @@ def is_prime(n):
 
 
 def count_all(run):
-    """The program of cpu-bound: so many tasks, each counts the primes below a number."""
+    """The program of cpu-bound: each task counts the primes below a number."""
     tasks = int(sys.argv[1]) if len(sys.argv) > 1 else 6
     below = int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000
     counts = [Count(task, below) for task in range(tasks)]

@@ -25,13 +25,13 @@ class Get:
 
     def received(self, data):
         self.answer += data
-        self.wants_more = bool(data)  # nothing: the peer closed
+        self.wants_more = bool(data)  # no data: the peer closed
 
     def makefile(self, _mode):
         return io.BytesIO(self.answer)
 
     def outcome(self, error=None):
-        """The place of the page, its URL, and the page or what went wrong."""
+        """The index of the page, its URL, and the page or its error."""
         try:
             if error:
                 raise error
@@ -51,7 +51,7 @@ class Get:
 
 
 def fetch_all(run):
-    """The program of io-bound: fetches the URLs given, prints a line for each."""
+    """The program of io-bound: fetches the given URLs, prints a line for each."""
     jobs = list(enumerate(sys.argv[1:]))
     outcomes = sorted(measured(run, jobs))
     width = max((len(url) for _, url, _ in outcomes), default=0)

@@ -1,4 +1,4 @@
-"""delegation: one conversation, held with a generator and with one that delegates to it.
+"""delegation: the same conversation with a generator and with one that delegates to it.
 If `yield from` lets everything through, the caller cannot tell the difference.
 Run it: python3 coroutines/python/delegation.py
 """

@@ -1,4 +1,4 @@
-"""generators: functions that stop in the middle, and go on when they are asked.
+"""generators: functions that stop in the middle, and go on when they are resumed.
 The caller asks; the body runs to its next yield and stops there.
 Run it: python3 coroutines/python/generators.py
 """
@@ -36,7 +36,7 @@ class StartAnew(Exception):
 
 
 def averages():
-    """Yields the average of all it was sent."""
+    """Yields the average of all numbers sent."""
     total, n = 0, 0
     while True:
         try:
@@ -58,7 +58,7 @@ def squares(source):
 
 
 def in_order(begin, end):
-    """Yields from the depth of a recursion: every level passes on what is below it."""
+    """Yields from the depth of a recursion: every level passes on the values from below."""
     if begin < end:
         middle = (begin + end) // 2
         yield from in_order(begin, middle)

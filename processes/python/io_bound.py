@@ -44,7 +44,7 @@ def exchange(get):
 def bounded(jobs, at_once):
     """The same with `at_once` workers that take their jobs from one queue."""
     queue, results = Queue(), SimpleQueue()
-    for job in [*jobs, *[None] * at_once]:  # for each worker one that says "no more"
+    for job in [*jobs, *[None] * at_once]:  # one None per worker: no more jobs
         queue.put(job)
     tasks = [Process(target=work, args=(queue, results), daemon=True) for _ in range(at_once)]
     for task in tasks:

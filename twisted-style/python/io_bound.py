@@ -48,7 +48,7 @@ class Page(protocol.Protocol):
 
 
 def error(failure):
-    """Twisted's errors by the names that Python has for them."""
+    """Twisted's errors under Python's names."""
     kinds = {"ConnectionRefusedError": ConnectionRefusedError, "TimeoutError": TimeoutError}
     return kinds.get(failure.type.__name__, ConnectionResetError)()
 

@@ -1,5 +1,5 @@
 'use strict';
-// Places what was computed before; all text goes in as text, never as markup.
+// Only places computed data. All text is inserted as text, never as markup.
 const D = JSON.parse(document.getElementById('data').textContent);
 const at = id => document.getElementById(id);
 const SVG = 'http' + '://www.w3.org/2000/svg';
@@ -251,7 +251,7 @@ const draw = {
     const tall = box.height / shown.length, wide = (box.width - 12) / Math.max(...shown.map(o => o.length));
     shown.forEach((order, i) => [...order].forEach((c, j) => svg.append(el('rect', {
       class: 't' + letters.indexOf(c) % 3, x: 6 + j * wide, y: i * tall, width: wide - 1, height: Math.max(tall - 1, 1) }))));
-    svg.append(el('text', { x: 6, y: box.height + 14 }, `${new Set(p.orders).size} different of ${p.orders.length} orders: a row a run, a color a task`));
+    svg.append(el('text', { x: 6, y: box.height + 14 }, `${new Set(p.orders).size} different of ${p.orders.length} orders: one row per run, one color per task`));
   },
   errors(svg, p, box) {
     const most = Math.max(1, ...box.both.flatMap(q => q.careless.map(Math.abs)));
@@ -337,7 +337,7 @@ function below() {
   if (answer) words.push(el('h2', null, differing.length ? 'Answers' : 'The answer, the same in both'), el('pre', null, answer.join('\n')));
   for (const style of differing.filter(s => run(s).answer)) {
     const other = run(style).answer.filter((text, i) => text !== (answer || [])[i]);
-    words.push(el('h2', null, `${D.styles[style]} says instead`), el('pre', null, other.join('\n') || '(fewer lines)'));
+    words.push(el('h2', null, `${D.styles[style]} answers instead`), el('pre', null, other.join('\n') || '(fewer lines)'));
   }
   const ran = W().rows;
   if (ran.length) {
