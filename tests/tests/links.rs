@@ -1,4 +1,4 @@
-//! The links of the READMEs lead to files that exist, and to functions if one is named.
+//! The links of the READMEs lead to files that exist, and to the line of what they name.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -57,7 +57,10 @@ fn every_link_leads_somewhere() {
                 && path.is_file()
             {
                 let source = fs::read_to_string(&path).expect("a file with a name in it");
-                assert!(defines(&source, name), "{}: no {name} in {target}", readme.display());
+                let line = target.split("#L").nth(1).map(|n| n.parse().expect("a number"));
+                let place =
+                    line.map_or(&source[..], |n: usize| source.lines().nth(n - 1).unwrap_or(""));
+                assert!(defines(place, name), "{}: no {name} in {target}", readme.display());
                 checked += 1;
             }
         }
