@@ -98,17 +98,17 @@ pub const SLOW: &[SlowPeer] = &[
 ];
 
 /// Plays every peer that does not use up a time limit. After each of them a well-behaved client
-/// must be served, and `alive` must report no error. `room` is how many connections the server
+/// must be served, and `alive` must report no error. `holds` is how many connections the server
 /// holds. Returns what went wrong.
-pub fn quick(address: SocketAddr, room: usize, alive: &dyn Fn() -> Seen) -> Vec<String> {
+pub fn quick(address: SocketAddr, holds: usize, alive: &dyn Fn() -> Seen) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut check = |name, seen| wrong.extend(after(name, seen, address, alive).err());
     for peer in GOOD.iter().chain(BAD) {
         check(peer.name, (peer.play)(address));
     }
-    check("is idle, 500 times", idle_crowd(address, room.saturating_sub(10).min(500)));
+    check("is idle, 500 times", idle_crowd(address, holds.saturating_sub(10).min(500)));
     let far = Duration::from_mins(1); // the longest delay there is
-    check("waits, 50 times", waiting_crowd(address, (room / 4).min(50), far));
+    check("waits, 50 times", waiting_crowd(address, (holds / 4).min(50), far));
     wrong
 }
 
@@ -595,9 +595,9 @@ pub enum Full {
 }
 
 /// Opens as many connections as the server holds, then one more.
-pub fn one_too_many(address: SocketAddr, room: usize) -> Result<Full, String> {
+pub fn one_too_many(address: SocketAddr, holds: usize) -> Result<Full, String> {
     let mut wires = Vec::new();
-    for _ in 0..room {
+    for _ in 0..holds {
         let mut wire = Wire::connect(address)?;
         wire.page(1)?; // it is accepted, not only in the backlog
         wires.push(wire);

@@ -182,6 +182,11 @@ fn ctrl_c_ends_it_while_it_waits() {
     }
 }
 
+/// The flag that has `compare` run this interpreter; none if it is left out.
+fn with_python() -> Option<String> {
+    is_there().then(|| format!("--python={}", interpreter().display()))
+}
+
 /// What `compare` prints, and its exit code.
 fn compare(args: &[&str]) -> (String, String, i32) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_compare"));
@@ -195,10 +200,7 @@ fn compare(args: &[&str]) -> (String, String, i32) {
 
 #[test]
 fn compare_runs_it_below_each_style() {
-    if !is_there() {
-        return;
-    }
-    let python = format!("--python={}", interpreter().display());
+    let Some(python) = with_python() else { return };
     let args = ["io-bound", "--pages", "3", "--styles", "threads,gevent-style,on_smol", &python];
     let (table, stderr, code) = compare(&args);
     assert_eq!(code, 0, "{stderr}{table}");
@@ -214,10 +216,7 @@ fn compare_runs_it_below_each_style() {
 /// Which verdict it is, no test can say: it may run on one core, or without a GIL.
 #[test]
 fn compare_judges_the_gil_by_it() {
-    if !is_there() {
-        return;
-    }
-    let python = format!("--python={}", interpreter().display());
+    let Some(python) = with_python() else { return };
     let flags = ["cpu-bound", "--below", "20000", "--styles", "threads,processes", &python];
     let (csv, stderr, code) = compare(&[&flags[..], &["--format", "csv"]].concat());
     assert_eq!(code, 0, "{stderr}{csv}");
@@ -235,8 +234,7 @@ fn what_cannot_be_run_says_why() {
     let (stdout, stderr, code) = compare(&none);
     assert_eq!((stdout.as_str(), code), ("", 2), "{stderr}");
     assert!(stderr.contains("/nowhere/python3"), "{stderr}");
-    if is_there() {
-        let python = format!("--python={}", interpreter().display());
+    if let Some(python) = with_python() {
         let args = ["io-bound", "--styles", "threads", "--pages", "2", "--at-once", "1", &python];
         let (table, _, code) = compare(&args);
         assert!(table.contains("not run: --at-once is for the Rust programs"), "{table}");

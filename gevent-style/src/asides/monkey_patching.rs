@@ -158,13 +158,13 @@ type Call = Box<dyn Fn() -> io::Result<()> + Send + Sync>;
 /// The other calls that are patched, each in twenty greenlets.
 fn others(section: &mut Section) {
     let lock = Arc::new(Mutex::new(()));
-    let bell = Arc::new((Mutex::new(0), Condvar::new()));
+    let meeting = Arc::new((Mutex::new(0), Condvar::new()));
     let rows: [(&str, Call); 6] = [
         ("a name, by a helper thread", Box::new(|| ("localhost", 80).to_socket_addrs().map(drop))),
         ("Command::output, sleep 0.02", Box::new(run_a_command)),
         ("joining an OS thread", Box::new(join_a_thread)),
         ("a read timeout of 20 ms", Box::new(read_in_vain)),
-        ("Condvar, the last one notifies", Box::new(move || all_meet(&bell))),
+        ("Condvar, the last one notifies", Box::new(move || all_meet(&meeting))),
         ("Mutex held across a sleep", Box::new(move || sleep_with_the_lock(&lock))),
     ];
     section.shown.push(format!("  and {OTHERS} greenlets in each of these   at once     took"));
@@ -211,12 +211,12 @@ fn read_in_vain() -> io::Result<()> {
     }
 }
 
-fn all_meet((arrived, bell): &(Mutex<usize>, Condvar)) -> io::Result<()> {
+fn all_meet((arrived, changed): &(Mutex<usize>, Condvar)) -> io::Result<()> {
     let mut arrived = arrived.lock().map_err(|_| io::Error::other("poisoned"))?;
     *arrived += 1;
-    bell.notify_all();
+    changed.notify_all();
     while *arrived < OTHERS {
-        arrived = bell.wait(arrived).map_err(|_| io::Error::other("poisoned"))?;
+        arrived = changed.wait(arrived).map_err(|_| io::Error::other("poisoned"))?;
     }
     Ok(())
 }

@@ -45,7 +45,7 @@ const BROKEN: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
 
 /// The keys of the hub's own two descriptors; every other key is the descriptor itself.
 const TIMER: u64 = u64::MAX;
-const BELL: u64 = u64::MAX - 1;
+const WAKEUP: u64 = u64::MAX - 1;
 
 struct Hub {
     epoll: Epoll,
@@ -144,7 +144,7 @@ impl Hub {
         };
         hub.epoll.add(&hub.timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
         let edge = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
-        hub.epoll.add(waiter::bell(), EpollEvent::new(edge, BELL))?;
+        hub.epoll.add(waiter::wakeups(), EpollEvent::new(edge, WAKEUP))?;
         Ok(hub)
     }
 
@@ -174,7 +174,7 @@ impl Hub {
                     let _ = self.timer.wait();
                     waits.armed = None;
                 }
-                BELL => waits.wake_soon(),
+                WAKEUP => waits.wake_soon(),
                 descriptor => {
                     let events = event.events().bits() as u32;
                     self.descriptor_ready(&mut waits, descriptor as RawFd, events);
@@ -421,7 +421,7 @@ pub fn yield_now() {
         waits.soon.len() == 1
     });
     if first {
-        waiter::ring();
+        waiter::wake_hub();
     }
     waiter.park();
 }

@@ -126,10 +126,10 @@ static WOKEN_OUTSIDE: Mutex<Vec<Coroutine>> = Mutex::new(Vec::new());
 
 fn unpark_later(greenlet: &Coroutine) {
     locked(&WOKEN_OUTSIDE, |woken| woken.push(greenlet.clone()));
-    ring();
+    wake_hub();
 }
 
-/// Unparks the greenlets woken by other OS threads. The hub calls it when the bell rings.
+/// Unparks the greenlets woken by other OS threads. The hub calls it after a [`wake_hub`].
 pub fn unpark_woken_outside() {
     for greenlet in mem::take(&mut *lock(&WOKEN_OUTSIDE)) {
         greenlet.unpark();
@@ -137,23 +137,23 @@ pub fn unpark_woken_outside() {
 }
 
 fn event() -> &'static EventFd {
-    static BELL: OnceLock<EventFd> = OnceLock::new();
+    static EVENT: OnceLock<EventFd> = OnceLock::new();
     let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
     let make = || EventFd::from_value_and_flags(0, flags);
-    BELL.get_or_init(|| {
+    EVENT.get_or_init(|| {
         make().expect("the hub needs a few descriptors; raise the limit (ulimit -n)")
     })
 }
 
-/// The descriptor that wakes the hub after a `ring`. Watch it edge-triggered: every ring is an
-/// event, and the count need not be read.
-pub fn bell() -> BorrowedFd<'static> {
+/// The descriptor that wakes the hub. Watch it edge-triggered: every [`wake_hub`] is an event, and
+/// the count need not be read.
+pub fn wakeups() -> BorrowedFd<'static> {
     event().as_fd()
 }
 
 /// Gives the hub a turn.
-pub fn ring() {
-    // It fails only if the count is at its maximum, and then the bell has already rung.
+pub fn wake_hub() {
+    // It fails only if the count is at its maximum, and then the hub has already been woken.
     let _ = uncooperative(|| event().write(1));
 }
 

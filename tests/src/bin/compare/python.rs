@@ -1,6 +1,5 @@
 //! The talk's Python beside the Rust: its files, what they took, and what that says of the GIL.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -84,9 +83,14 @@ impl Interpreter {
         if let Err(why) = &self.version {
             return Some(Outcome::Refused(why.clone()));
         }
+        let file = file(style, workload).expect("only what has a file is run");
+        let children = style.program == "processes";
+        let mut run = |args: &[String], repeat| {
+            self.repeatedly(runner, &file, args, repeat).map(|all| Runs { children, ..all })
+        };
         let section = match Flags::of(workload, flags) {
-            Ok(Flags::IoBound(args, repeat)) => self.io_bound(runner, style, &args, repeat),
-            Ok(Flags::CpuBound(args, repeat)) => self.cpu_bound(runner, style, &args, repeat),
+            Ok(Flags::IoBound(args, repeat)) => io_bound(&args, |urls| run(urls, repeat)),
+            Ok(Flags::CpuBound(args, repeat)) => cpu_bound(&args, repeat, run),
             Err(why) => return Some(Outcome::Refused(why)),
         };
         match section {
@@ -96,76 +100,17 @@ impl Interpreter {
         }
     }
 
-    fn io_bound(
-        &self,
-        runner: &mut Runner,
-        style: &Style,
-        args: &io_bound::Args,
-        repeat: usize,
-    ) -> Result<Value, Stop> {
-        let mut site = SiteByHand::start(&THREADS);
-        let delay = args.latency.as_millis();
-        let own = (0..args.pages).map(|n| format!("{}/page/{n}?delay={delay}", site.url));
-        let urls: Vec<String> =
-            if args.urls.is_empty() { own.collect() } else { args.urls.clone() };
-        let all = self.repeatedly(runner, style, "io-bound", &urls, repeat)?;
-        let mut section = all.section();
-        if args.urls.is_empty() {
-            section["answer"] = json!(without_site(&all.answer, &site.url));
-            section["limit_s"] = json!(args.latency.as_secs_f64());
-            let pages = args.pages as usize;
-            let measured = io_bound::Measured {
-                pages,
-                at_once: pages,
-                cores: cores(),
-                walls: Times::default(),
-                most_open: Some(site.stats().most_open),
-                threads: 1,
-                in_turn: None,
-            };
-            let verdict = io_bound::waits_overlap(&measured);
-            section["expectation"] = json!({"says": "the waits overlap",
-                "verdict": verdict.word(), "evidence": verdict.evidence()});
-        }
-        Ok(section)
-    }
-
-    fn cpu_bound(
-        &self,
-        runner: &mut Runner,
-        style: &Style,
-        args: &cpu_bound::Args,
-        repeat: usize,
-    ) -> Result<Value, Stop> {
-        let flags = |tasks: u64| [tasks.to_string(), args.below.to_string()];
-        let alone = self.repeatedly(runner, style, "cpu-bound", &flags(1), 1)?;
-        let all = self.repeatedly(runner, style, "cpu-bound", &flags(args.tasks), repeat)?;
-        // What a run has needed is enough for it, however long one count took on a busy machine.
-        let needed = all.took.iter().map(|took| took.cpu_s).fold(f64::INFINITY, f64::min);
-        let in_turn = needed.min(alone.took[0].cpu_s * args.tasks as f64);
-        let mut section = all.section();
-        section["limit_s"] = json!(in_turn / cores().min(args.tasks as usize) as f64);
-        let measured = &mut section["measured"];
-        measured["in_turn_cpu_s"] = json!(in_turn);
-        measured["tasks"] = json!(args.tasks);
-        measured["cores"] = json!(cores());
-        Ok(section)
-    }
-
     fn repeatedly(
         &self,
         runner: &mut Runner,
-        style: &Style,
-        workload: &str,
-        args: &[impl AsRef<OsStr>],
+        file: &Path,
+        args: &[String],
         repeat: usize,
     ) -> Result<Runs, Stop> {
-        let file = file(style, workload).expect("only what has a file is run");
-        let mut runs = Runs { answer: Vec::new(), took: Vec::new(), children: false };
-        runs.children = style.program == "processes";
+        let mut runs = Runs::default();
         for _ in 0..repeat {
             let mut command = Command::new(&self.path);
-            command.arg(workspace().join(&file)).args(args).env("PYTHONDONTWRITEBYTECODE", "1");
+            command.arg(workspace().join(file)).args(args).env("PYTHONDONTWRITEBYTECODE", "1");
             let (stdout, stderr) = match runner.run(command, DEADLINE) {
                 End::Said { code: Some(0), stdout, stderr } => (stdout, stderr),
                 End::Said { code, stderr, .. } => return Err(failed(code, &stderr)),
@@ -179,6 +124,55 @@ impl Interpreter {
         }
         Ok(runs)
     }
+}
+
+fn io_bound(
+    args: &io_bound::Args,
+    mut run: impl FnMut(&[String]) -> Result<Runs, Stop>,
+) -> Result<Value, Stop> {
+    if !args.urls.is_empty() {
+        return Ok(run(&args.urls)?.section());
+    }
+    let mut site = SiteByHand::start(&THREADS);
+    let delay = args.latency.as_millis();
+    let url = |n| format!("{}/page/{n}?delay={delay}", site.url);
+    let urls: Vec<String> = (0..args.pages).map(url).collect();
+    let all = run(&urls)?;
+    let mut section = all.section();
+    section["answer"] = json!(without_site(&all.answer, &site.url));
+    section["limit_s"] = json!(args.latency.as_secs_f64());
+    let verdict = io_bound::waits_overlap(&io_bound::Measured {
+        pages: urls.len(),
+        at_once: urls.len(),
+        cores: cores(),
+        walls: Times::default(),
+        most_open: Some(site.stats().most_open),
+        threads: 1,
+        in_turn: None,
+    });
+    section["expectation"] = json!({"says": "the waits overlap",
+        "verdict": verdict.word(), "evidence": verdict.evidence()});
+    Ok(section)
+}
+
+fn cpu_bound(
+    args: &cpu_bound::Args,
+    repeat: usize,
+    mut run: impl FnMut(&[String], usize) -> Result<Runs, Stop>,
+) -> Result<Value, Stop> {
+    let flags = |tasks: u64| [tasks.to_string(), args.below.to_string()];
+    let alone = run(&flags(1), 1)?;
+    let all = run(&flags(args.tasks), repeat)?;
+    // What a run has needed is enough for it, however long one count took on a busy machine.
+    let needed = all.took.iter().map(|took| took.cpu_s).fold(f64::INFINITY, f64::min);
+    let in_turn = needed.min(alone.took[0].cpu_s * args.tasks as f64);
+    let mut section = all.section();
+    section["limit_s"] = json!(in_turn / cores().min(args.tasks as usize) as f64);
+    let measured = &mut section["measured"];
+    measured["in_turn_cpu_s"] = json!(in_turn);
+    measured["tasks"] = json!(args.tasks);
+    measured["cores"] = json!(cores());
+    Ok(section)
 }
 
 /// How long one run may take: at the default size CPython counts primes for half a minute.
@@ -266,6 +260,7 @@ impl Took {
 }
 
 /// Several runs of one file.
+#[derive(Default)]
 struct Runs {
     answer: Vec<String>,
     took: Vec<Took>,
@@ -276,21 +271,14 @@ struct Runs {
 impl Runs {
     /// As a program's document has it.
     fn section(&self) -> Value {
-        let mut walls: Vec<f64> = self.took.iter().map(|took| took.wall_s).collect();
-        let runs = walls.clone();
-        walls.sort_by(f64::total_cmp);
-        let middle = walls.len() / 2;
-        let median = if walls.len() % 2 == 1 {
-            walls[middle]
-        } else {
-            f64::midpoint(walls[middle - 1], walls[middle])
-        };
+        let walls = Times { seconds: self.took.iter().map(|took| took.wall_s).collect() };
+        let median = walls.median();
         let nearest = |took: &&Took| ((took.wall_s - median).abs() * 1e9) as u64;
         let typical = self.took.iter().min_by_key(nearest).expect("it was run once at least");
         let peak = (!self.children).then_some(typical.peak_kib);
         json!({"answer": self.answer, "ok": true, "wall_s": median, "cpu_s": typical.cpu_s,
             "peak_kib": peak, "spans": [],
-            "measured": {"runs": runs, "context_switches": typical.switches}})
+            "measured": {"runs": walls.seconds, "context_switches": typical.switches}})
     }
 }
 

@@ -146,7 +146,7 @@ fn one(out: &mut String, record: &Record, workload: &str, format: Format) {
         let least = if column == 0 { style } else { COLUMNS[column].chars().count() };
         cells.max().unwrap_or(0).max(least)
     };
-    // What a style has by its nature goes first when there is no room for all.
+    // A table that is too wide first loses what a style has by its nature.
     for least_said in ["procs", "threads"] {
         if columns.iter().map(|column| width(column) + 2).sum::<usize>() > WIDTH + 2 {
             columns.retain(|column| COLUMNS[*column] != least_said);
